@@ -1,0 +1,57 @@
+"""The base of every error that a user can cause or mend."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class PillarboxError(Exception):
+    """An expected failure, worded for the person at the terminal.
+
+    ``message`` says what was expected and what was found, ``file`` and ``line`` (1-based) where, and ``hint`` what to
+    do about it. Rooms subclass it for what they can fail at; only ``cli`` and ``salt`` turn it into an exit code or a
+    return value.
+    """
+
+    def __init__(
+        self, message: str, *, file: str | Path | None = None, line: int | None = None, hint: str | None = None
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.file = str(file) if file is not None else None
+        self.line = line
+        self.hint = hint
+
+    @property
+    def place(self) -> str:
+        """``file:line``, ``file``, or an empty string where no file is to blame."""
+        if self.file is None:
+            return ""
+        return f"{self.file}:{self.line}" if self.line is not None else self.file
+
+    def as_dict(self) -> dict[str, str | int | None]:
+        """The error as plain data, for ``--format json`` and Salt returns."""
+        return {"error": self.message, "file": self.file, "line": self.line, "hint": self.hint}
+
+    def __str__(self) -> str:
+        text = f"{self.place}: {self.message}" if self.place else self.message
+        return f"{text}\n  {self.hint}" if self.hint else text
+
+
+class ErrorGroup(PillarboxError):
+    """Several errors found in one run, reported together."""
+
+    def __init__(self, errors: list[PillarboxError]) -> None:
+        super().__init__(f"{len(errors)} errors")
+        self.errors = tuple(errors)
+
+    def __str__(self) -> str:
+        return "\n".join(str(error) for error in self.errors)
+
+
+def raise_all(errors: list[PillarboxError]) -> None:
+    """Raise what was collected: nothing for none, the error itself for one, an :class:`ErrorGroup` for more."""
+    if len(errors) == 1:
+        raise errors[0]
+    if errors:
+        raise ErrorGroup(errors)
