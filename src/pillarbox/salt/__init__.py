@@ -1,1 +1,5 @@
+"""Salt loader modules: thin, each calls a room of Pillarbox.
 
+Salt finds the folders ``pillar``, ``tops``, ``runners``, ``modules`` and ``engines`` here through the package's
+``salt.loader`` entry point: whatever Python environment has Salt and Pillarbox has them.
+"""

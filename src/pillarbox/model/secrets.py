@@ -1,0 +1,102 @@
+"""A deployment's own secrets: generated, encrypted to its master's key, and kept as PGP blocks in the model.
+
+The file ``classes/cluster/<name>/secrets.yml`` carries the blocks under ``parameters: _param`` and says beside them,
+under ``parameters: _secret``, what each is: ``<name>: {kind: password}``. Kinds are the keys of :data:`KINDS`.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import secrets
+import string
+import subprocess
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pillarbox.model.errors import ModelError
+
+_ALPHABET = string.ascii_letters + string.digits
+
+KINDS: dict[str, Callable[[], str]] = {
+    # 32 letters and digits hold 190 bits, and read aloud or pasted they survive any terminal.
+    "password": lambda: "".join(secrets.choice(_ALPHABET) for _ in range(32)),
+    # Fernet wants 32 bytes in URL-safe base64 (OpenStack Keystone's key repositories).
+    "fernet": lambda: base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
+    # Kubernetes' EncryptionConfiguration wants 32 bytes in plain base64.
+    "aes": lambda: base64.b64encode(secrets.token_bytes(32)).decode(),
+    # Erlang cookies are atoms: upper case letters only keep them free of quoting.
+    "cookie": lambda: "".join(secrets.choice(string.ascii_uppercase) for _ in range(32)),
+    "token": lambda: secrets.token_hex(32),
+}
+
+
+class _Block(str):
+    """A string that is dumped as a literal block."""
+
+
+class _Dumper(yaml.SafeDumper):
+    pass
+
+
+_Dumper.add_representer(
+    _Block, lambda dumper, value: dumper.represent_scalar("tag:yaml.org,2002:str", str(value), style="|")
+)
+
+
+def generate(model: Path, public_key: str) -> tuple[Path, ...]:
+    """Fill every ``classes/cluster/*/secrets.yml`` of ``model`` with new secrets for the holder of ``public_key``.
+
+    ``public_key`` is an armored OpenPGP public key. Returns the files written. The clear text exists only in this
+    process and in gpg's standard input. Raises :class:`ModelError` for an unknown kind or when gpg refuses the key.
+    """
+    files = sorted((model / "classes" / "cluster").glob("*/secrets.yml"))
+    with tempfile.TemporaryDirectory(prefix="pillarbox-gpg-") as home:
+        recipient = _import(home, public_key)
+        for file in files:
+            _write(file, _fill(file.relative_to(model), yaml.safe_load(file.read_text()), home, recipient))
+    return tuple(files)
+
+
+def _fill(shown: Path, document: dict[str, Any], home: str, recipient: str) -> dict[str, Any]:
+    parameters = document.get("parameters") or {}
+    values = dict(parameters.get("_param") or {})
+    for name, options in (parameters.get("_secret") or {}).items():
+        kind = (options or {}).get("kind", "password")
+        if kind not in KINDS:
+            raise ModelError(f"_secret {name} has kind {kind}; expected one of {', '.join(KINDS)}", file=shown)
+        values[name] = _Block(_gpg(home, ["--encrypt", "--armor", "--recipient", recipient], KINDS[kind]()))
+    return {**document, "parameters": {**parameters, "_param": values}}
+
+
+def _import(home: str, public_key: str) -> str:
+    _gpg(home, ["--import"], public_key)
+    listing = _gpg(home, ["--list-keys", "--with-colons"], "")
+    for line in listing.splitlines():
+        fields = line.split(":")
+        if fields[0] == "fpr":
+            return fields[9]
+    raise ModelError("the public key holds no OpenPGP key")
+
+
+def _gpg(home: str, arguments: list[str], text: str) -> str:
+    command = ["gpg", "--homedir", home, "--batch", "--quiet", "--no-tty", "--trust-model", "always", *arguments]
+    # Throw-away homes live in a private directory; gpg's agent would outlive them.
+    done = subprocess.run(command, input=text, capture_output=True, text=True, env={**os.environ, "LC_ALL": "C"})
+    if done.returncode != 0:
+        raise ModelError(f"gpg {arguments[0]} failed: {done.stderr.strip()}")
+    return done.stdout
+
+
+def _write(file: Path, document: dict[str, Any]) -> None:
+    header = (
+        "# Written by pillarbox: secrets of this deployment, readable only for the Salt master that holds the key.\n"
+    )
+    text = header + yaml.dump(document, Dumper=_Dumper, sort_keys=False, width=120)
+    scratch = file.with_suffix(".yml.new")
+    scratch.write_text(text, encoding="utf-8")
+    scratch.replace(file)
