@@ -78,8 +78,8 @@ class Inventory:
             storage = get_storage("yaml_fs", str(nodes), str(classes), bool(options.get("compose_node_name", False)))
         except DuplicateNodeNameError as error:
             raise ModelError(f"node {error._name} is defined twice", file=self.relative(error._uris[1])) from error
-        self._files = {name: nodes / relative for name, relative in storage._storage._nodes.items()}
-        self._class_names = tuple(storage._storage._classes)
+        self._files = {name: nodes / relative for name, relative in storage._real_storage._nodes.items()}
+        self._class_names = tuple(storage._real_storage._classes)
         self._core = Core(storage, mappings, Settings(options))
         self.nodes: tuple[str, ...] = tuple(sorted(self._files))
 
@@ -122,7 +122,7 @@ class Inventory:
         if not path.is_dir():
             raise ModelError(
                 f"no {uri}/ in {self.path}",
-                hint="A model is a directory with nodes/ and classes/; name it with --model.",
+                hint="A model has nodes/ and classes/; name its directory with --model.",
             )
         return path
 

@@ -94,7 +94,7 @@ def _gpg(home: str, arguments: list[str], text: str) -> str:
 
 def _write(file: Path, document: dict[str, Any]) -> None:
     header = (
-        "# Written by pillarbox: secrets of this deployment, readable only for the Salt master that holds the key.\n"
+        "# Written by pillarbox: this deployment's secrets, for the Salt master that holds the key.\n"
     )
     text = header + yaml.dump(document, Dumper=_Dumper, sort_keys=False, width=120)
     scratch = file.with_suffix(".yml.new")

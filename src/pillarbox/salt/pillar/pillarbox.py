@@ -27,7 +27,9 @@ __salt__: dict[str, Any] = {}
 _MODEL_ONLY = ("_secret",)
 
 
-def ext_pillar(minion_id: str, pillar: dict[str, Any], model: str, pki: str = "/var/lib/pillarbox/pki") -> dict[str, Any]:
+def ext_pillar(
+    minion_id: str, pillar: dict[str, Any], model: str, pki: str = "/var/lib/pillarbox/pki"
+) -> dict[str, Any]:
     """The pillar of one minion; an empty one where the model has no node of that name.
 
     Raises what the model raises: Salt then marks the pillar as failed and applies no state with it.
