@@ -1,0 +1,38 @@
+"""``pillarbox inventory``: what reclass makes of the nodes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+from click.shell_completion import CompletionItem
+
+from pillarbox.cli.output import format_option, print_data
+from pillarbox.errors import PillarboxError
+from pillarbox.model import Inventory
+
+
+def complete_node(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Node names for shell completion; none while the model cannot be read."""
+    model = ctx.find_root().params.get("model") or Path(".")
+    try:
+        nodes = Inventory(model).nodes
+    except PillarboxError:
+        return []
+    return [CompletionItem(name) for name in nodes if name.startswith(incomplete)]
+
+
+@click.command("inventory")
+@click.argument("node", required=False, shell_complete=complete_node)
+@format_option("yaml", "json")
+@click.pass_obj
+def command(model: Path, node: str | None, output_format: str) -> None:
+    """Render NODE, or every node of the model.
+
+    Secrets stay the PGP blocks that the model holds.
+    """
+    inventory = Inventory(model)
+    if node is not None:
+        print_data(inventory.node(node).as_dict(), output_format)
+    else:
+        print_data({each.name: each.as_dict() for each in inventory.all()}, output_format)

@@ -1,0 +1,45 @@
+"""How commands print: for a person on a terminal, or as JSON or YAML for a program."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+import yaml
+
+from pillarbox.errors import ErrorGroup, PillarboxError
+
+
+def format_option(*formats: str, default: str | None = None) -> Any:
+    """The ``--format`` option of a command; the first format is the default unless another is named."""
+    return click.option(
+        "--format",
+        "output_format",
+        type=click.Choice(formats),
+        default=default or formats[0],
+        show_default=True,
+        help="How to print the result.",
+    )
+
+
+def print_data(data: Any, output_format: str) -> None:
+    """Print plain data as ``json`` or ``yaml`` on standard output."""
+    if output_format == "json":
+        click.echo(json.dumps(data, indent=2, ensure_ascii=False, default=str))
+    else:
+        click.echo(yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120), nl=False)
+
+
+def print_error(error: PillarboxError) -> None:
+    """Print an error, or each of a group, on standard error: place, message and hint."""
+    for each in error.errors if isinstance(error, ErrorGroup) else (error,):
+        place = f"{each.place}: " if each.place else ""
+        click.echo(f"{click.style('error', fg='red', bold=True)}: {place}{each.message}", err=True)
+        if each.hint:
+            click.echo(f"  {each.hint}", err=True)
+
+
+class _Dumper(yaml.SafeDumper):
+    def ignore_aliases(self, data: Any) -> bool:
+        return True

@@ -1,0 +1,28 @@
+"""``pillarbox secrets``: the secrets of a deployment, encrypted to its master's key."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TextIO
+
+import click
+
+from pillarbox.model.secrets import generate
+
+
+@click.command("secrets")
+@click.option(
+    "--public-key",
+    type=click.File("r"),
+    required=True,
+    help="The Salt master's public key, as `gpg --armor --export` prints it; - for standard input.",
+)
+@click.pass_obj
+def command(model: Path, public_key: TextIO) -> None:
+    """Generate new values for all secrets in classes/cluster/*/secrets.yml.
+
+    The values are encrypted to the key at once and never stored or shown in the clear. Running pods get new secrets at
+    the next deploy.
+    """
+    for file in generate(model, public_key.read()):
+        click.echo(f"wrote {file}")
