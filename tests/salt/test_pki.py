@@ -1,0 +1,203 @@
+"""The master's issuing of certificates and keys.
+
+stable      same request, same material; a changed request, a replaced authority or little time left, new material
+private     files 0600, directories 0700, one host's material never in another's pillar
+refused     names that leave the store, unknown usages and types, malformed names; nothing is issued then
+whole       two processes at once get one authority; a call killed half-way leaves nothing half-issued
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import multiprocessing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.x509.oid import ExtendedKeyUsageOID
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pillarbox.salt import pki
+
+
+def request(**changes: Any) -> dict[str, Any]:
+    return {
+        "ca": "kubernetes",
+        "common_name": "system:node:ctl01",
+        "organization": "system:nodes",
+        "alternative_names": ["DNS:ctl01", "IP:172.30.20.21"],
+        "usage": ["client", "server"],
+        **changes,
+    }
+
+
+def pillar(minion: str = "ctl01", key: dict[str, Any] | None = None, **certificates: Any) -> dict[str, Any]:
+    return {
+        "_reclass_": {"name": {"full": minion}},
+        "pki": {"certificate": certificates or {"kubelet": request()}, "key": key or {}},
+    }
+
+
+def issued(data: dict[str, Any], directory: Path, name: str = "kubelet") -> dict[str, str]:
+    return pki.issue(data, directory)["pki"]["certificate"][name]
+
+
+def test_certificate_says_what_was_asked(tmp_path: Path) -> None:
+    result = issued(pillar(), tmp_path)
+    certificate = x509.load_pem_x509_certificate(result["certificate"].encode())
+    authority = x509.load_pem_x509_certificate(result["ca_certificate"].encode())
+    certificate.verify_directly_issued_by(authority)
+    assert certificate.subject.rfc4514_string() == "CN=system:node:ctl01,O=system:nodes"
+    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert names.get_values_for_type(x509.DNSName) == ["ctl01"]
+    assert names.get_values_for_type(x509.IPAddress) == [ipaddress.ip_address("172.30.20.21")]
+    usage = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    assert set(usage) == {ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH}
+    key = serialization.load_pem_private_key(result["key"].encode(), password=None)
+    assert key.public_key() == certificate.public_key()
+
+
+def test_same_request_same_material(tmp_path: Path) -> None:
+    assert pki.issue(pillar(), tmp_path) == pki.issue(pillar(), tmp_path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"common_name": "system:node:other"},
+        {"organization": ["system:masters"]},
+        {"alternative_names": ["DNS:ctl01"]},
+        {"usage": ["client"]},
+        {"ca": "etcd"},
+    ],
+)
+def test_changed_request_is_issued_anew(tmp_path: Path, change: dict[str, Any]) -> None:
+    before = issued(pillar(), tmp_path)
+    after = issued(pillar(kubelet=request(**change)), tmp_path)
+    assert before["certificate"] != after["certificate"]
+    assert before["key"] != after["key"]
+
+
+@pytest.mark.parametrize(("days", "renewed"), [(29, True), (31, False)])
+def test_renewed_before_it_runs_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, days: int, renewed: bool) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(pki, "_CERTIFICATE_DAYS", days)
+        before = issued(pillar(), tmp_path)
+    after = issued(pillar(), tmp_path)
+    assert (before != after) is renewed
+    left = x509.load_pem_x509_certificate(after["certificate"].encode()).not_valid_after_utc - datetime.now(UTC)
+    assert left > timedelta(days=28)
+
+
+def test_replaced_authority_replaces_its_certificates(tmp_path: Path) -> None:
+    before = issued(pillar(), tmp_path)
+    for file in (tmp_path / "authority").iterdir():
+        file.unlink()
+    after = issued(pillar(), tmp_path)
+    assert before["ca_certificate"] != after["ca_certificate"]
+    x509.load_pem_x509_certificate(after["certificate"].encode()).verify_directly_issued_by(
+        x509.load_pem_x509_certificate(after["ca_certificate"].encode())
+    )
+
+
+@pytest.mark.parametrize("part", ["crt", "key", "json"])
+def test_half_issued_is_issued_again(tmp_path: Path, part: str) -> None:
+    issued(pillar(), tmp_path)
+    (tmp_path / "host" / "ctl01" / f"kubelet.{part}").unlink()
+    result = issued(pillar(), tmp_path)
+    key = serialization.load_pem_private_key(result["key"].encode(), password=None)
+    assert key.public_key() == x509.load_pem_x509_certificate(result["certificate"].encode()).public_key()
+
+
+def test_damaged_authority_is_an_error_and_is_kept(tmp_path: Path) -> None:
+    issued(pillar(), tmp_path)
+    file = tmp_path / "authority" / "kubernetes.key"
+    file.write_text("damaged")
+    with pytest.raises(pki.PkiError, match="kubernetes"):
+        issued(pillar(), tmp_path)
+    assert file.read_text() == "damaged"
+
+
+def test_files_are_the_owners_alone(tmp_path: Path) -> None:
+    root = tmp_path / "pki"
+    pki.issue(pillar(key={"encryption": {"type": "aes"}}), root)
+    for path in [root, *root.rglob("*")]:
+        assert path.stat().st_mode & 0o777 == (0o700 if path.is_dir() else 0o600), path
+
+
+def test_hosts_share_keys_but_not_certificates(tmp_path: Path) -> None:
+    keys = {"service-account": {"type": "rsa"}, "encryption": {"type": "aes"}}
+    one = pki.issue(pillar("kmst01", key=keys), tmp_path)["pki"]
+    two = pki.issue(pillar("kmst02", key=keys), tmp_path)["pki"]
+    assert one["key"] == two["key"]
+    assert one["certificate"]["kubelet"]["key"] not in repr(two)
+    assert one["certificate"]["kubelet"]["ca_certificate"] == two["certificate"]["kubelet"]["ca_certificate"]
+    assert "BEGIN PUBLIC KEY" in one["key"]["service-account"]["public"]
+
+
+def test_authority_key_is_never_handed_out(tmp_path: Path) -> None:
+    result = repr(pki.issue(pillar(), tmp_path))
+    assert (tmp_path / "authority" / "kubernetes.key").read_text() not in result.replace("\\n", "\n")
+
+
+def test_ones_own_material_is_passed_on(tmp_path: Path) -> None:
+    own = {"certificate": "C", "key": "K", "ca_certificate": "A"}
+    result = pki.issue(pillar(kubelet=own, key={"k": {"key": "X"}}), tmp_path)
+    assert result == {"pki": {"certificate": {"kubelet": own}, "key": {"k": {"key": "X"}}}}
+
+
+def test_nothing_asked_touches_nothing(tmp_path: Path) -> None:
+    assert pki.issue({"pki": {}}, tmp_path / "pki") == {"pki": {}}
+    assert pki.issue({}, tmp_path / "pki") == {"pki": {}}
+    assert not (tmp_path / "pki").exists()
+
+
+@pytest.mark.parametrize(
+    ("data", "names"),
+    [
+        (pillar("../ctl01"), "_reclass_:name:full"),
+        (pillar(**{"../kubelet": request()}), "../kubelet"),
+        (pillar(**{".lock": request()}), ".lock"),
+        (pillar(kubelet=request(ca="a/b")), "pki:certificate:kubelet:ca"),
+        (pillar(kubelet=request(ca=None)), "pki:certificate:kubelet:ca"),
+        (pillar(kubelet=request(usage=["sign"])), "usage"),
+        (pillar(kubelet=request(common_name="")), "common_name"),
+        (pillar(kubelet=request(common_name="x" * 65)), "common_name"),
+        (pillar(kubelet=request(alternative_names=["IP:ctl01"])), "alternative_names"),
+        (pillar(kubelet=request(alternative_names=["ctl01"])), "alternative_names"),
+        (pillar(kubelet=request(alternative_names=[7])), "alternative_names"),
+        (pillar(kubelet="kubernetes"), "mapping"),
+        (pillar(key={"a/b": {}}), "a/b"),
+        (pillar(key={"a": {"type": "dsa"}}), "dsa"),
+    ],
+)
+def test_wrong_request_is_refused_whole(tmp_path: Path, data: dict[str, Any], names: str) -> None:
+    root = tmp_path / "pki"
+    with pytest.raises(pki.PkiError) as caught:
+        pki.issue(data, root)
+    assert names in str(caught.value)
+    assert not root.exists()
+
+
+@given(st.text(max_size=40))
+def test_no_name_leads_out_of_the_store(name: str) -> None:
+    try:
+        checked = pki._checked("name", name)
+    except pki.PkiError:
+        return
+    root = Path("/store")
+    assert (root / checked).resolve().parent == root
+    assert not checked.startswith(".")
+
+
+def _issue_authority(directory: str) -> str:
+    return issued(pillar(), Path(directory))["certificate"]
+
+
+def test_processes_at_once_agree(tmp_path: Path) -> None:
+    with multiprocessing.get_context("spawn").Pool(3) as pool:
+        assert len(set(pool.map(_issue_authority, [str(tmp_path)] * 6))) == 1
