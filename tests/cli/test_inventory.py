@@ -44,7 +44,10 @@ def test_all_nodes_and_the_environment_variable(write_model: WriteModel) -> None
     ("files", "expected"),
     [
         ({"nodes/n.yml": "a: [\n"}, ["nodes/n.yml:2", "YAML"]),
-        ({"nodes/n.yml": "classes:\n- a\n- wbe\n", "classes/web.yml": "", "classes/a.yml": ""}, ["nodes/n.yml:3", "web"]),
+        (
+            {"nodes/n.yml": "classes:\n- a\n- wbe\n", "classes/web.yml": "", "classes/a.yml": ""},
+            ["nodes/n.yml:3", "web"],
+        ),
         ({"nodes/n.yml": "parameters:\n  a: ${b:c}\n"}, ["nodes/n.yml:2", "${b:c}"]),
         ({"nodes/n.yml": "classes: 7\n"}, ["n"]),
         ({"nodes/n.yml": "\tx: 1\n"}, ["nodes/n.yml:1"]),

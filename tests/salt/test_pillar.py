@@ -1,0 +1,134 @@
+"""The external pillar and master top, through Salt's own loader, with a real key and real PGP blocks."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import salt.config
+import salt.loader
+import yaml
+
+from pillarbox.model import pgp
+from pillarbox.model.secrets import KINDS, generate
+
+WriteModel = Callable[[dict[str, str]], Path]
+
+SECRETS = "parameters:\n  _secret:\n" + "".join(f"    my_{kind}: {{kind: {kind}}}\n" for kind in KINDS)
+MODEL = {
+    "classes/cluster/lab/secrets.yml": SECRETS,
+    "nodes/ctl01.yml": (
+        "classes:\n- cluster.lab.secrets\napplications: [linux, web]\n"
+        "parameters:\n  web:\n    password: ${_param:my_password}\n    port: 80\n"
+    ),
+    "nodes/ctl02.yml": "parameters:\n  web:\n    port: 81\n",
+}
+
+
+@pytest.fixture
+def keys(tmp_path: Path) -> Iterator[Path]:
+    """A GnuPG home with one unprotected key, as a master's; its agent is stopped afterwards."""
+    # GnuPG's agent socket has a short path limit, so the home must not lie deep.
+    home = Path(subprocess.run(["mktemp", "-d"], capture_output=True, text=True, check=True).stdout.strip())
+    subprocess.run(
+        [
+            "gpg",
+            "--homedir",
+            home,
+            "--batch",
+            "--quiet",
+            "--passphrase",
+            "",
+            "--quick-gen-key",
+            "master",
+            "future-default",
+        ],
+        check=True,
+        capture_output=True,
+    )
+    yield home
+    subprocess.run(["gpgconf", "--homedir", home, "--kill", "all"], check=False)
+    shutil.rmtree(home)
+
+
+def armored(home: Path) -> str:
+    export = subprocess.run(
+        ["gpg", "--homedir", home, "--armor", "--export"], capture_output=True, text=True, check=True
+    )
+    return export.stdout
+
+
+@pytest.fixture
+def opts(tmp_path: Path, keys: Path) -> dict[str, Any]:
+    opts = salt.config.master_config(None)
+    opts.update(
+        id="ctl01", file_client="local", gpg_keydir=str(keys), cachedir=str(tmp_path / "cache"), renderer="jinja|yaml"
+    )
+    return opts
+
+
+def served(opts: dict[str, Any], minion: str, model: Path, tmp_path: Path) -> dict[str, Any]:
+    functions = salt.loader.minion_mods(opts)
+    pillars = salt.loader.pillars(opts, functions)
+    return pillars["pillarbox"](minion, {}, model=str(model), pki=str(tmp_path / "pki"))
+
+
+def test_secrets_are_generated_encrypted_and_opened_for_the_minion_that_uses_them(
+    write_model: WriteModel, keys: Path, opts: dict[str, Any], tmp_path: Path
+) -> None:
+    model = write_model(MODEL)
+    (file,) = generate(model, armored(keys))
+    values = yaml.safe_load(file.read_text())["parameters"]["_param"]
+    assert set(values) == {f"my_{kind}" for kind in KINDS}
+    assert all(pgp.is_block(value) for value in values.values())
+
+    pillar = served(opts, "ctl01", model, tmp_path)
+    assert len(pillar["web"]["password"]) == 32
+    assert pillar["web"]["port"] == 80
+    # What the node does not use stays closed, and is not even sent.
+    assert "_secret" not in pillar
+    assert pillar["_param"] == {}
+
+
+def test_new_secrets_replace_old_ones(
+    write_model: WriteModel, keys: Path, opts: dict[str, Any], tmp_path: Path
+) -> None:
+    model = write_model(MODEL)
+    generate(model, armored(keys))
+    first = served(opts, "ctl01", model, tmp_path)["web"]["password"]
+    generate(model, armored(keys))
+    assert served(opts, "ctl01", model, tmp_path)["web"]["password"] != first
+
+
+def test_a_minion_that_the_model_lacks_gets_nothing(
+    write_model: WriteModel, opts: dict[str, Any], tmp_path: Path
+) -> None:
+    assert served(opts, "stranger", write_model(MODEL), tmp_path) == {}
+
+
+def test_top_is_the_nodes_applications(write_model: WriteModel, opts: dict[str, Any]) -> None:
+    model = write_model({"nodes/ctl01.yml": "applications: [linux, web]\n"})
+    opts["master_tops"] = {"pillarbox": {"model": str(model)}}
+    tops = salt.loader.tops(opts)
+    assert tops["pillarbox"](opts=opts, grains={}) == {"base": ["linux", "web"]}
+
+
+def test_a_newly_published_revision_is_seen_at_once(
+    write_model: WriteModel, opts: dict[str, Any], tmp_path: Path
+) -> None:
+    first = write_model(MODEL)
+    second = tmp_path / "second"
+    shutil.copytree(first, second)
+    (second / "nodes/ctl02.yml").write_text("parameters:\n  web:\n    port: 82\n")
+    current = tmp_path / "current"
+    current.symlink_to(first)
+    assert served(opts, "ctl02", current, tmp_path)["web"]["port"] == 81
+    scratch = tmp_path / "scratch"
+    scratch.symlink_to(second)
+    os.replace(scratch, current)
+    assert served(opts, "ctl02", current, tmp_path)["web"]["port"] == 82
