@@ -1,0 +1,226 @@
+"""What no object can know alone: claims that collide, names that nobody supplies, secrets in the wrong place."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any
+
+from pillarbox.manifests import names
+from pillarbox.manifests.catalog import Catalog
+from pillarbox.manifests.errors import Problems
+from pillarbox.manifests.finish import references
+from pillarbox.manifests.manifest import Manifest, Object
+from pillarbox.model import pgp
+
+ENTRYPOINT = "/entrypoint.sh"
+
+_INJECTED = re.compile(r"\$\(([A-Z][A-Z0-9_]*_SERVICE_(?:HOST|PORT))\)")
+# What a container's environment holds whatever the manifest says.
+_RUNTIME = frozenset({"HOSTNAME", "PATH"})
+
+
+@dataclass(frozen=True)
+class World:
+    """All manifests, the images, and what exists in the clusters beside them: (deployment, kind, namespace, name)."""
+
+    manifests: tuple[Manifest, ...]
+    catalog: Catalog
+    external: frozenset[tuple[str, str, str | None, str]]
+    problems: Problems
+
+    def objects(self, like: Manifest, kind: str) -> dict[str, Object]:
+        """The objects of one kind that share deployment and namespace with ``like``, by name."""
+        return {
+            each.name: each.object
+            for each in self.manifests
+            if each.kind == kind and (each.deployment, each.namespace) == (like.deployment, like.namespace)
+        }
+
+    def is_external(self, like: Manifest, kind: str, name: str) -> bool:
+        return (like.deployment, kind, like.namespace, name) in self.external
+
+
+def check(world: World) -> None:
+    """Run every check; what is wrong is added to the world's problems."""
+    for rule in RULES:
+        rule(world)
+
+
+def distinct(manifests: Iterable[Manifest], problems: Problems) -> tuple[Manifest, ...]:
+    """``manifests`` without those that another node asks for in the same words; other claims on one name are reported.
+
+    Highly available masters include one class on every node, so the same object from two nodes is no conflict.
+    """
+    kept: dict[tuple[str, str, str | None, str], Manifest] = {}
+    files: dict[str, Manifest] = {}
+    for each in manifests:
+        first = kept.setdefault(each.identity, each)
+        if first is not each:
+            if first.node == each.node or first.object != each.object:
+                problems.add(each.place, f"{_title(each)} is claimed already by node {first.node}, {first.place}")
+            continue
+        other = files.setdefault(each.filename, each)
+        if other is not each:
+            problems.add(each.place, f"file {each.filename} is claimed already by {_title(other)} of node {other.node}")
+    return tuple(kept.values())
+
+
+def node_ports(world: World) -> None:
+    claims: dict[tuple[str, int, str], Manifest] = {}
+    for each in world.manifests:
+        for port in each.object["spec"].get("ports", ()) if each.kind == "Service" else ():
+            if "nodePort" not in port:
+                continue
+            claim = (each.deployment, port["nodePort"], port.get("protocol", "TCP"))
+            first = claims.setdefault(claim, each)
+            if first is not each:
+                text = f"node port {port['nodePort']} is claimed already by {_title(first)} of node {first.node}"
+                world.problems.add(each.place / "ports", text)
+
+
+def target_ports(world: World) -> None:
+    """A Service's named target must be a port of its pods."""
+    pods = {(each.deployment, each.namespace, each.name): each for each in world.manifests if each.template}
+    for each in world.manifests:
+        workload = pods.get((each.deployment, each.namespace, each.name))
+        if each.kind != "Service" or workload is None:
+            continue
+        known = {port.get("name") for container in workload.containers() for port in container.get("ports", ())}
+        for port in each.object["spec"]["ports"]:
+            target = port.get("targetPort")
+            if isinstance(target, str) and target not in known:
+                hint = names.nearest(target, {name for name in known if name})
+                world.problems.add(each.place / "ports", f"no container has a port named {target}", hint)
+
+
+def configuration(world: World) -> None:
+    """Keys of ConfigMaps and Secrets that pods cannot start without must be in the model, or said to be elsewhere."""
+    for each in world.manifests:
+        if each.template is None:
+            continue
+        volumes = {_volume_reference(volume) for volume in each.template["spec"].get("volumes", ())}
+        for kind, name, key, optional in dict.fromkeys(references(each.template)):
+            if optional or world.is_external(each, kind, name):
+                continue
+            known = world.objects(each, kind)
+            if name in known:
+                data = _data(known[name])
+                if key is not None and key not in data:
+                    text = f"{kind} {name} of namespace {each.namespace} has no key {key}"
+                    world.problems.add(each.place, text, names.nearest(key, data))
+                continue
+            close = get_close_matches(name, known, n=1, cutoff=0.8)
+            # Users of the original formula make their ConfigMaps with kubectl, and mount them.
+            if kind == "ConfigMap" and ("ConfigMap", name) in volumes and not close:
+                continue
+            section = "configmap" if kind == "ConfigMap" else "secret"
+            hint = f"Define it under {section}:{name}, or name it under external:{section} if others make it."
+            text = f"no {kind} {name} in namespace {each.namespace}"
+            world.problems.add(each.place, text, f"Did you mean {close[0]}?" if close else hint)
+
+
+def supply(world: World) -> None:
+    """Every dynamic name of an image has a source in each container that starts through its entrypoint."""
+    for each in world.manifests:
+        if each.template is None:
+            continue
+        injected = _injected(world, each)
+        for container in each.containers():
+            place = each.place / (
+                "container" if container in each.template["spec"]["containers"] else "init_containers"
+            )
+            explicit, unknown = _environment(world, each, container)
+            for name in _expansions(container):
+                if name not in explicit and name not in injected:
+                    hint = names.nearest(name, injected) or "Kubernetes injects it for a Service of the same namespace."
+                    world.problems.add(place / container["name"], f"$({name}) refers to no Service", hint)
+            image = world.catalog.find(container.get("image", ""))
+            if image is None or unknown or container.get("command", [ENTRYPOINT])[0] != ENTRYPOINT:
+                continue
+            for name in image.dynamic:
+                if name in explicit or name in injected or name in _RUNTIME:
+                    continue
+                text = f"image {image.name} needs {name}, and no variable, ConfigMap, Secret or Service supplies it"
+                hint = names.nearest(name, {*explicit, *injected}) or _supply_hint(name)
+                world.problems.add(place / container["name"], text, hint)
+
+
+def secrets(world: World) -> None:
+    """A PGP block outside a Secret would reach its reader encrypted, or put the secret in the clear."""
+    for each in world.manifests:
+        if each.kind == "Secret":
+            continue
+        for path, _ in pgp.blocks(each.object):
+            hint = "Put it under kubernetes:control:secret, and refer to it: variables: [{name, secret: {name, key}}]."
+            world.problems.add(each.place, f"an encrypted secret stands in a {each.kind}, at {'.'.join(path)}", hint)
+
+
+RULES: tuple[Callable[[World], None], ...] = (node_ports, target_ports, configuration, supply, secrets)
+
+
+def _title(manifest: Manifest) -> str:
+    where = f" in namespace {manifest.namespace}" if manifest.namespace else ""
+    return f"{manifest.kind} {manifest.name}{where}"
+
+
+def _data(found: Object) -> dict[str, Any]:
+    data: dict[str, Any] = found.get("data", found.get("stringData", {}))
+    return data
+
+
+def _volume_reference(volume: Object) -> tuple[str, str]:
+    return ("ConfigMap", volume["configMap"]["name"]) if "configMap" in volume else ("", "")
+
+
+def _environment(world: World, manifest: Manifest, container: Object) -> tuple[set[str], bool]:
+    """The names that a container's own environment sets, and whether a source outside the model may set more."""
+    found, unknown = {variable["name"] for variable in container.get("env", ())}, False
+    for source in container.get("envFrom", ()):
+        kind, reference = next((kind, source[f]) for f, kind in _WHOLE.items() if f in source)
+        known = world.objects(manifest, kind).get(reference["name"])
+        unknown = unknown or known is None
+        found |= {source.get("prefix", "") + key for key in _data(known or {})}
+    return found, unknown
+
+
+_WHOLE = {"configMapRef": "ConfigMap", "secretRef": "Secret"}
+
+
+def _injected(world: World, manifest: Manifest) -> set[str]:
+    """What Kubernetes adds to the environment: addresses of the Services of the namespace, but for headless ones."""
+    found = {"KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT", "KUBERNETES_SERVICE_PORT_HTTPS"}
+    if manifest.template and manifest.template["spec"].get("enableServiceLinks") is False:
+        return found
+    for name, service in world.objects(manifest, "Service").items():
+        if service["spec"].get("clusterIP") != "None":
+            found |= set(_links(name, service["spec"]["ports"]))
+    for deployment, kind, namespace, name in world.external:
+        if (deployment, kind, namespace) == (manifest.deployment, "Service", manifest.namespace):
+            found |= set(_links(name, ()))
+    return found
+
+
+def _links(name: str, ports: Iterable[Object]) -> Iterator[str]:
+    prefix = names.variable(name)
+    yield from (f"{prefix}_SERVICE_HOST", f"{prefix}_SERVICE_PORT", f"{prefix}_PORT")
+    for port in ports:
+        if "name" in port:
+            yield f"{prefix}_SERVICE_PORT_{names.variable(port['name'])}"
+        link = f"{prefix}_PORT_{port.get('port')}_{port.get('protocol', 'TCP')}"
+        yield from (link, f"{link}_PROTO", f"{link}_PORT", f"{link}_ADDR")
+
+
+def _expansions(container: Object) -> Iterator[str]:
+    for variable in container.get("env", ()):
+        yield from _INJECTED.findall(variable.get("value", ""))
+
+
+def _supply_hint(name: str) -> str:
+    for suffix in ("_SERVICE_HOST", "_SERVICE_PORT"):
+        if name.endswith(suffix):
+            service = name.removesuffix(suffix).lower().replace("_", "-")
+            return f"Kubernetes injects it where a Service {service} exists in the namespace."
+    return f"Add it to the container's variables: {{name: {name}, secret: {{name: <secret>, key: <key>}}}}."

@@ -1,0 +1,105 @@
+"""Manifests as files in a directory."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Literal
+
+from pillarbox.manifests.errors import ManifestError
+from pillarbox.manifests.manifest import HEADER, Manifest
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A file that is not as the model has it."""
+
+    filename: str
+    state: Literal["missing", "stale", "extra"]
+
+    def __str__(self) -> str:
+        return f"{self.state}: {self.filename}"
+
+
+def check(manifests: Iterable[Manifest], directory: str | Path) -> list[Difference]:
+    """How ``directory`` differs from ``manifests``; an empty list when it does not. Files of others do not count."""
+    root, expected = Path(directory), {each.filename: each.text for each in manifests}
+    present = {name: file for name, file in _owned(root)}
+    found = [Difference(name, "extra") for name in present if name not in expected]
+    for name, text in expected.items():
+        file = _inside(root, name)
+        if not file.is_file():
+            found.append(Difference(name, "missing"))
+        elif file.read_bytes() != text.encode():
+            found.append(Difference(name, "stale"))
+    return sorted(found, key=lambda each: each.filename)
+
+
+def write(manifests: Iterable[Manifest], directory: str | Path) -> list[Difference]:
+    """Make ``directory`` hold ``manifests`` and return what had to change.
+
+    Each file is replaced as a whole or not at all. Files that an earlier rendering left and that are no longer wanted
+    are removed, by the first line that all of them carry; a file of somebody else is never touched, and nothing is
+    written outside the directory. Raises :class:`ManifestError` where that cannot be kept, before anything is written.
+    """
+    root, wanted = Path(directory), tuple(manifests)
+    changes = check(wanted, root)
+    texts = {each.filename: each.text for each in wanted}
+    for change in changes:
+        file = _inside(root, change.filename)
+        if change.state == "stale" and not _is_ours(file):
+            raise ManifestError("a file that pillarbox did not write is in the way", file=file, hint="Move it away.")
+    try:
+        for change in changes:
+            file = _inside(root, change.filename)
+            if change.state == "extra":
+                file.unlink()
+                _prune(file.parent, root)
+            else:
+                _replace(file, texts[change.filename])
+    except OSError as error:
+        raise ManifestError(f"cannot write manifests: {error.strerror}", file=error.filename) from error
+    return changes
+
+
+def _owned(root: Path) -> Iterator[tuple[str, Path]]:
+    for folder, _, files in os.walk(root):
+        for name in files:
+            file = Path(folder, name)
+            if file.suffix == ".yml" and not file.is_symlink() and _is_ours(file):
+                yield file.relative_to(root).as_posix(), file
+
+
+def _is_ours(file: Path) -> bool:
+    with file.open("rb") as stream:
+        return stream.read(len(HEADER)) == HEADER.encode()
+
+
+def _inside(root: Path, name: str) -> Path:
+    path = PurePosixPath(name)
+    file = root / path
+    if path.is_absolute() or ".." in path.parts or not file.parent.resolve().is_relative_to(root.resolve()):
+        raise ManifestError(f"manifest {name} would be written outside {root}")
+    return file
+
+
+def _replace(file: Path, text: str) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    handle, scratch = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.parent)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as stream:
+            stream.write(text)
+        os.chmod(scratch, 0o644)
+        os.replace(scratch, file)
+    except BaseException:
+        Path(scratch).unlink(missing_ok=True)
+        raise
+
+
+def _prune(folder: Path, root: Path) -> None:
+    while folder != root and not any(folder.iterdir()):
+        folder.rmdir()
+        folder = folder.parent

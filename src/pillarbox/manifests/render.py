@@ -1,0 +1,128 @@
+"""From an inventory to Kubernetes objects: a pure function of the model, the images it describes and their digests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from pillarbox.errors import PillarboxError, raise_all
+from pillarbox.manifests import checks, config, dependencies, names, rbac, storage, workloads
+from pillarbox.manifests.catalog import Catalog, Image, named_image
+from pillarbox.manifests.errors import Place, Problems
+from pillarbox.manifests.finish import finished
+from pillarbox.manifests.manifest import Manifest
+from pillarbox.manifests.scope import Scope, deploy_name, parse_version
+from pillarbox.manifests.section import Section
+
+
+class Node(Protocol):
+    @property
+    def name(self) -> str: ...
+    @property
+    def file(self) -> Path: ...
+    @property
+    def parameters(self) -> Mapping[str, Any]: ...
+
+
+class Inventory(Protocol):
+    @property
+    def nodes(self) -> tuple[str, ...]: ...
+    def node(self, name: str, /) -> Node: ...
+
+
+External = frozenset[tuple[str, str, str | None, str]]
+Builder = Callable[[str, Section, Scope], Iterator[Manifest]]
+
+# The sections of kubernetes:control, and what turns one entry of each into objects.
+SECTIONS: Mapping[str, Builder] = {
+    "service": workloads.service_workload,
+    "job": workloads.job,
+    "configmap": config.config_map,
+    "secret": config.secret,
+    "persistent_volume": storage.persistent_volume,
+    "persistent_volume_claim": storage.persistent_volume_claim,
+    "role": rbac.role,
+    "service_account": rbac.service_account,
+}
+_ALIASES = {"configmap": ("config_map",)}
+_EXTERNAL = {"configmap": "ConfigMap", "secret": "Secret", "service": "Service"}
+
+
+def render(
+    inventory: Inventory,
+    image_specs: Mapping[str, Image] | None = None,
+    digests: Mapping[str, str] | None = None,
+) -> tuple[Manifest, ...]:
+    """The objects of every node with ``kubernetes:control``, sorted by file name.
+
+    ``image_specs`` are the model's image nodes by name; without them the nodes are known by name only, and dynamic
+    names are not checked. ``digests`` are the images' digests in their registry, as far as known; containers and the
+    names of Jobs are pinned to them.
+
+    Raises :class:`ManifestError` (several as :class:`ErrorGroup`), and what the inventory raises for its nodes.
+    """
+    problems = Problems()
+    nodes = _nodes(inventory, problems)
+    catalog = Catalog(_named_images(nodes) if image_specs is None else image_specs, digests or {})
+    drafts: list[Manifest] = []
+    external: set[tuple[str, str, str | None, str]] = set()
+    for node in nodes:
+        control = _control(node)
+        if control is not None:
+            drafts += _rendered(node, control, catalog, external, problems)
+    unique = dependencies.resolved(checks.distinct(drafts, problems), problems)
+    checks.check(checks.World(unique, catalog, frozenset(external), problems))
+    raise_all(problems.found)
+    return tuple(sorted(finished(unique, catalog), key=lambda each: each.filename))
+
+
+def _nodes(inventory: Inventory, problems: Problems) -> list[Node]:
+    found = []
+    for name in inventory.nodes:
+        try:
+            found.append(inventory.node(name))
+        except PillarboxError as error:
+            problems.found.append(error)
+    raise_all(problems.found)
+    return found
+
+
+def _named_images(nodes: list[Node]) -> dict[str, Image]:
+    return {image.name: image for node in nodes if (image := named_image(node.parameters))}
+
+
+def _control(node: Node) -> Any:
+    kubernetes = node.parameters.get("kubernetes")
+    return kubernetes.get("control") if isinstance(kubernetes, Mapping) else None
+
+
+def _rendered(
+    node: Node, data: Any, catalog: Catalog, external: set[tuple[str, str, str | None, str]], problems: Problems
+) -> Iterator[Manifest]:
+    place = Place(node.name, str(node.file), ("kubernetes", "control"))
+    with Section(data, place, problems) as control:
+        # What the formula wrote its files by; here it changes nothing.
+        control.ignore("config_type", "host_network", *SECTIONS, *(name for each in _ALIASES.values() for name in each))
+        if control.flag("enabled") is False:
+            control.ignore(*control.given)
+            return
+        namespace = control.name("namespace") or "default"
+        version = parse_version(control, node.parameters)
+        scope = Scope(deploy_name(control, node.parameters), namespace, version, catalog, problems)
+        with control.section("external") as elsewhere:
+            for key, kind in _EXTERNAL.items():
+                for name in elsewhere.words(key, *_ALIASES.get(key, ())) or ():
+                    where, _, own = name.rpartition("/")
+                    external.add((scope.deployment, kind, where or namespace, own))
+        for section, build in SECTIONS.items():
+            for key, entry in control.sections(section, *_ALIASES.get(section, ())):
+                if _enabled(section, entry):
+                    yield from build(key, entry, scope)
+
+
+def _enabled(section: str, entry: Section) -> bool:
+    return entry.flag("enabled") is not False
+
+
+__all__ = ["Inventory", "Node", "names", "render"]

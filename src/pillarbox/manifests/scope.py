@@ -1,0 +1,129 @@
+"""What everything on one control node shares."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pillarbox.manifests import names
+from pillarbox.manifests.catalog import Catalog
+from pillarbox.manifests.errors import Place, Problems
+from pillarbox.manifests.manifest import Manifest, Object
+from pillarbox.manifests.section import Section
+
+# What a model that names no Kubernetes version gets: the API versions that every release in support serves.
+CURRENT = (1, 30)
+CLUSTER_KINDS = frozenset({"PersistentVolume", "ClusterRole", "ClusterRoleBinding", "Namespace"})
+
+_SUFFIXES = {"Service": "svc", "PodDisruptionBudget": "pdb", "PersistentVolume": "pv", "PersistentVolumeClaim": "pvc"}
+
+
+@dataclass(frozen=True)
+class Scope:
+    """The deployment, its default namespace, its Kubernetes version, and the images it may run."""
+
+    deployment: str
+    namespace: str
+    version: tuple[int, int]
+    catalog: Catalog
+    problems: Problems
+
+    def api(self, kind: str) -> str:
+        """The API version that serves ``kind`` in this scope's Kubernetes."""
+        match kind:
+            case "Deployment" | "DaemonSet" | "StatefulSet":
+                return "apps/v1"
+            case "Job":
+                return "batch/v1"
+            case "CronJob":
+                return "batch/v1" if self.version >= (1, 21) else "batch/v1beta1"
+            case "PodDisruptionBudget":
+                return "policy/v1" if self.version >= (1, 21) else "policy/v1beta1"
+            case "Role" | "ClusterRole" | "RoleBinding" | "ClusterRoleBinding":
+                return "rbac.authorization.k8s.io/v1"
+            case "Ingress":
+                return "networking.k8s.io/v1"
+        return "v1"
+
+    def manifest(
+        self,
+        kind: str,
+        name: str,
+        body: Object,
+        place: Place,
+        *,
+        namespace: str | None = None,
+        service: str | None = None,
+        role: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        annotations: Mapping[str, str] | None = None,
+        workload: str | None = None,
+        depends_on: tuple[str, ...] = (),
+    ) -> Manifest:
+        """An object of ``kind`` with its metadata around ``body``, and the file that it belongs in."""
+        namespace = None if kind in CLUSTER_KINDS else namespace or self.namespace
+        defaults = {
+            "app": name,
+            "app.kubernetes.io/name": service or name,
+            "app.kubernetes.io/component": role,
+            "app.kubernetes.io/part-of": self.deployment,
+            "app.kubernetes.io/managed-by": "pillarbox",
+        }
+        # A ClusterRole may be called what no label may.
+        fitting = {key: value for key, value in defaults.items() if value and names.LABEL_VALUE.fullmatch(value)}
+        metadata = compact(
+            name=name, namespace=namespace, labels={**fitting, **(labels or {})}, annotations=dict(annotations or {})
+        )
+        stem = f"{name.replace(':', '_')}-{_SUFFIXES.get(kind, kind.lower())}.yml"
+        parts = (self.deployment, *((namespace,) if namespace not in (None, "default") else ()), stem)
+        return Manifest(
+            "/".join(str(part) for part in parts),
+            {"apiVersion": self.api(kind), "kind": kind, "metadata": metadata, **body},
+            self.deployment,
+            place,
+            workload,
+            depends_on,
+        )
+
+
+def compact(**fields: Any) -> Object:
+    """The fields that hold something: ``None`` and empty containers are left out, zero and false stay."""
+    return {key: value for key, value in fields.items() if value is not None and value not in ({}, [], ())}
+
+
+def workload_name(namespace: str, kind: str, name: str) -> str:
+    """How ``depends_on`` calls a workload; the namespace ``default`` goes without saying."""
+    return f"{kind}/{name}" if namespace == "default" else f"{namespace}/{kind}/{name}"
+
+
+def parse_version(control: Section, parameters: Mapping[str, Any]) -> tuple[int, int]:
+    """The Kubernetes version of ``kubernetes:control:version``, else of ``_param:kubernetes_version``."""
+    value = control.value("version")
+    if isinstance(value, float):
+        control.problem(
+            f"expected a Kubernetes version as text, found the number {value}", 'Quote it: "1.20".', key="version"
+        )
+        return CURRENT
+    given = value if value is not None else _param(parameters, "kubernetes_version")
+    match = re.match(r"v?(\d+)\.(\d+)", str(given)) if given is not None else None
+    if match is None:
+        if value is not None:
+            control.problem(f"expected a Kubernetes version such as 1.20.2, found {value}", key="version")
+        return CURRENT
+    return int(match[1]), int(match[2])
+
+
+def deploy_name(control: Section, parameters: Mapping[str, Any]) -> str:
+    """What the deployment is called; it names a directory and a label."""
+    name = control.text("deploy_name")
+    for parameter in ("deploy_name", "cluster_name"):
+        name = name or _param(parameters, parameter)
+    return control.checked(name or "default", names.LABEL_VALUE, key="deploy_name")
+
+
+def _param(parameters: Mapping[str, Any], name: str) -> str | None:
+    params = parameters.get("_param")
+    value = params.get(name) if isinstance(params, Mapping) else None
+    return None if value is None else str(value)

@@ -1,0 +1,190 @@
+"""What runs pods: Deployments, DaemonSets, StatefulSets, Jobs and CronJobs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+
+from pillarbox.manifests import names
+from pillarbox.manifests.manifest import Manifest, Object
+from pillarbox.manifests.pods import template
+from pillarbox.manifests.scope import Scope, compact, workload_name
+from pillarbox.manifests.section import Section
+from pillarbox.manifests.services import service
+from pillarbox.manifests.storage import claim
+
+KINDS = ("Deployment", "DaemonSet", "StatefulSet")
+PHASES = ("expand", "contract")
+
+RELEASE = "pillarbox.io/release"
+PHASE = "pillarbox.io/phase"
+ONCE_PER = "pillarbox.io/once-per"
+
+# What the formula wrote or its models carry and nothing here needs: the API version follows the cluster, files have
+# their own layout, and a state that is applied is always created.
+_LEGACY = ("api_version", "cluster", "create", "enabled")
+
+
+def service_workload(key: str, section: Section, scope: Scope) -> Iterator[Manifest]:
+    """One entry of ``kubernetes:control:service``: a workload, its Service, and its disruption budget."""
+    with section:
+        section.ignore(*_LEGACY)
+        base, role = section.text("service", default=key) or key, section.text("role")
+        name = section.checked(f"{base}-{role}" if role else base, names.SERVICE)
+        namespace = section.name("namespace") or scope.namespace
+        labels, annotations = section.texts("labels"), section.texts("annotations")
+        kind = _kind(section)
+        own = partial(scope.manifest, place=section.place, namespace=namespace, service=base, role=role)
+        yield own(
+            kind,
+            name,
+            {"spec": _spec(kind, name, section, scope)},
+            labels=labels,
+            annotations=annotations | compact(**{RELEASE: section.text("release")}),
+            workload=workload_name(namespace, "service", name),
+            depends_on=_dependencies(section),
+        )
+        spec, notes = service(section), section.texts("service_annotations")
+        if spec is not None:
+            body = {"spec": spec | {"selector": {"app": name}}}
+            yield own("Service", name, body, labels={"name": name} | labels, annotations=notes)
+        budget = _budget(section, name)
+        if budget:
+            yield own("PodDisruptionBudget", name, {"spec": budget}, labels=labels)
+
+
+def job(key: str, section: Section, scope: Scope) -> Iterator[Manifest]:
+    """One entry of ``kubernetes:control:job``. Its name gets its digest when all objects are there."""
+    with section:
+        section.ignore(*_LEGACY, "kind")
+        base, role = section.text("service", default=key) or key, section.text("role")
+        name = section.checked(section.text("job", "name", default=key) or key, names.LABEL)
+        if len(name) > 52:
+            section.problem(f"a job's name has at most 52 characters, {name} has {len(name)}")
+        namespace = section.name("namespace") or scope.namespace
+        phase, release = section.choice("phase", among=PHASES), section.text("release")
+        once_per = section.choice("once_per", among=("image", "config"), default="image")
+        restart = section.choice("restart_policy", among=("Never", "OnFailure"), default="Never")
+        spec = compact(
+            backoffLimit=section.number("backoff_limit"),
+            activeDeadlineSeconds=section.number("active_deadline", "active_deadline_seconds", low=1),
+            ttlSecondsAfterFinished=section.number("ttl", "ttl_seconds_after_finished"),
+            parallelism=section.number("parallelism"),
+            completions=section.number("completions", low=1),
+            template=template(section, name, scope, f"{base}-{role}" if role else base, restart=restart),
+        )
+        schedule = section.text("schedule")
+        if schedule is not None:
+            policy = section.choice("concurrency_policy", among=("Allow", "Forbid", "Replace"))
+            spec = compact(
+                schedule=schedule,
+                concurrencyPolicy=policy,
+                suspend=section.flag("suspend"),
+                successfulJobsHistoryLimit=section.number("successful_jobs_history_limit"),
+                failedJobsHistoryLimit=section.number("failed_jobs_history_limit"),
+                startingDeadlineSeconds=section.number("starting_deadline", "starting_deadline_seconds"),
+                jobTemplate={"spec": spec},
+            )
+        marks = compact(**{PHASE: phase, RELEASE: release, ONCE_PER: once_per if schedule is None else None})
+        yield scope.manifest(
+            "CronJob" if schedule is not None else "Job",
+            name,
+            {"spec": spec},
+            section.place,
+            namespace=namespace,
+            service=base,
+            role=role,
+            labels=section.texts("labels"),
+            annotations=section.texts("annotations") | marks,
+            workload=workload_name(namespace, "job", name),
+            depends_on=_dependencies(section),
+        )
+
+
+def _kind(section: Section) -> str:
+    # A PetSet is what Kubernetes called a StatefulSet when the formula was written.
+    given = section.text("kind", default="Deployment")
+    if given == "PetSet":
+        return "StatefulSet"
+    if given not in KINDS:
+        hint = (
+            names.nearest(given or "", KINDS) or f"Known: {', '.join(KINDS)}; jobs stand under kubernetes:control:job."
+        )
+        section.problem(f"unsupported kind {given}", hint, key="kind")
+        return "Deployment"
+    return given
+
+
+def _spec(kind: str, name: str, section: Section, scope: Scope) -> Object:
+    replicas = section.number("replicas")
+    common = {
+        "selector": {"matchLabels": {"app": name}},
+        "template": template(section, name, scope, name),
+    }
+    history = section.number("revision_history_limit")
+    # One process counts the seconds of a rolling update for every kind; StatefulSets learned to in 1.22.
+    patience = section.number("min_ready_seconds")
+    strategy = section.section("strategy")
+    section.ignore(
+        "progress_deadline", "progress_deadline_seconds", "service_name", "pod_management_policy", "volume_claim"
+    )
+    match kind:
+        case "DaemonSet":
+            with strategy:
+                update = _strategy(strategy, ("RollingUpdate", "OnDelete"), surge=scope.version >= (1, 22))
+            extra = compact(updateStrategy=update, minReadySeconds=patience, revisionHistoryLimit=history)
+        case "StatefulSet":
+            with strategy:
+                update = _strategy(strategy, ("RollingUpdate", "OnDelete"), surge=False, partition=True)
+            extra = compact(
+                replicas=1 if replicas is None else replicas,
+                serviceName=section.name("service_name") or name,
+                updateStrategy=update,
+                minReadySeconds=patience if scope.version >= (1, 22) else None,
+                revisionHistoryLimit=history,
+                podManagementPolicy=section.choice("pod_management_policy", among=("OrderedReady", "Parallel")),
+                volumeClaimTemplates=[
+                    {"metadata": {"name": title}, "spec": claim(item)}
+                    for title, item in section.sections("volume_claim")
+                ],
+            )
+        case _:
+            with strategy:
+                update = _strategy(strategy, ("RollingUpdate", "Recreate"), surge=True)
+            extra = compact(
+                replicas=1 if replicas is None else replicas,
+                strategy=update,
+                minReadySeconds=patience,
+                revisionHistoryLimit=history,
+                progressDeadlineSeconds=section.number("progress_deadline", "progress_deadline_seconds", low=1),
+            )
+    return extra | common
+
+
+def _strategy(section: Section, types: tuple[str, ...], *, surge: bool, partition: bool = False) -> Object:
+    kind = section.choice("type", among=types)
+    rolling = compact(
+        maxSurge=section.amount("max_surge") if surge else None,
+        maxUnavailable=None if partition else section.amount("max_unavailable"),
+        partition=section.number("partition") if partition else None,
+    )
+    if rolling and kind not in (None, "RollingUpdate"):
+        section.problem(f"a strategy of type {kind} has no max_surge, max_unavailable or partition")
+        rolling = {}
+    if rolling.get("maxSurge") in (0, "0%") and rolling.get("maxUnavailable") in (0, "0%"):
+        section.problem("max_surge and max_unavailable are both 0: no pod could ever be replaced")
+    return compact(type=kind or ("RollingUpdate" if rolling else None), rollingUpdate=rolling)
+
+
+def _budget(section: Section, name: str) -> Object:
+    with section.section("disruption_budget") as budget:
+        low, high = budget.amount("min_available"), budget.amount("max_unavailable")
+        if low is not None and high is not None:
+            budget.problem("give min_available or max_unavailable, not both")
+        if low is None and high is None:
+            return {}
+        return compact(minAvailable=low, maxUnavailable=high) | {"selector": {"matchLabels": {"app": name}}}
+
+
+def _dependencies(section: Section) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(section.words("depends_on") or ()))
