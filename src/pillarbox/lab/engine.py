@@ -1,0 +1,213 @@
+"""The container engine: the machine's own where one answers, otherwise a private one that belongs to the labs."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import docker
+import requests
+
+from pillarbox.lab.command import tail
+from pillarbox.lab.errors import LabError
+from pillarbox.lab.settings import Settings
+
+_SYSTEM_SOCKET = Path("/var/run/docker.sock")
+_START_SECONDS = 60
+# An engine call may move an image of several hundred megabytes.
+_CALL_SECONDS = 600
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A running engine: its client, its address (as DOCKER_HOST) and whether it is the labs' own."""
+
+    client: docker.DockerClient
+    address: str
+    private: bool
+
+    @property
+    def version(self) -> str:
+        return str(self.client.version()["Version"])
+
+
+def find(settings: Settings) -> Engine | None:
+    """The engine that this lab uses, if it runs: the private one where it was ever started or is asked for, else the
+    one of DOCKER_HOST or the default socket."""
+    if wants_private(settings):
+        return _connect(f"unix://{socket(settings)}", private=True)
+    return _connect(_system_address(), private=False)
+
+
+def start(settings: Settings, say: Callable[[str], None]) -> Engine:
+    """The engine that this lab uses, started when that is the lab's to do.
+
+    Raises :class:`LabError` when the machine's engine was asked for and does not answer, and with the end of its log
+    when the private one does not come up.
+    """
+    engine = find(settings)
+    if engine is not None:
+        return engine
+    if settings.engine == "system" or (os.environ.get("DOCKER_HOST") and settings.engine == "auto"):
+        raise LabError(
+            f"no container engine answers at {_system_address()}",
+            hint="Start it, or let the lab run its own: PILLARBOX_LAB_ENGINE=private.",
+        )
+    say("no container engine answers: starting a private one")
+    return _start_private(settings)
+
+
+def wants_private(settings: Settings) -> bool:
+    """Whether this lab's engine is the private one: asked for, or chosen on an earlier run, or because no other is."""
+    if settings.engine != "auto":
+        return settings.engine == "private"
+    if (settings.engine_dir / "data").is_dir():
+        return True
+    return not os.environ.get("DOCKER_HOST") and _connect(_system_address(), private=False) is None
+
+
+def socket(settings: Settings) -> Path:
+    return settings.engine_dir / "docker.sock"
+
+
+def stop(settings: Settings) -> None:
+    """End the private engine and its containerd, and wait until they are gone."""
+    for name in ("dockerd", "containerd"):
+        pid = _pid(settings, name)
+        if pid is None:
+            continue
+        os.kill(pid, signal.SIGTERM)
+        if not _gone(pid, 30):
+            os.kill(pid, signal.SIGKILL)
+            _gone(pid, 10)
+
+
+def remove(settings: Settings) -> None:
+    """Stop the private engine and delete all it stored."""
+    stop(settings)
+    for line in reversed(Path("/proc/self/mounts").read_text().splitlines()):
+        target = line.split()[1].replace("\\040", " ")
+        if target.startswith(f"{settings.engine_dir}/"):
+            subprocess.run(["umount", "--lazy", target], check=False, capture_output=True)
+    if settings.engine_dir.exists():
+        shutil.rmtree(settings.engine_dir)
+
+
+def _system_address() -> str:
+    return os.environ.get("DOCKER_HOST") or f"unix://{_SYSTEM_SOCKET}"
+
+
+def _connect(address: str, *, private: bool) -> Engine | None:
+    try:
+        if private:
+            client = docker.DockerClient(base_url=address, timeout=_CALL_SECONDS)
+        else:
+            # DOCKER_TLS_VERIFY and DOCKER_CERT_PATH count as well.
+            client = docker.from_env(timeout=_CALL_SECONDS, environment={**os.environ, "DOCKER_HOST": address})
+        client.ping()
+    except (docker.errors.DockerException, requests.exceptions.RequestException, OSError):
+        return None
+    return Engine(client, address, private)
+
+
+def _start_private(settings: Settings) -> Engine:
+    base = settings.engine_dir
+    for name in ("data", "exec", "containerd"):
+        (base / name).mkdir(parents=True, exist_ok=True, mode=0o711)
+    containerd_socket = base / "containerd.sock"
+    if len(str(containerd_socket)) > 100:
+        raise LabError(f"{base} is too long a path for a socket", hint="Set PILLARBOX_LAB_DIR to a shorter one.")
+    # A containerd of its own: dockerd would otherwise move in with the machine's.
+    config = base / "containerd.toml"
+    config.write_text(
+        f'version = 2\nroot = "{base}/containerd"\nstate = "{base}/exec/containerd"\n'
+        f'disabled_plugins = ["io.containerd.grpc.v1.cri"]\n[grpc]\naddress = "{containerd_socket}"\n'
+    )
+    if _pid(settings, "containerd") is None:
+        _spawn(settings, "containerd", ["containerd", "--config", str(config)])
+        _await(settings, "containerd", containerd_socket.is_socket)
+    if _pid(settings, "dockerd") is None:
+        (base / "dockerd-own.pid").unlink(missing_ok=True)
+        arguments = [
+            "dockerd",
+            f"--host=unix://{socket(settings)}",
+            f"--containerd={containerd_socket}",
+            f"--data-root={base}/data",
+            f"--exec-root={base}/exec",
+            f"--pidfile={base}/dockerd-own.pid",
+            # An interface docker0 could be another engine's.
+            "--bridge=none",
+            # Hosts stay up while the engine is restarted.
+            "--live-restore",
+            "--userland-proxy=false",
+            "--config-file=/dev/null",
+            "--log-opt=max-size=10m",
+        ]
+        _spawn(settings, "dockerd", arguments)
+    address = f"unix://{socket(settings)}"
+    _await(settings, "dockerd", lambda: _connect(address, private=True) is not None)
+    engine = _connect(address, private=True)
+    assert engine is not None
+    return engine
+
+
+def _spawn(settings: Settings, name: str, arguments: list[str]) -> None:
+    path = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
+    if shutil.which(arguments[0], path=path) is None:
+        raise LabError(f"program {arguments[0]} is missing", hint="`make lab` installs what the lab needs.")
+    with open(settings.engine_dir / f"{name}.log", "ab") as log:
+        process = subprocess.Popen(
+            arguments,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            cwd="/",
+            env={**os.environ, "PATH": path},
+            # It outlives this command and its terminal.
+            start_new_session=True,
+        )
+    (settings.engine_dir / f"{name}.pid").write_text(f"{process.pid}\n")
+
+
+def _await(settings: Settings, name: str, ready: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + _START_SECONDS
+    while not ready():
+        if _pid(settings, name) is None or time.monotonic() > deadline:
+            log = settings.engine_dir / f"{name}.log"
+            why = "ended" if _pid(settings, name) is None else f"was not ready after {_START_SECONDS}s"
+            raise LabError(
+                f"the private engine does not start: {name} {why}\n{tail(log.read_text(errors='replace'))}",
+                hint=f"The whole log is {log}.",
+            )
+        time.sleep(0.2)
+
+
+def _pid(settings: Settings, name: str) -> int | None:
+    """The process that the pidfile names, if it still is that program."""
+    try:
+        pid = int((settings.engine_dir / f"{name}.pid").read_text())
+        command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except (OSError, ValueError, IndexError):
+        return None
+    # A number may have come round again; a child of ours that ended stays a zombie until we do.
+    ours = Path(command[0].decode()).name == name and any(str(settings.engine_dir).encode() in each for each in command)
+    return pid if ours and state != "Z" else None
+
+
+def _gone(pid: int, seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        try:
+            if Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z":
+                return True
+        except (OSError, IndexError):
+            return True
+        time.sleep(0.1)
+    return False

@@ -1,0 +1,9 @@
+"""What can go wrong with a lab."""
+
+from __future__ import annotations
+
+from pillarbox.errors import PillarboxError
+
+
+class LabError(PillarboxError):
+    """The machine, its engine or a host of the lab is not what the lab needs."""

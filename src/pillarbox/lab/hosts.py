@@ -1,0 +1,156 @@
+"""The lab's hosts: containers with systemd, one for each host of the layout."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import docker
+from docker.models.containers import Container
+
+from pillarbox.lab import capabilities, digest
+from pillarbox.lab.engine import Engine
+from pillarbox.lab.errors import LabError
+from pillarbox.lab.layout import Host, Layout
+from pillarbox.lab.settings import Settings
+
+_SHAPE = "pillarbox.lab.shape"
+_HOST = "pillarbox.lab.host"
+_BOOT_SECONDS = 90
+
+
+@dataclass(frozen=True)
+class Found:
+    """A host's container, and whether it still is what the model says."""
+
+    container: Container
+    created: bool
+    drifted: bool
+
+
+def container_name(settings: Settings, host: str) -> str:
+    return f"{settings.name}-{host}"
+
+
+def find(settings: Settings, engine: Engine, host: str) -> Container | None:
+    try:
+        return engine.client.containers.get(container_name(settings, host))
+    except docker.errors.NotFound:
+        return None
+
+
+def ensure(settings: Settings, engine: Engine, layout: Layout, host: Host, image: str) -> Found:
+    """The running container of ``host``, created or started if it is not.
+
+    A container whose address or volumes in the model have changed is left as it is and reported as drifted: making it
+    anew is for the user to ask for.
+    """
+    container = find(settings, engine, host.name)
+    if container is not None and container.labels.get("pillarbox.lab") != settings.name:
+        raise LabError(
+            f"container {container.name} is not the lab's", hint="Remove it, or give the lab another name: --name."
+        )
+    created = container is None
+    if container is None:
+        container = _create(settings, engine, layout, host, image)
+    if container.status == "paused":
+        container.unpause()
+    elif container.status != "running":
+        try:
+            container.start()
+        except docker.errors.APIError as error:
+            raise LabError(f"host {host.name} does not start: {error.explanation or error}") from error
+    return Found(container, created, container.labels.get(_SHAPE) != shape(layout, host))
+
+
+def await_booted(host: str, container: Container) -> None:
+    """Wait until systemd in the host is up. Raises :class:`LabError` with what the host said when it is not."""
+    deadline = time.monotonic() + _BOOT_SECONDS
+    state = "starting"
+    while time.monotonic() < deadline:
+        container.reload()
+        if container.status not in ("running", "created"):
+            break
+        # `--wait` is of no use before systemd's socket is there.
+        _, output = container.exec_run(["systemctl", "is-system-running"])
+        state = output.decode(errors="replace").strip().splitlines()[-1] if output else "starting"
+        if state in ("running", "degraded"):
+            return
+        time.sleep(0.2)
+    log = container.logs(tail=15).decode(errors="replace")
+    raise LabError(f"host {host} does not come up: container {container.status}, systemd {state}\n{log}")
+
+
+def remove(engine: Engine, container: Container) -> None:
+    with contextlib.suppress(docker.errors.NotFound):
+        container.remove(force=True, v=True)
+
+
+def of_lab(settings: Settings, engine: Engine) -> list[Container]:
+    """Every container of this lab, whatever the model says now."""
+    return list(engine.client.containers.list(all=True, filters={"label": settings.label}))
+
+
+def host_of(container: Container) -> str:
+    return str(container.labels.get(_HOST, container.name))
+
+
+def volume_name(settings: Settings, host: Host | None, volume: str) -> str:
+    """The engine's name of a volume: of one host, or of all that share it."""
+    return f"{settings.name}-{host.name if host else 'shared'}-{volume}"
+
+
+def shape(layout: Layout, host: Host) -> str:
+    """A key of what only a new container can change."""
+    return digest.of_text(
+        layout.network.name, str(layout.network.subnet), str(host.address), json.dumps([host.volumes, host.shared])
+    )
+
+
+def _create(settings: Settings, engine: Engine, layout: Layout, host: Host, image: str) -> Container:
+    labels = {"pillarbox.lab": settings.name, _HOST: host.name, _SHAPE: shape(layout, host)}
+    volumes = [(volume_name(settings, host, name), path) for name, path in host.volumes]
+    volumes += [(volume_name(settings, None, name), path) for name, path in host.shared]
+    for name, _ in volumes:
+        engine.client.volumes.create(name, labels={"pillarbox.lab": settings.name})
+    api = engine.client.api
+    granted = list(capabilities.of_machine())
+    while True:
+        config = api.create_host_config(
+            binds=[f"{name}:{path}" for name, path in volumes],
+            # What a machine has of its own: nothing here is kept over a restart.
+            tmpfs={"/run": "exec,mode=755", "/tmp": "exec,mode=1777"},
+            cap_add=granted,
+            security_opt=["seccomp=unconfined", "apparmor=unconfined"],
+            device_cgroup_rules=["a *:* rwm"],
+            cgroupns="private",
+            restart_policy={"Name": "unless-stopped"},
+            extra_hosts=_names(layout.hosts),
+        )
+        try:
+            created = api.create_container(
+                image,
+                name=container_name(settings, host.name),
+                hostname=host.name,
+                labels=labels,
+                stop_signal="SIGRTMIN+3",
+                host_config=config,
+                networking_config=api.create_networking_config(
+                    {layout.network.name: api.create_endpoint_config(ipv4_address=str(host.address))}
+                ),
+            )
+        except docker.errors.APIError as error:
+            # An engine refuses capabilities that are newer than it is.
+            unknown = capabilities.refused(str(error.explanation or error))
+            if unknown not in granted:
+                raise LabError(f"host {host.name} cannot be made: {error.explanation or error}") from error
+            granted.remove(unknown)
+            continue
+        return engine.client.containers.get(created["Id"])
+
+
+def _names(hosts: Iterable[Host]) -> dict[str, str]:
+    return {host.name: str(host.address) for host in hosts}

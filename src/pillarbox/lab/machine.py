@@ -1,0 +1,179 @@
+"""The machine that the lab runs on: whether it can carry one, and how to leave it as it was."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+import subprocess
+from collections.abc import Iterable
+from pathlib import Path
+
+from pillarbox.lab.errors import LabError
+from pillarbox.lab.settings import Settings
+
+GIGABYTE = 1 << 30
+MINIMUM_FREE = 15 * GIGABYTE
+_SYSCTLS = (
+    "net/ipv4/ip_forward",
+    "net/ipv4/conf/all/forwarding",
+    "net/ipv4/conf/default/forwarding",
+    "net/ipv4/conf/all/route_localnet",
+    "net/ipv4/conf/default/route_localnet",
+    "net/ipv6/conf/all/forwarding",
+    "net/ipv6/conf/default/forwarding",
+    "net/bridge/bridge-nf-call-iptables",
+    "net/bridge/bridge-nf-call-ip6tables",
+    "net/netfilter/nf_conntrack_max",
+    "vm/overcommit_memory",
+    "vm/panic_on_oom",
+    "vm/max_map_count",
+    "kernel/panic",
+    "kernel/panic_on_oops",
+    "kernel/keys/root_maxkeys",
+    "kernel/keys/root_maxbytes",
+    "fs/inotify/max_user_instances",
+    "fs/inotify/max_user_watches",
+)
+# What a lab with five hosts, each with systemd and containerd, needs; the kernel's 128 instances are gone with three.
+_RAISED = {"fs/inotify/max_user_instances": 1024, "fs/inotify/max_user_watches": 524288}
+_TABLES = ("iptables", "ip6tables")
+
+
+def check(settings: Settings) -> None:
+    """Raise :class:`LabError` for a machine that cannot carry a lab, and say what would help."""
+    if os.geteuid() != 0:
+        raise LabError("the lab needs root: it starts a container engine and hosts", hint="Run `sudo make lab`.")
+    for directory in (settings.root, settings.cache):
+        directory.mkdir(parents=True, exist_ok=True)
+    filesystems = Path("/proc/filesystems").read_text().split()
+    if "overlay" not in filesystems and subprocess.run(["modprobe", "overlay"], capture_output=True).returncode != 0:
+        raise LabError("the kernel has no overlay file system", hint="Use a kernel with CONFIG_OVERLAY_FS.")
+    if not any(Path(f"/sys/fs/cgroup/{name}").exists() for name in ("cgroup.controllers", "memory", "pids")):
+        raise LabError("no control groups under /sys/fs/cgroup", hint="Mount cgroup2 there.")
+
+
+def check_space(settings: Settings) -> None:
+    """Raise :class:`LabError` when a new lab would not fit. A lab that exists already has what it needs."""
+    for directory in (settings.root, settings.cache):
+        free = shutil.disk_usage(directory).free
+        if free < MINIMUM_FREE:
+            raise LabError(
+                f"{free / GIGABYTE:.1f} GB are free under {directory}, a lab needs {MINIMUM_FREE // GIGABYTE} GB",
+                hint="Make room, or set PILLARBOX_LAB_DIR and PILLARBOX_LAB_CACHE to directories elsewhere.",
+            )
+
+
+def record(settings: Settings) -> None:
+    """Write down, once, what of the machine a lab changes: kernel settings and firewall rules."""
+    file = settings.machine / "before.json"
+    if file.is_file():
+        return
+    file.parent.mkdir(parents=True, exist_ok=True)
+    state = {
+        "sysctls": {name: value for name in _SYSCTLS if (value := _read(name)) is not None},
+        "rules": {table: _rules(table) for table in _TABLES},
+    }
+    scratch = file.with_suffix(".new")
+    scratch.write_text(json.dumps(state, indent=2))
+    scratch.replace(file)
+
+
+def prepare() -> None:
+    """Raise the kernel limits that hosts share with the machine, where they are too low."""
+    for name, wanted in _RAISED.items():
+        value = _read(name)
+        if value is not None and int(value) < wanted:
+            _write(name, str(wanted))
+
+
+def restore(settings: Settings, *, firewall: bool) -> list[str]:
+    """Give the machine back what :func:`record` wrote down, and return what was changed back.
+
+    ``firewall`` is for when the private engine is gone: its chains and policies outlive it.
+    """
+    file = settings.machine / "before.json"
+    if not file.is_file():
+        return []
+    state = json.loads(file.read_text())
+    changed = []
+    if firewall:
+        for table, before in state["rules"].items():
+            commands = undo(before, _rules(table))
+            for command in commands:
+                subprocess.run([table, "--wait", *command], check=False, capture_output=True)
+            if commands:
+                changed.append(f"{table}: {len(commands)} rules and chains")
+    for name, before in state["sysctls"].items():
+        now = _read(name)
+        if now is not None and now != before:
+            _write(name, before)
+            changed.append(f"{name.replace('/', '.')}: {now} -> {before}")
+    return changed
+
+
+def undo(before: Iterable[str], after: Iterable[str]) -> list[list[str]]:
+    """The iptables calls that take the engine's rules and chains away again.
+
+    ``before`` and ``after`` are lines of ``iptables-save``. Only what names a chain of the engine that was not there
+    before goes, and only a policy that such an engine sets (FORWARD) goes back: rules that somebody else added
+    meanwhile stay.
+    """
+    old = _by_table(before)
+    rules: list[list[str]] = []
+    flushes: list[list[str]] = []
+    deletions: list[list[str]] = []
+    policies: list[list[str]] = []
+    new = _by_table(after)
+    for table, lines in new.items():
+        known = set(old.get(table, ()))
+        known_chains = {line.split()[0][1:] for line in known if line.startswith(":")}
+        chains = [line.split()[0][1:] for line in lines if line.startswith(":")]
+        ours = [chain for chain in chains if chain.startswith("DOCKER") and chain not in known_chains]
+        for line in lines:
+            if line.startswith("-A ") and line not in known and any(word in ours for word in _words(line)[2:]):
+                if _words(line)[1] not in ours:
+                    rules.append(["-t", table, "-D", *_words(line)[1:]])
+            elif line.startswith(":FORWARD ") and ours:
+                policy = next((each.split()[1] for each in known if each.startswith(":FORWARD ")), "ACCEPT")
+                if policy != line.split()[1]:
+                    policies.append(["-t", table, "-P", "FORWARD", policy])
+        flushes += [["-t", table, "-F", chain] for chain in ours]
+        deletions += [["-t", table, "-X", chain] for chain in ours]
+    return [*policies, *rules, *flushes, *deletions]
+
+
+def _words(line: str) -> list[str]:
+    return shlex.split(line)
+
+
+def _by_table(lines: Iterable[str]) -> dict[str, list[str]]:
+    tables: dict[str, list[str]] = {}
+    table = ""
+    for line in lines:
+        if line.startswith("*"):
+            table = line[1:].strip()
+        elif line.startswith((":", "-A ")):
+            # Counters change all the time and say nothing.
+            tables.setdefault(table, []).append(line.split(" [")[0].strip())
+    return tables
+
+
+def _rules(table: str) -> list[str]:
+    done = subprocess.run([f"{table}-save"], capture_output=True, text=True, check=False)
+    return [line for line in done.stdout.splitlines() if not line.startswith("#")]
+
+
+def _read(name: str) -> str | None:
+    try:
+        return Path("/proc/sys", name).read_text().strip()
+    except OSError:
+        return None
+
+
+def _write(name: str, value: str) -> None:
+    try:
+        Path("/proc/sys", name).write_text(value)
+    except OSError as error:
+        raise LabError(f"kernel setting {name.replace('/', '.')} cannot be set to {value}: {error.strerror}") from error

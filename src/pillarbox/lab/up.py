@@ -1,0 +1,150 @@
+"""Bringing a lab up: phases that each check what is there and do what is missing."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from docker.models.containers import Container
+
+from pillarbox.lab import engine as engines
+from pillarbox.lab import hosts, image, layout, lock, machine, network, parallel, wheels
+from pillarbox.lab.engine import Engine
+from pillarbox.lab.errors import LabError
+from pillarbox.lab.layout import Layout
+from pillarbox.lab.settings import Settings
+from pillarbox.model import Inventory
+from pillarbox.progress import Progress
+
+
+@dataclass
+class Run:
+    """One ``lab up``: what the phases hand on to each other."""
+
+    settings: Settings
+    progress: Progress
+    recreate: tuple[str, ...] = ()
+    layout: Layout = field(init=False)
+    engine: Engine = field(init=False)
+    image: str = field(init=False)
+    wheelhouse: Path = field(init=False)
+    containers: dict[str, Container] = field(default_factory=dict)
+    created: set[str] = field(default_factory=set)
+
+    def say(self, text: str) -> None:
+        self.progress.step(f"  {text}")
+
+    @property
+    def master(self) -> Container:
+        return self.containers[self.layout.master]
+
+
+def check_machine(run: Run) -> None:
+    settings = run.settings
+    machine.check(settings)
+    if not hosts_exist(settings):
+        machine.check_space(settings)
+    run.layout = layout.read(Inventory(settings.model if settings.model.is_dir() else settings.source))
+    machine.record(settings)
+    machine.prepare()
+    names = ", ".join(f"{host.name} {host.address}" for host in run.layout.hosts)
+    run.say(f"the model has {len(run.layout.hosts)} hosts: {names}")
+
+
+def start_engine(run: Run) -> None:
+    run.engine = engines.start(run.settings, run.say)
+    whose = "private" if run.engine.private else "the machine's"
+    run.say(f"Docker {run.engine.version}, {whose}, at {run.engine.address}")
+
+
+def build_image(run: Run) -> None:
+    settings = run.settings
+    with lock.held(settings.cache / "lock", wait=True, what="the cache"):
+        wheels.clean(settings)
+        if image.exists(run.engine, image.tag(settings)):
+            run.wheelhouse = wheels.dependencies(settings, run.say)
+            run.image = image.tag(settings)
+        else:
+            archive, run.wheelhouse = parallel.both(
+                lambda: image.debian(settings, run.say), lambda: wheels.dependencies(settings, run.say)
+            )
+            run.image = image.build(settings, run.engine, archive, run.wheelhouse, run.say)
+    run.say(run.image)
+
+
+def start_hosts(run: Run) -> None:
+    network.ensure(run.settings, run.engine, run.layout.network)
+
+    def one(host: layout.Host) -> None:
+        if host.name in run.recreate:
+            old = hosts.find(run.settings, run.engine, host.name)
+            if old is not None:
+                run.say(f"{host.name}: removing the old container, keeping its volumes")
+                old.remove(force=True)
+        found = hosts.ensure(run.settings, run.engine, run.layout, host, run.image)
+        run.containers[host.name] = found.container
+        hosts.await_booted(host.name, found.container)
+        if found.created:
+            run.created.add(host.name)
+            run.say(f"{host.name}: up at {host.address}")
+        elif found.drifted:
+            run.say(
+                f"{host.name}: its address or volumes in the model have changed; "
+                f"`pillarbox lab up --recreate {host.name}` makes it anew"
+            )
+
+    parallel.each(one, run.layout.hosts)
+    gone = {hosts.host_of(each) for each in hosts.of_lab(run.settings, run.engine)} - set(run.containers)
+    for name in sorted(gone):
+        run.say(f"{name}: no longer in the model; `pillarbox lab remove {name}` takes it away")
+
+
+PHASES: dict[str, tuple[str, Callable[[Run], None]]] = {
+    "machine": ("Checking the machine", check_machine),
+    "engine": ("Container engine", start_engine),
+    "image": ("Host image", build_image),
+    "hosts": ("Network and hosts", start_hosts),
+}
+
+
+def hosts_exist(settings: Settings) -> bool:
+    return settings.model.is_dir()
+
+
+def up(settings: Settings, progress: Progress, *, until: str | None = None, recreate: tuple[str, ...] = ()) -> Run:
+    """Bring the lab up, or check and repair one that is up, as far as the phase ``until``.
+
+    Raises :class:`LabError` when another command works on this lab and for whatever a phase cannot mend. A run that
+    was cut off anywhere is repaired by the next one.
+    """
+    if until is not None and until not in PHASES:
+        raise LabError(f"no phase {until}; expected one of {', '.join(PHASES)}")
+    machine.check(settings)
+    run = Run(settings, progress, recreate)
+    with lock.held(settings.root / "locks" / settings.name, what=f"lab {settings.name}"):
+        settings.state.mkdir(parents=True, exist_ok=True)
+        start = time.time()
+        seconds: dict[str, float] = {}
+        try:
+            for number, (name, (title, work)) in enumerate(PHASES.items(), start=1):
+                began = time.monotonic()
+                with progress.phase(f"{number}/{len(PHASES)} {title}"):
+                    work(run)
+                seconds[name] = round(time.monotonic() - began, 3)
+                if name == until:
+                    break
+        finally:
+            _record(settings, start, seconds)
+    return run
+
+
+def _record(settings: Settings, start: float, seconds: dict[str, float]) -> None:
+    directory = settings.state / "durations"
+    directory.mkdir(parents=True, exist_ok=True)
+    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(start))
+    (directory / f"{stamp}.json").write_text(json.dumps({"start": stamp, "phases": seconds}, indent=2) + "\n")
+    for old in sorted(directory.glob("*.json"))[:-50]:
+        old.unlink()

@@ -1,0 +1,98 @@
+"""Wheels for the hosts: fetched and built once with the machine's own pip, installed on hosts without a network."""
+
+from __future__ import annotations
+
+import configparser
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from pillarbox.lab import digest
+from pillarbox.lab.command import run
+from pillarbox.lab.errors import LabError
+from pillarbox.lab.settings import Settings
+
+# The hosts' Python: Debian bookworm's.
+PYTHON = (3, 11)
+# What a source tree needs to become a wheel; kept with the others so that the project's own is built offline.
+_BUILD = ("setuptools>=68", "wheel")
+
+
+def requirements(checkout: Path) -> tuple[str, ...]:
+    """What the project needs at run time, as its metadata says."""
+    metadata = configparser.ConfigParser()
+    metadata.read(checkout / "setup.cfg", encoding="utf-8")
+    lines = metadata["options"]["install_requires"].splitlines()
+    return tuple(line.strip() for line in lines if line.strip())
+
+
+def key(settings: Settings) -> str:
+    return digest.of_text(*requirements(settings.checkout), *_BUILD, str(PYTHON))
+
+
+def clean(settings: Settings) -> None:
+    """Delete what a run that was cut off left in the cache."""
+    for scratch in settings.cache.glob("*/.new-*"):
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def dependencies(settings: Settings, say: Callable[[str], None]) -> Path:
+    """The directory with a wheel of everything the project needs, made on first use.
+
+    Raises :class:`LabError` when this Python cannot make wheels for the hosts, and with pip's last lines when it fails.
+    """
+    if sys.version_info[:2] != PYTHON:
+        found = ".".join(map(str, sys.version_info[:2]))
+        raise LabError(
+            f"the hosts run Python {PYTHON[0]}.{PYTHON[1]}, this is Python {found}: wheels would not fit",
+            hint="Make .venv with Debian's own python3.11.",
+        )
+    directory = settings.cache / "wheels" / key(settings)
+    if directory.is_dir():
+        return directory
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".new-", dir=directory.parent) as scratch:
+        count = 0
+
+        def follow(line: str) -> None:
+            nonlocal count
+            if line.startswith(("Collecting", "Downloading", "  Downloading")):
+                count += 1
+                if count % 20 == 0:
+                    say(f"wheels: {line.split()[1].split('/')[-1]} ({count} looked at)")
+
+        say("wheels: resolving what the project needs")
+        command = [sys.executable, "-m", "pip", "wheel", "--wheel-dir", scratch]
+        run([*command, *_BUILD, *requirements(settings.checkout)], log=settings.root / "pip.log", on_line=follow)
+        Path(scratch).chmod(0o755)
+        # A directory with the final name is complete: a run that is cut off leaves none.
+        Path(scratch).rename(directory)
+        Path(scratch).mkdir()
+    return directory
+
+
+def project(settings: Settings, wheelhouse: Path) -> Path:
+    """The project's own wheel, rebuilt when its sources have changed."""
+    checkout = settings.checkout
+    parts = [checkout / name for name in ("src", "setup.cfg", "pyproject.toml", "README.md")]
+    directory = settings.cache / "wheels" / f"project-{digest.of_files(checkout, parts)}"
+    if not directory.is_dir():
+        with tempfile.TemporaryDirectory(prefix=".new-", dir=directory.parent) as scratch:
+            # In a copy: setuptools leaves build/ behind, and the checkout is the user's.
+            tree, out = Path(scratch, "tree"), Path(scratch, "out")
+            for part in parts:
+                if part.is_dir():
+                    ignored = shutil.ignore_patterns("__pycache__", "*.egg-info")
+                    shutil.copytree(part, tree / part.name, ignore=ignored)
+                elif part.is_file():
+                    shutil.copy2(part, tree / part.name)
+            command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-index", "--find-links", str(wheelhouse)]
+            run([*command, "--wheel-dir", str(out), str(tree)], log=settings.root / "pip.log")
+            out.chmod(0o755)
+            out.rename(directory)
+        for old in directory.parent.glob("project-*"):
+            if old != directory:
+                shutil.rmtree(old, ignore_errors=True)
+    return next(directory.glob("*.whl"))
