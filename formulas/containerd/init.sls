@@ -1,0 +1,4 @@
+include:
+{%- if salt['pillar.get']('containerd:server:enabled') %}
+- containerd.server
+{%- endif %}

@@ -1,0 +1,30 @@
+{%- set host = pillar.docker.host %}
+
+docker_host_config:
+  file.managed:
+  - name: /etc/docker/daemon.json
+  - source: salt://docker/files/daemon.json
+  - template: jinja
+  - makedirs: true
+  - context:
+      host: {{ host | json }}
+
+docker_host_packages:
+  pkg.installed:
+  - pkgs:
+    - docker.io
+    - iptables
+    {%- for name in host.get('package', {}) | sort %}
+    - {{ name }}
+    {%- endfor %}
+  - install_recommends: false
+  - require:
+    - file: docker_host_config
+
+docker_host_service:
+  service.running:
+  - name: docker
+  - enable: true
+  - watch:
+    - pkg: docker_host_packages
+    - file: docker_host_config

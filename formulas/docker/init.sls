@@ -1,0 +1,4 @@
+include:
+{%- if salt['pillar.get']('docker:host:enabled') %}
+- docker.host
+{%- endif %}

@@ -1,0 +1,4 @@
+include:
+{%- if salt['pillar.get']('etcd:server:enabled') %}
+- etcd.server
+{%- endif %}

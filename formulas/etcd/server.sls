@@ -1,0 +1,86 @@
+{%- set server = pillar.etcd.server %}
+{%- set certificate = pillar.pki.certificate[server.get('certificate', 'etcd-server')] %}
+
+# Before the package: it starts its service at once, which must not happen with Debian's open defaults.
+etcd_server_condition:
+  file.managed:
+  - name: /etc/systemd/system/etcd.service.d/pillarbox.conf
+  - source: salt://etcd/files/etcd.service.conf
+  - makedirs: true
+
+etcd_server_packages:
+  pkg.installed:
+  - pkgs:
+    - etcd-server
+    - etcd-client
+  - install_recommends: false
+  - require:
+    - file: etcd_server_condition
+
+etcd_server_pki:
+  file.directory:
+  - name: /etc/etcd/pki
+  - makedirs: true
+  - user: etcd
+  - group: etcd
+  - mode: '0700'
+  - require:
+    - pkg: etcd_server_packages
+
+{%- for file, content in (('server.crt', 'certificate'), ('server.key', 'key'), ('ca.crt', 'ca_certificate')) %}
+etcd_server_{{ file }}:
+  file.managed:
+  - name: /etc/etcd/pki/{{ file }}
+  - contents_pillar: pki:certificate:{{ server.get('certificate', 'etcd-server') }}:{{ content }}
+  - user: etcd
+  - group: etcd
+  - mode: '0600'
+  - show_changes: false
+  - require:
+    - file: etcd_server_pki
+  - watch_in:
+    - service: etcd_server_service
+{%- endfor %}
+
+etcd_server_data:
+  file.directory:
+  - name: {{ server.get('data_dir', '/var/lib/etcd/member') }}
+  - makedirs: true
+  - user: etcd
+  - group: etcd
+  - mode: '0700'
+  - require:
+    - pkg: etcd_server_packages
+
+# A volume at /var/lib/etcd is root's when it is new.
+etcd_server_home:
+  file.directory:
+  - name: /var/lib/etcd
+  - user: etcd
+  - group: etcd
+  - mode: '0700'
+  - require:
+    - pkg: etcd_server_packages
+  - require_in:
+    - file: etcd_server_data
+
+etcd_server_config:
+  file.managed:
+  - name: /etc/etcd/etcd.env
+  - source: salt://etcd/files/etcd.env
+  - template: jinja
+  - context:
+      server: {{ server | json }}
+  - require:
+    - file: etcd_server_pki
+
+etcd_server_service:
+  service.running:
+  - name: etcd
+  - enable: true
+  - require:
+    - file: etcd_server_data
+  - watch:
+    - pkg: etcd_server_packages
+    - file: etcd_server_config
+    - file: etcd_server_condition

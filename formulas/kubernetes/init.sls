@@ -1,0 +1,13 @@
+{%- set kubernetes = salt['pillar.get']('kubernetes', {}) %}
+{%- set roles = [] %}
+{%- for role in ('source', 'master', 'pool', 'client') if kubernetes.get(role, {}).get('enabled') %}
+{%- do roles.append(role) %}
+{%- endfor %}
+{%- if roles %}
+include:
+{%- for role in roles %}
+- kubernetes.{{ role }}
+{%- endfor %}
+{%- else %}
+include: []
+{%- endif %}

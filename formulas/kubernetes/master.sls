@@ -1,0 +1,108 @@
+{%- from 'kubernetes/map.jinja' import pki, binary, certificate, authority, kubeconfig, unit with context %}
+{%- set master = pillar.kubernetes.master %}
+{%- set apiserver = master.apiserver %}
+{%- set local = 'https://' ~ apiserver.address ~ ':' ~ apiserver.get('port', 6443) %}
+include:
+- kubernetes.source_complete
+
+{%- for name in ('kube-apiserver', 'kube-controller-manager', 'kube-scheduler') %}
+{{ binary(name) }}
+{%- endfor %}
+{#- The client role brings these two itself. #}
+{%- if not pillar.kubernetes.get('client', {}).get('enabled') and not pillar.kubernetes.get('pool', {}).get('enabled') %}
+{{ binary('kubectl') }}
+{%- endif %}
+
+{{ authority('ca', 'kubernetes-apiserver') }}
+{{ authority('etcd-ca', 'kubernetes-apiserver-etcd') }}
+{%- for name in ('kubernetes-apiserver', 'kubernetes-apiserver-kubelet', 'kubernetes-apiserver-etcd', 'kubernetes-controller-manager', 'kubernetes-scheduler') %}
+{{ certificate(name) }}
+{%- endfor %}
+
+kubernetes_pki_service_account_key:
+  file.managed:
+  - name: {{ pki }}/service-account.key
+  - contents_pillar: pki:key:kubernetes-service-account:key
+  - mode: '0600'
+  - makedirs: true
+  - dir_mode: '0755'
+  - show_changes: false
+
+kubernetes_pki_service_account_public:
+  file.managed:
+  - name: {{ pki }}/service-account.pub
+  - contents_pillar: pki:key:kubernetes-service-account:public
+  - mode: '0644'
+  - makedirs: true
+  - dir_mode: '0755'
+
+kubernetes_master_encryption:
+  file.managed:
+  - name: /etc/kubernetes/encryption.yml
+  - source: salt://kubernetes/files/encryption.yml
+  - template: jinja
+  - mode: '0600'
+  - makedirs: true
+  - dir_mode: '0755'
+  - show_changes: false
+
+{%- if master.get('audit', {}).get('enabled') %}
+kubernetes_master_audit:
+  file.managed:
+  - name: /etc/kubernetes/audit.yml
+  - source: salt://kubernetes/files/audit.yml
+  - template: jinja
+  - makedirs: true
+  - dir_mode: '0755'
+  - watch_in:
+    - service: kubernetes_service_kube-apiserver
+{%- endif %}
+
+{{ kubeconfig('controller-manager', 'kubernetes-controller-manager', local) }}
+{{ kubeconfig('scheduler', 'kubernetes-scheduler', local) }}
+
+{%- for name, owns in (
+  ('kube-apiserver', ['kubernetes_pki_ca', 'kubernetes_pki_etcd-ca', 'kubernetes_pki_kubernetes-apiserver_crt', 'kubernetes_pki_kubernetes-apiserver_key',
+    'kubernetes_pki_kubernetes-apiserver-kubelet_crt', 'kubernetes_pki_kubernetes-apiserver-kubelet_key', 'kubernetes_pki_kubernetes-apiserver-etcd_crt',
+    'kubernetes_pki_kubernetes-apiserver-etcd_key', 'kubernetes_pki_service_account_key', 'kubernetes_pki_service_account_public', 'kubernetes_master_encryption']),
+  ('kube-controller-manager', ['kubernetes_pki_ca', 'kubernetes_pki_kubernetes-controller-manager_crt', 'kubernetes_pki_kubernetes-controller-manager_key',
+    'kubernetes_pki_service_account_key', 'kubernetes_kubeconfig_controller-manager']),
+  ('kube-scheduler', ['kubernetes_pki_ca', 'kubernetes_pki_kubernetes-scheduler_crt', 'kubernetes_pki_kubernetes-scheduler_key', 'kubernetes_kubeconfig_scheduler']),
+) %}
+{{ unit(name, {'master': master, 'pki': pki}) }}
+
+kubernetes_service_{{ name }}:
+  service.running:
+  - name: {{ name }}
+  - enable: true
+  - watch:
+    - file: kubernetes_binary_{{ name }}
+    - file: kubernetes_unit_{{ name }}
+    {%- for owned in owns %}
+    - file: {{ owned }}
+    {%- endfor %}
+{%- endfor %}
+
+kubernetes_master_admin:
+  file.managed:
+  - name: /etc/kubernetes/admin.conf
+  - source: salt://kubernetes/files/kubeconfig-embedded
+  - template: jinja
+  - mode: '0600'
+  - makedirs: true
+  - dir_mode: '0755'
+  - show_changes: false
+  - context:
+      server: {{ local }}
+      name: kubernetes-admin
+
+# A highstate that ends well means an apiserver that answers, not a process that was started.
+kubernetes_master_ready:
+  cmd.run:
+  - name: >-
+      timeout {{ master.get('timeout', 120) }} sh -c 'until kubectl --kubeconfig /etc/kubernetes/admin.conf get --raw /readyz; do sleep 1; done'
+  - unless: kubectl --kubeconfig /etc/kubernetes/admin.conf --request-timeout 5s get --raw /readyz
+  - require:
+    - service: kubernetes_service_kube-apiserver
+    - file: kubernetes_master_admin
+    - file: kubernetes_binary_kubectl

@@ -1,0 +1,154 @@
+{%- from 'linux/map.jinja' import container with context %}
+{%- from 'kubernetes/map.jinja' import pki, version, binaries, complete, binary, certificate, authority, kubeconfig, unit with context %}
+{%- set pool = pillar.kubernetes.pool %}
+{%- set server = 'https://' ~ pool.master.host ~ ':' ~ pool.master.get('port', 6443) %}
+{%- set pause = pool.get('pause_image', 'localhost/pause:local') %}
+{%- set context = {'pool': pool, 'pki': pki, 'pause': pause} %}
+include:
+- kubernetes.source_complete
+{%- if container %}
+- linux.system.container
+{%- endif %}
+
+kubernetes_pool_packages:
+  pkg.installed:
+  - pkgs:
+    - conntrack
+    - containernetworking-plugins
+    - ebtables
+    - ethtool
+    - iptables
+    - mount
+    - socat
+    - util-linux
+    {%- for name in pool.get('package', {}) | sort %}
+    - {{ name }}
+    {%- endfor %}
+  - install_recommends: false
+
+{%- if not container %}
+{%- for module in ('br_netfilter', 'overlay') %}
+kubernetes_pool_module_{{ module }}:
+  kmod.present:
+  - name: {{ module }}
+  - persist: true
+  - require_in:
+    - sysctl: kubernetes_pool_sysctl_net.ipv4.ip_forward
+{%- endfor %}
+{%- endif %}
+
+{%- for name in ('net.ipv4.ip_forward', 'net.bridge.bridge-nf-call-iptables') %}
+kubernetes_pool_sysctl_{{ name }}:
+  sysctl.present:
+  - name: {{ name }}
+  - value: 1
+  - config: /etc/sysctl.d/61-kubernetes.conf
+  {%- if container %}
+  - require:
+    - service: linux_system_container
+  {%- endif %}
+{%- endfor %}
+
+{%- for name in ('kubelet', 'kube-proxy') %}
+{{ binary(name) }}
+{%- endfor %}
+{%- if not pillar.kubernetes.get('client', {}).get('enabled') %}
+{{ binary('kubectl') }}
+{%- endif %}
+
+{%- if not pillar.kubernetes.get('master', {}).get('enabled') %}
+{{ authority('ca', 'kubernetes-kubelet') }}
+{%- endif %}
+{{ certificate('kubernetes-kubelet') }}
+{{ certificate('kubernetes-proxy') }}
+{{ kubeconfig('kubelet', 'kubernetes-kubelet', server) }}
+{{ kubeconfig('kube-proxy', 'kubernetes-proxy', server) }}
+
+{%- for name in ('kubelet', 'kube-proxy') %}
+kubernetes_pool_config_{{ name }}:
+  file.managed:
+  - name: /etc/kubernetes/{{ name }}.yml
+  - source: salt://kubernetes/files/{{ name }}.yml
+  - template: jinja
+  - makedirs: true
+  - dir_mode: '0755'
+  - context: {{ context | json }}
+{{ unit(name, context) }}
+{%- endfor %}
+
+{%- if pool.network.engine == 'bridge' %}
+kubernetes_pool_cni:
+  file.managed:
+  - name: /etc/cni/net.d/10-bridge.conflist
+  - source: salt://kubernetes/files/cni-bridge.conflist
+  - template: jinja
+  - makedirs: true
+  - context:
+      network: {{ pool.network | json }}
+  - require_in:
+    - service: kubernetes_service_kubelet
+{%- endif %}
+
+{%- if pool.pause_image is not defined %}
+kubernetes_pool_pause_script:
+  file.managed:
+  - name: /usr/local/lib/kubernetes/import-pause
+  - source: salt://kubernetes/files/import-pause
+  - mode: '0755'
+  - makedirs: true
+
+kubernetes_pool_pause:
+  cmd.run:
+  - name: /usr/local/lib/kubernetes/import-pause {{ binaries }}/pause {{ pause }}
+  - unless: /usr/local/lib/kubernetes/import-pause --check {{ binaries }}/pause {{ pause }}
+  - require:
+    - file: kubernetes_pool_pause_script
+    - cmd: kubernetes_source_complete
+    - service: containerd_server_service
+  - require_in:
+    - service: kubernetes_service_kubelet
+{%- endif %}
+
+{%- for name, owns in (
+  ('kubelet', ['kubernetes_pki_kubernetes-kubelet_crt', 'kubernetes_pki_kubernetes-kubelet_key', 'kubernetes_kubeconfig_kubelet']),
+  ('kube-proxy', ['kubernetes_pki_kubernetes-proxy_crt', 'kubernetes_pki_kubernetes-proxy_key', 'kubernetes_kubeconfig_kube-proxy']),
+) %}
+kubernetes_service_{{ name }}:
+  service.running:
+  - name: {{ name }}
+  - enable: true
+  - require:
+    - pkg: kubernetes_pool_packages
+    - sysctl: kubernetes_pool_sysctl_net.ipv4.ip_forward
+    - sysctl: kubernetes_pool_sysctl_net.bridge.bridge-nf-call-iptables
+  - watch:
+    - file: kubernetes_binary_{{ name }}
+    - file: kubernetes_unit_{{ name }}
+    - file: kubernetes_pool_config_{{ name }}
+    - file: kubernetes_pki_ca
+    {%- for owned in owns %}
+    - file: {{ owned }}
+    {%- endfor %}
+{%- endfor %}
+
+# A highstate that ends well means a node that takes pods, with the labels that the model gives it.
+kubernetes_pool_ready_script:
+  file.managed:
+  - name: /usr/local/lib/kubernetes/node-ready
+  - source: salt://kubernetes/files/node-ready
+  - mode: '0755'
+  - makedirs: true
+
+{%- set labels = [] %}
+{%- for name, value in pool.get('label', {}) | dictsort %}
+{%- do labels.append(name ~ '=' ~ value) %}
+{%- endfor %}
+kubernetes_pool_ready:
+  cmd.run:
+  - name: /usr/local/lib/kubernetes/node-ready {{ pool.name }} {{ pool.get('timeout', 300) }} {{ labels | join(' ') }}
+  - unless: /usr/local/lib/kubernetes/node-ready --check {{ pool.name }} 0 {{ labels | join(' ') }}
+  - require:
+    - file: kubernetes_pool_ready_script
+    - file: kubernetes_binary_kubectl
+    - service: kubernetes_service_kubelet
+    - service: kubernetes_service_kube-proxy

@@ -1,0 +1,4 @@
+include:
+{%- if salt['pillar.get']('pillarbox:repository:enabled') %}
+- pillarbox.repository
+{%- endif %}

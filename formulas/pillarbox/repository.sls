@@ -1,0 +1,119 @@
+{%- set repository = pillar.pillarbox.repository %}
+{%- set directory = repository.get('directory', '/srv/pillarbox/model.git') %}
+{%- set user = repository.get('user', 'git') %}
+{%- set home = repository.get('home', '/srv/pillarbox/home') %}
+{%- set prefix = repository.get('prefix', '/opt/salt') %}
+
+pillarbox_repository_packages:
+  pkg.installed:
+  - pkgs:
+    - git
+    - openssh-server
+  - install_recommends: false
+
+pillarbox_repository_user:
+  user.present:
+  - name: {{ user }}
+  - system: true
+  - usergroup: true
+  - home: {{ home }}
+  - createhome: true
+  - shell: /usr/bin/git-shell
+  - require:
+    - pkg: pillarbox_repository_packages
+
+# Secrets of the master's side: what was issued, what runs, what the publisher notes down.
+pillarbox_state:
+  file.directory:
+  - name: /var/lib/pillarbox
+  - mode: '0700'
+
+pillarbox_cache:
+  file.directory:
+  - name: /var/cache/pillarbox
+  - mode: '0755'
+
+{%- for name in ('published', 'revisions') %}
+pillarbox_{{ name }}:
+  file.directory:
+  - name: /srv/pillarbox/{{ name }}
+  - mode: '0700'
+  - makedirs: true
+{%- endfor %}
+
+pillarbox_repository:
+  cmd.run:
+  - name: git init --quiet --bare --initial-branch={{ repository.get('branch', 'main') }} {{ directory }} && chown -R {{ user }}:{{ user }} {{ directory }}
+  - umask: '077'
+  - unless: test -f {{ directory }}/HEAD && test "$(stat -c %U {{ directory }}/HEAD)" = {{ user }}
+  - require:
+    - user: pillarbox_repository_user
+    - file: pillarbox_published
+
+{%- for section, values in ({'receive': {'fsckObjects': 'true', 'denyDeletes': 'true', 'denyNonFastForwards': 'true'}, 'core': {'logAllRefUpdates': 'true'}}).items() %}
+{%- for name, value in values.items() %}
+pillarbox_repository_{{ section }}_{{ name }}:
+  cmd.run:
+  - name: git config --file {{ directory }}/config {{ section }}.{{ name }} {{ value }}
+  - unless: test "$(git config --file {{ directory }}/config {{ section }}.{{ name }})" = {{ value }}
+  - runas: root
+  - require:
+    - cmd: pillarbox_repository
+{%- endfor %}
+{%- endfor %}
+
+# Root's own processes (publisher, reconciler) read a repository that another user owns.
+pillarbox_repository_trusted:
+  cmd.run:
+  - name: git config --system --add safe.directory {{ directory }}
+  - unless: git config --system --get-all safe.directory | grep -qxF {{ directory }}
+  - require:
+    - pkg: pillarbox_repository_packages
+
+{%- for hook in ('pre-receive', 'post-receive') %}
+pillarbox_repository_{{ hook }}:
+  file.managed:
+  - name: {{ directory }}/hooks/{{ hook }}
+  - contents: |
+      #!/bin/sh
+      exec {{ prefix }}/bin/pillarbox hook {{ hook }}
+  - mode: '0755'
+  - require:
+    - cmd: pillarbox_repository
+{%- endfor %}
+
+pillarbox_repository_ssh:
+  file.directory:
+  - name: {{ home }}/.ssh
+  - user: {{ user }}
+  - group: {{ user }}
+  - mode: '0700'
+  - require:
+    - user: pillarbox_repository_user
+
+pillarbox_repository_keys:
+  file.managed:
+  - name: /etc/ssh/authorized_keys.d/{{ user }}
+  - makedirs: true
+  - mode: '0644'
+  - contents: {{ ('# This file is managed by Salt.\n' ~ (repository.get('authorized_keys', []) | join('\n'))) | json }}
+
+pillarbox_repository_sshd:
+  file.managed:
+  - name: /etc/ssh/sshd_config.d/pillarbox.conf
+  - source: salt://pillarbox/files/sshd.conf
+  - template: jinja
+  - makedirs: true
+  - context:
+      user: {{ user }}
+      address: {{ repository.get('bind', {}).get('address', '0.0.0.0') }}
+      keys_file: {{ repository.get('authorized_keys_file', '') | json }}
+  - require:
+    - pkg: pillarbox_repository_packages
+
+pillarbox_repository_sshd_service:
+  service.running:
+  - name: ssh
+  - enable: true
+  - watch:
+    - file: pillarbox_repository_sshd

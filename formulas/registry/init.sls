@@ -1,0 +1,4 @@
+include:
+{%- if salt['pillar.get']('registry:server:enabled') %}
+- registry.server
+{%- endif %}
