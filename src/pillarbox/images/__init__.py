@@ -1,1 +1,11 @@
+"""What runs: image nodes of the model, turned into container images by content key.
 
+``spec`` says what an image is (a pure function of the git tree), ``registry`` knows what exists, ``plan`` is the
+difference, ``builder`` makes it so: a base image (``base``), then one layer of packages and one of configuration
+(``stage``), each by Salt (``thin``) in a container of the engine (``engine``).
+"""
+
+from pillarbox.images.errors import BuildError, EngineError, RegistryError, SpecError
+from pillarbox.images.spec import BaseSpec, ImageSpec, image_specs
+
+__all__ = ["BaseSpec", "BuildError", "EngineError", "ImageSpec", "RegistryError", "SpecError", "image_specs"]

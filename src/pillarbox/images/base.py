@@ -1,0 +1,100 @@
+"""Base images: one layer, a distribution release with Python and nothing else that packages do not ask for."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+from pillarbox.images import apt, tree
+from pillarbox.images.engine import Engine
+from pillarbox.images.errors import BuildError
+from pillarbox.images.spec import BASE_FILES, FINISH, BaseSpec, base_files
+from pillarbox.images.store import Store
+
+# Salt runs on it during builds, the entrypoint at every start.
+PACKAGES = ("ca-certificates", "python3")
+INSTALLED = {
+    "dpkg.cfg": ("etc/dpkg/dpkg.cfg.d/pillarbox", 0o644),
+    "apt.conf": ("etc/apt/apt.conf.d/pillarbox", 0o644),
+    "policy-rc.d": ("usr/sbin/policy-rc.d", 0o755),
+}
+
+
+def bootstrap(base: BaseSpec, model_dir: Path, *, engine: Engine, store: Store, repository: str, tag: str) -> str:
+    """Make the image ``repository:tag`` by debootstrap, as the recipe of ``base`` says; return its id.
+
+    Needs root. Raises :class:`BuildError` when debootstrap is missing or fails.
+    """
+    image = f"base-{base.name}"
+    if os.geteuid() != 0 or not shutil.which("debootstrap"):
+        raise BuildError("debootstrap is needed, and root", image=image, stage="base", hint="apt install debootstrap")
+    recipe = dict(base.recipe)
+    mirror = next(source for source in apt.sources(recipe) if source.suite == recipe["suite"])
+    root = store.folder("base") / base.key[:32]
+    _remove(root)
+    try:
+        _debootstrap(image, root, mirror, [*PACKAGES, *recipe.get("include", [])])
+        _settle(image, root, base_files(model_dir))
+        labels = {"io.pillarbox.base": base.name, "io.pillarbox.content-key": base.key}
+        return _import(root, engine, repository, tag, labels)
+    finally:
+        _remove(root)
+
+
+def _debootstrap(image: str, root: Path, mirror: apt.Source, packages: list[str]) -> None:
+    # In name spaces of its own that end with this process, so that nothing stays mounted whatever happens.
+    command = [
+        *("setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--fork", "--kill-child"),
+        *("debootstrap", "--variant=minbase", f"--components={','.join(mirror.components)}"),
+        *(f"--include={','.join(packages)}", mirror.suite, str(root), mirror.uri),
+    ]
+    environment = dict(os.environ)
+    if proxy := apt.http_proxy():
+        environment["http_proxy"] = proxy
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    if done.returncode:
+        log = root / "debootstrap" / "debootstrap.log"
+        more = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
+        text = "\n".join([*done.stdout.splitlines()[-3:], *more.splitlines()[-10:]])
+        raise BuildError(f"debootstrap of {mirror.suite} from {mirror.uri} failed:\n{text}", image=image, stage="base")
+
+
+def _settle(image: str, root: Path, files: tuple[tree.File, ...]) -> None:
+    """Put the base's own settings in place and remove what is the builder's or the installation's."""
+    by_path = {file.path: file.content for file in files}
+    for name, (target, mode) in INSTALLED.items():
+        if f"{BASE_FILES}/{name}" in by_path:
+            (root / target).write_bytes(by_path[f"{BASE_FILES}/{name}"])
+            (root / target).chmod(mode)
+    for name in ("etc/hostname", "etc/resolv.conf", "etc/apt/sources.list"):
+        (root / name).unlink(missing_ok=True)
+    for name in ("run", "tmp", "debootstrap"):
+        for path in (root / name).glob("*"):
+            _remove(path)
+    finish = ["chroot", str(root), "/usr/bin/python3", "-IS", "-c", by_path[FINISH].decode()]
+    done = subprocess.run(finish, input='{"stage": "base"}', capture_output=True, text=True)
+    if done.returncode:
+        raise BuildError(f"{FINISH} failed: {done.stderr.strip()}", image=image, stage="base")
+
+
+def _import(root: Path, engine: Engine, repository: str, tag: str, labels: dict[str, str]) -> str:
+    command = ["tar", "--create", "--numeric-owner", "--sort=name", "--exclude=./dev/*", "--directory", str(root), "."]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        stream = process.stdout
+
+        def chunks() -> Iterator[bytes]:
+            while block := stream.read(1 << 20):
+                yield block
+
+        return engine.load_root(chunks(), repository, tag, labels)
+
+
+def _remove(path: Path) -> None:
+    if path.is_symlink() or path.is_file():
+        path.unlink()
+    elif path.exists():
+        shutil.rmtree(path)

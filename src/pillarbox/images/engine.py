@@ -1,0 +1,237 @@
+"""The container engine, over Docker's API: the few operations that builds are made of."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import docker
+import docker.errors
+import requests.exceptions
+from docker.utils.socket import consume_socket_output, demux_adaptor, frames_iter
+
+from pillarbox.images.errors import EngineError
+
+#: A call may last as long as an installation of packages.
+TIMEOUT = 3600
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a command in a container came to."""
+
+    code: int
+    output: bytes
+    errors: bytes
+
+
+@dataclass(frozen=True)
+class Commit:
+    """What a new layer's image says about itself."""
+
+    labels: Mapping[str, str]
+    command: tuple[str, ...]
+
+
+class Engine:
+    """The engine at ``url``, by default the one that ``docker`` itself would use (``DOCKER_HOST``).
+
+    Raises :class:`EngineError` when there is none. Safe to use from several threads.
+    """
+
+    def __init__(self, url: str | None = None) -> None:
+        self._url = url
+        self._local = threading.local()
+        with _translated("the container engine"):
+            self._api.ping()
+
+    @property
+    def _api(self) -> docker.APIClient:
+        # One client a thread: requests' sessions are not made for sharing.
+        if not hasattr(self._local, "api"):
+            with _translated("the container engine"):
+                if self._url:
+                    self._local.api = docker.APIClient(base_url=self._url, version="auto", timeout=TIMEOUT)
+                else:
+                    options = docker.utils.kwargs_from_env(os.environ)
+                    self._local.api = docker.APIClient(version="auto", timeout=TIMEOUT, **options)
+        return self._local.api
+
+    # Images
+
+    def image(self, reference: str) -> dict[str, Any] | None:
+        """What the engine knows about an image, or nothing where it has none of that name."""
+        with _translated(f"image {reference}"):
+            try:
+                found: dict[str, Any] = self._api.inspect_image(reference)
+            except docker.errors.ImageNotFound:
+                return None
+            return found
+
+    def pull(self, reference: str) -> bool:
+        """Fetch an image from its registry. False where the registry has none of that name."""
+        with _translated(f"pulling {reference}"):
+            try:
+                self._api.pull(reference)
+            except docker.errors.NotFound:
+                return False
+            return True
+
+    def push(self, repository: str, tag: str) -> None:
+        """Send an image to the registry that its name begins with."""
+        with _translated(f"pushing {repository}:{tag}"):
+            for message in self._api.push(repository, tag=tag, stream=True, decode=True):
+                if "error" in message:
+                    raise EngineError(f"pushing {repository}:{tag}: {message['error']}", hint=_hint(message["error"]))
+
+    def tag(self, image: str, repository: str, tag: str) -> None:
+        """Give an image one more name."""
+        with _translated(f"tagging {repository}:{tag}"):
+            self._api.tag(image, repository, tag, force=True)
+
+    def remove_image(self, reference: str) -> None:
+        """Forget an image's name, and the image where that was its last; fine where there is none."""
+        with _translated(f"removing {reference}"), contextlib.suppress(docker.errors.NotFound):
+            self._api.remove_image(reference, noprune=False)
+
+    def load_root(self, archive: Iterator[bytes], repository: str, tag: str, labels: Mapping[str, str]) -> str:
+        """Make an image of one layer from a tar archive of a root file system; return its id."""
+        changes = ['CMD ["/bin/sh"]', *(f'LABEL {key}="{value}"' for key, value in labels.items())]
+        with _translated(f"importing {repository}:{tag}"):
+            self._api.import_image_from_data(archive, repository=repository, tag=tag, changes=changes)
+        return self._id(f"{repository}:{tag}")
+
+    def _id(self, reference: str) -> str:
+        image = self.image(reference)
+        if image is None:
+            raise EngineError(f"the container engine did not keep {reference}")
+        return str(image["Id"])
+
+    # Containers
+
+    @contextlib.contextmanager
+    def container(self, image: str, name: str, labels: Mapping[str, str]) -> Iterator[str]:
+        """A container to work in: its id, while the context lasts.
+
+        /run and /tmp are in memory and never part of a layer. The container uses the machine's own network, as
+        installing packages on the machine would. It ends when this process does, however that happens: its only
+        process reads a pipe that the engine closes with our connection.
+        """
+        with _translated(f"starting a container of {image}"):
+            created = self._api.create_container(
+                image,
+                name=name,
+                command=["cat"],
+                entrypoint=[],
+                user="0:0",
+                stdin_open=True,
+                labels=dict(labels),
+                host_config=self._api.create_host_config(
+                    network_mode="host",
+                    auto_remove=True,
+                    tmpfs={"/run": "rw,exec,nosuid,nodev,mode=755", "/tmp": "rw,exec,nosuid,nodev,mode=1777"},
+                ),
+            )
+        container = str(created["Id"])
+        try:
+            with _translated(f"starting a container of {image}"):
+                pipe = self._api.attach_socket(container, {"stdin": 1, "stream": 1})
+                self._api.start(container)
+            try:
+                yield container
+            finally:
+                pipe.close()
+        finally:
+            self.remove_container(container)
+
+    def containers(self, labels: Mapping[str, str], prefix: str) -> tuple[str, ...]:
+        """The names of containers, running or not, that carry the labels and whose name starts with ``prefix``."""
+        filters = {"label": [f"{key}={value}" for key, value in labels.items()]}
+        with _translated("listing containers"):
+            found = self._api.containers(all=True, filters=filters)
+        names = (name.lstrip("/") for entry in found for name in entry["Names"])
+        return tuple(sorted(name for name in names if name.startswith(prefix)))
+
+    def remove_container(self, container: str) -> None:
+        """Remove a container with all that is its own, and return when it is gone; fine where it was already."""
+        with _translated("removing a container"):
+            while True:
+                try:
+                    self._api.remove_container(container, force=True, v=True)
+                except docker.errors.NotFound:
+                    return
+                except docker.errors.APIError as error:
+                    if "already in progress" not in str(error):
+                        raise
+                time.sleep(0.05)
+
+    def run(self, container: str, command: list[str], environment: Mapping[str, str], stdin: bytes = b"") -> Result:
+        """Run a command in a container to its end."""
+        with _translated(f"running {command[0]}"):
+            created = self._api.exec_create(container, command, stdin=True, environment=dict(environment), user="0:0")
+            stream = self._api.exec_start(created["Id"], socket=True)
+            raw = getattr(stream, "_sock", stream)
+            try:
+                sender = threading.Thread(target=_feed, args=(raw, stdin), daemon=True)
+                sender.start()
+                frames = (demux_adaptor(*frame) for frame in frames_iter(stream, tty=False))
+                output, errors = consume_socket_output(frames, demux=True)
+                sender.join()
+            finally:
+                stream.close()
+            code = self._api.exec_inspect(created["Id"])["ExitCode"]
+        if code is None:
+            raise EngineError(f"running {command[0]}: the container ended before the command did")
+        return Result(int(code), output or b"", errors or b"")
+
+    def changed(self, container: str) -> tuple[str, ...]:
+        """The paths that were added or modified in a container since it was made."""
+        with _translated("comparing a container"):
+            return tuple(entry["Path"] for entry in self._api.diff(container) or () if entry["Kind"] != 2)
+
+    def commit(self, container: str, repository: str, tag: str, commit: Commit) -> str:
+        """Make the state of a container one more layer on its image; return the new image's id."""
+        config = {"Cmd": list(commit.command), "Labels": dict(commit.labels), "StopSignal": "SIGTERM"}
+        with _translated(f"committing {repository}:{tag}"):
+            return str(self._api.commit(container, repository=repository, tag=tag, conf=config)["Id"])
+
+
+def _feed(raw: Any, data: bytes) -> None:
+    """Send all of ``data``, then say that no more will come."""
+    with contextlib.suppress(OSError):  # the command may end without reading to the end
+        raw.sendall(data)
+        raw.shutdown(socket.SHUT_WR)
+
+
+def _hint(text: str) -> str | None:
+    """What to do about well-known complaints of engines."""
+    hints: Iterable[tuple[str, str]] = (
+        ("no space left on device", "The disk is full: make room where the engine keeps its data, then run it again."),
+        ("server gave HTTP response to HTTPS client", "Name the registry in insecure-registries of the engine."),
+        ("connection refused", "Is the registry running?"),
+        ("no such host", "The registry's name does not resolve on the engine's machine."),
+        ("permission denied", "Is this user in the group of the engine's socket?"),
+    )
+    return next((hint for sign, hint in hints if sign.lower() in text.lower()), None)
+
+
+@contextlib.contextmanager
+def _translated(what: str) -> Iterator[None]:
+    """Turn the engine library's errors into :class:`EngineError`."""
+    try:
+        yield
+    except docker.errors.APIError as error:
+        text = str(error.explanation or error)
+        raise EngineError(f"{what}: {text}", hint=_hint(text)) from error
+    except (docker.errors.DockerException, requests.exceptions.RequestException, OSError) as error:
+        missing = "No such file" in str(error) or "Connection refused" in str(error) or "Errno 111" in str(error)
+        if missing or "Error while fetching server API version" in str(error):
+            hint = _hint(str(error)) if "ermission denied" in str(error) else "Start it, or set DOCKER_HOST."
+            raise EngineError(f"{what}: the container engine does not answer: {error}", hint=hint) from error
+        raise EngineError(f"{what}: {error}", hint=_hint(str(error))) from error

@@ -1,0 +1,201 @@
+"""A container registry, over its HTTP API: what exists, under which digest, how large."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from pillarbox.images.errors import RegistryError
+
+MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
+OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+ACCEPT = ", ".join(
+    (
+        MANIFEST,
+        OCI_MANIFEST,
+        "application/vnd.docker.distribution.manifest.list.v2+json",
+        "application/vnd.oci.image.index.v1+json",
+    )
+)
+TIMEOUT = (5, 60)
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A manifest as the registry keeps it."""
+
+    digest: str
+    media_type: str
+    content: bytes
+
+    @property
+    def pushed_size(self) -> int:
+        """Bytes that the image takes in the registry: its layers, compressed, and its configuration."""
+        data = json.loads(self.content)
+        return sum(int(blob["size"]) for blob in [data.get("config", {"size": 0}), *data.get("layers", [])])
+
+
+class Registry:
+    """The registry at ``address`` (``host[:port]``): HTTPS, or plain HTTP where it does not speak that.
+
+    Like the engines, it goes without HTTPS only for an address with a port that a lab uses; credentials come from
+    Docker's ``config.json`` and are never sent in the clear. Safe to use from several threads.
+    """
+
+    def __init__(self, address: str, *, credentials: tuple[str, str] | None = None) -> None:
+        self.address = address
+        self._credentials = credentials or _docker_credentials(address)
+        self._scheme: str | None = None
+        self._tokens: dict[str, str] = {}
+
+    def __repr__(self) -> str:
+        return f"Registry({self.address!r})"
+
+    def check(self) -> None:
+        """Raise :class:`RegistryError` unless a registry answers at the address."""
+        answer = self._request("GET", "/v2/", "registry:catalog:*")
+        if answer.status_code not in (200, 401):
+            raise self._unexpected(answer)
+
+    def digest(self, repository: str, tag: str) -> str | None:
+        """The digest that ``tag`` stands for, or nothing where there is no such image."""
+        answer = self._request("HEAD", f"/v2/{repository}/manifests/{tag}", _pull(repository), accept=ACCEPT)
+        if answer.status_code == 404:
+            return None
+        if answer.status_code != 200 or "Docker-Content-Digest" not in answer.headers:
+            raise self._unexpected(answer)
+        return answer.headers["Docker-Content-Digest"]
+
+    def manifest(self, repository: str, reference: str) -> Manifest | None:
+        """The manifest of a tag or digest, or nothing where there is no such image."""
+        answer = self._request("GET", f"/v2/{repository}/manifests/{reference}", _pull(repository), accept=ACCEPT)
+        if answer.status_code == 404:
+            return None
+        if answer.status_code != 200 or "Docker-Content-Digest" not in answer.headers:
+            raise self._unexpected(answer)
+        media_type = answer.headers.get("Content-Type", MANIFEST)
+        return Manifest(answer.headers["Docker-Content-Digest"], media_type, answer.content)
+
+    def labels(self, repository: str, reference: str) -> dict[str, str]:
+        """The labels of an image. Raises :class:`RegistryError` where there is no such image."""
+        manifest = self.manifest(repository, reference)
+        if manifest is None:
+            raise RegistryError(f"registry {self.address} has no {repository}:{reference}")
+        config = json.loads(manifest.content)["config"]["digest"]
+        answer = self._request("GET", f"/v2/{repository}/blobs/{config}", _pull(repository))
+        if answer.status_code != 200:
+            raise self._unexpected(answer)
+        return dict(answer.json().get("config", {}).get("Labels") or {})
+
+    def tag(self, repository: str, manifest: Manifest, tag: str) -> None:
+        """Let ``tag`` stand for an image that the repository has already."""
+        answer = self._request(
+            "PUT",
+            f"/v2/{repository}/manifests/{tag}",
+            f"repository:{repository}:pull,push",
+            content=manifest.content,
+            content_type=manifest.media_type,
+        )
+        if answer.status_code != 201:
+            raise self._unexpected(answer)
+
+    def _request(
+        self,
+        method: str,
+        path: str,
+        scope: str,
+        *,
+        accept: str | None = None,
+        content: bytes | None = None,
+        content_type: str | None = None,
+    ) -> requests.Response:
+        headers = {key: value for key, value in (("Accept", accept), ("Content-Type", content_type)) if value}
+        if scope in self._tokens:
+            headers["Authorization"] = self._tokens[scope]
+        answer = self._send(method, path, headers, content)
+        if answer.status_code == 401 and (token := self._authorize(answer, scope)):
+            self._tokens[scope] = token
+            answer = self._send(method, path, {**headers, "Authorization": token}, content)
+        return answer
+
+    def _send(self, method: str, path: str, headers: Mapping[str, str], content: bytes | None) -> requests.Response:
+        schemes = [self._scheme] if self._scheme else ["https", "http"]
+        failure: Exception | None = None
+        for scheme in schemes:
+            try:
+                answer = requests.request(
+                    method, f"{scheme}://{self.address}{path}", headers=dict(headers), data=content, timeout=TIMEOUT
+                )
+            except requests.exceptions.SSLError as error:
+                # "Wrong version number" is how a plain HTTP server looks to TLS; a bad certificate is final.
+                failure = error
+                if "CERTIFICATE_VERIFY_FAILED" in str(error):
+                    break
+            except requests.exceptions.RequestException as error:
+                failure = error
+            else:
+                self._scheme = scheme
+                return answer
+        raise RegistryError(
+            f"registry {self.address} does not answer: {_reason(failure)}",
+            hint="Is the registry running, and does its name resolve here?",
+        ) from failure
+
+    def _authorize(self, answer: requests.Response, scope: str) -> str | None:
+        """The Authorization header that a challenge asks for, or nothing."""
+        kind, _, rest = answer.headers.get("WWW-Authenticate", "").partition(" ")
+        if self._scheme != "https":
+            return None
+        if kind.lower() == "basic" and self._credentials:
+            return "Basic " + base64.b64encode(":".join(self._credentials).encode()).decode()
+        fields = dict(re.findall(r'(\w+)="([^"]*)"', rest))
+        if kind.lower() != "bearer" or not fields.get("realm", "").startswith("https://"):
+            return None
+        query = {"scope": fields.get("scope", scope), **({"service": fields["service"]} if "service" in fields else {})}
+        try:
+            reply = requests.get(fields["realm"], params=query, auth=self._credentials, timeout=TIMEOUT)
+            data: dict[str, Any] = reply.json() if reply.ok else {}
+        except requests.exceptions.RequestException as error:
+            raise RegistryError(
+                f"registry {self.address}: no token from {fields['realm']}: {_reason(error)}"
+            ) from error
+        token = data.get("token") or data.get("access_token")
+        return f"Bearer {token}" if token else None
+
+    def _unexpected(self, answer: requests.Response) -> RegistryError:
+        hint = "Log in with `docker login` first." if answer.status_code in (401, 403) else None
+        method, url = answer.request.method, answer.request.url
+        return RegistryError(f"registry {self.address}: {method} {url} answered {answer.status_code}", hint=hint)
+
+
+def _pull(repository: str) -> str:
+    return f"repository:{repository}:pull"
+
+
+def _reason(error: Exception | None) -> str:
+    """The innermost cause of a failed request, without the layers of libraries around it."""
+    while error is not None:
+        inner = getattr(error, "reason", None) or (error.args[0] if error.args else None)
+        if not isinstance(inner, Exception):
+            break
+        error = inner
+    return str(error).rpartition(">: ")[2]
+
+
+def _docker_credentials(address: str) -> tuple[str, str] | None:
+    folder = os.environ.get("DOCKER_CONFIG")
+    file = Path(folder) / "config.json" if folder else Path.home() / ".docker" / "config.json"
+    try:
+        auths = json.loads(file.read_text(encoding="utf-8")).get("auths", {})
+        user, _, password = base64.b64decode(auths[address]["auth"]).decode().partition(":")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return (user, password) if user else None

@@ -1,0 +1,303 @@
+"""What an image is, before anything is built: a pure function of the model's tree.
+
+Two keys come out of it. The *package key* covers what decides the packages: base image, package source, package SLS.
+The *content key* covers that and everything else: the whole formula, the static pillar, the entrypoint.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pillarbox.errors import PillarboxError, raise_all
+from pillarbox.images import dynamic, secrets, tree
+from pillarbox.images.errors import SpecError
+from pillarbox.model import Inventory, Node, fingerprint
+
+#: Part of every key: raise it when the builder starts to make different images of the same tree.
+FORMAT = 1
+
+FORMULAS = "formulas"
+SHARED_STATES = "images/states"
+ENTRYPOINT = "images/entrypoint"
+FINISH = "images/finish"
+BASE_FILES = "images/base"
+
+# Where an image goes, what a check may pass over and which keys were chosen decide nothing about what is in it.
+NOT_CONTENT = ("registry", "deploy_name", "public", "pillar")
+
+COMPONENT = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+ADDRESS = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:[0-9]{1,5})?")
+PINNED = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9./:_-]*@sha256:[0-9a-f]{64}")
+SUITE = re.compile(r"[a-z][a-z0-9.-]*")
+ENGINES = ("debootstrap", "registry")
+
+
+@dataclass(frozen=True)
+class BaseSpec:
+    """A base image: made by debootstrap from a recipe, or pulled from a registry by digest."""
+
+    name: str
+    engine: str
+    recipe: Mapping[str, Any] = field(hash=False)
+    key: str
+    repository: str
+
+    @property
+    def image(self) -> str:
+        """For the engine ``registry``: what to pull, with its digest."""
+        return str(self.recipe["image"])
+
+
+@dataclass(frozen=True)
+class ImageSpec:
+    """One image of the model. ``pillar`` is the static pillar, ``dynamic`` the names its start needs."""
+
+    name: str
+    node: str
+    service: str
+    role: str
+    version: str
+    registry: str
+    deploy_name: str
+    base: BaseSpec
+    packages: Mapping[str, Any] = field(hash=False)
+    pillar: Mapping[str, Any] = field(hash=False)
+    dynamic: tuple[str, ...]
+    package_key: str
+    content_key: str
+
+    @property
+    def repository(self) -> str:
+        """The repository in the registry, e.g. ``lab/keystone-server``."""
+        return f"{self.deploy_name}/{self.name}"
+
+    @property
+    def packages_repository(self) -> str:
+        """Where the stage with the packages is stored, for every builder to go on from."""
+        return f"{self.deploy_name}/packages"
+
+    @property
+    def packages_tag(self) -> str:
+        """The tag of the stage with the packages in that repository."""
+        return key_tag(self.package_key)
+
+    @property
+    def reference(self) -> str:
+        """The name people use, e.g. ``cfg01:5000/lab/keystone-server:zed``."""
+        return f"{self.registry}/{self.repository}:{self.version}"
+
+    @property
+    def tag(self) -> str:
+        """The tag that stands for this content."""
+        return key_tag(self.content_key)
+
+    @property
+    def image_pillar(self) -> dict[str, Any]:
+        """All that the package SLS sees."""
+        return {"image": self.pillar["image"]}
+
+    def as_dict(self) -> dict[str, Any]:
+        """The image as plain data for ``--format json``."""
+        return {
+            "name": self.name,
+            "reference": self.reference,
+            "base": self.base.name,
+            "package_key": self.package_key,
+            "content_key": self.content_key,
+            "dynamic": list(self.dynamic),
+        }
+
+
+def key_tag(key: str) -> str:
+    """The tag of a key: what is asked of a registry to learn whether something was built already."""
+    return f"key-{key[:32]}"
+
+
+def is_image(node: Node) -> bool:
+    """Whether a node describes an image."""
+    image = node.parameters.get("image")
+    return isinstance(image, Mapping) and "service" in image
+
+
+def image_specs(inv: Inventory) -> dict[str, ImageSpec]:
+    """Every image of the model by name.
+
+    Raises :class:`SpecError` (in an ``ErrorGroup`` when there are several) for everything wrong with image nodes, and
+    what the model raises for nodes that do not render.
+    """
+    errors: list[PillarboxError] = []
+    specs = {}
+    for node in inv.all():
+        if is_image(node):
+            checker = _Checker(node)
+            spec = checker.spec(inv.path)
+            errors.extend(checker.errors)
+            if spec is not None:
+                specs[spec.name] = spec
+    raise_all(errors)
+    return specs
+
+
+def package_files(root: Path, service: str) -> tuple[tree.File, ...]:
+    """The files that the packages stage of a service sees, and is keyed by."""
+    formula = f"{FORMULAS}/{service}"
+    return tree.read(root, [f"{formula}/packages.sls", f"{formula}/packages", SHARED_STATES, FINISH])
+
+
+def role_files(root: Path, service: str) -> tuple[tree.File, ...]:
+    """The files that the role stage of a service sees, and is keyed by."""
+    return tree.read(root, [f"{FORMULAS}/{service}", SHARED_STATES, FINISH, ENTRYPOINT])
+
+
+def base_files(root: Path) -> tuple[tree.File, ...]:
+    """The files that go into a base image."""
+    return tree.read(root, [BASE_FILES, FINISH])
+
+
+def base_key(recipe: Mapping[str, Any], files: tuple[tree.File, ...]) -> str:
+    """The key of a base image: its digest when it comes from a registry, else what decides its making."""
+    if recipe["engine"] == "registry":
+        return fingerprint({"format": FORMAT, "digest": str(recipe["image"]).rpartition("@")[2]})
+    return fingerprint({"format": FORMAT, "recipe": dict(recipe), "files": tree.digests(files)})
+
+
+def package_key(base: str, image: Mapping[str, Any], files: tuple[tree.File, ...]) -> str:
+    """The key of the stage with the packages."""
+    return fingerprint({"format": FORMAT, "base": base, "image": dict(image), "files": tree.digests(files)})
+
+
+def content_key(packages: str, pillar: Mapping[str, Any], files: tuple[tree.File, ...]) -> str:
+    """The key of the finished image."""
+    return fingerprint({"format": FORMAT, "packages": packages, "pillar": dict(pillar), "files": tree.digests(files)})
+
+
+class _Checker:
+    """One image node on its way to a spec, collecting what is wrong with it."""
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+        self.image: Mapping[str, Any] = node.parameters["image"]
+        self.errors: list[PillarboxError] = []
+
+    def wrong(self, message: str, hint: str | None = None) -> None:
+        self.errors.append(SpecError(f"image node {self.node.name}: {message}", file=self.node.file, hint=hint))
+
+    def text(self, key: str, pattern: re.Pattern[str]) -> str:
+        value = self.image.get(key)
+        value = str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+        if not isinstance(value, str) or not pattern.fullmatch(value):
+            self.wrong(f"image:{key} is {value!r}, expected {pattern.pattern}")
+            return ""
+        return value
+
+    def mapping(self, key: str, hint: str) -> Mapping[str, Any]:
+        value = self.image.get(key)
+        if not isinstance(value, Mapping) or not value:
+            self.wrong(f"image:{key} is missing: this release does not say it", hint)
+            return {}
+        return value
+
+    def names(self, key: str) -> list[str]:
+        value = self.image.get(key, [])
+        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+            self.wrong(f"image:{key} is {value!r}, expected a list of strings")
+            return []
+        return value
+
+    def spec(self, root: Path) -> ImageSpec | None:
+        service, role = self.text("service", COMPONENT), self.text("role", COMPONENT)
+        version, deploy_name = self.text("version", TAG), self.text("deploy_name", COMPONENT)
+        registry = self.text("registry", ADDRESS)
+        if version.startswith("key-"):
+            self.wrong(f"image:version is {version!r}; tags that start with key- are the builder's own")
+        if service and role:
+            self.check_name(root, service, role)
+        recipe = self.check_base()
+        packages = self.check_packages()
+        pillar = self.check_pillar(service)
+        if self.errors:
+            return None
+        key = base_key(recipe, base_files(root))
+        packages_key = package_key(key, pillar["image"], package_files(root, service))
+        base_name = str(recipe.get("name"))
+        return ImageSpec(
+            name=f"{service}-{role}",
+            node=self.node.name,
+            service=service,
+            role=role,
+            version=version,
+            registry=registry,
+            deploy_name=deploy_name,
+            base=BaseSpec(base_name, str(recipe["engine"]), recipe, key, f"{deploy_name}/base-{base_name}"),
+            packages=packages,
+            pillar=pillar,
+            dynamic=dynamic.names({key: value for key, value in pillar.items() if key != "image"}),
+            package_key=packages_key,
+            content_key=content_key(packages_key, pillar, role_files(root, service)),
+        )
+
+    def check_name(self, root: Path, service: str, role: str) -> None:
+        if self.node.name != f"{service}-{role}":
+            self.wrong(f"an image node is named <service>-<role>, here {service}-{role}")
+        formula = root / FORMULAS / service
+        if not formula.is_dir():
+            self.wrong(f"there is no formula {FORMULAS}/{service}", "Add the formula, or correct image:service.")
+            return
+        for sls in ("packages", role):
+            if not (formula / f"{sls}.sls").is_file() and not (formula / sls / "init.sls").is_file():
+                self.wrong(f"formula {service} has no SLS {service}.{sls}", f"Add {FORMULAS}/{service}/{sls}.sls.")
+        for needed in (FINISH, ENTRYPOINT):
+            if not (root / needed).is_file():
+                self.wrong(f"the model has no {needed}", "Every image needs it; take it from Pillarbox's repository.")
+
+    def check_base(self) -> Mapping[str, Any]:
+        base = self.mapping("base", "A release names its base image: image:base {name, engine: debootstrap, suite}.")
+        if not base:
+            return base
+        name, engine = base.get("name"), base.get("engine")
+        if not isinstance(name, str) or not COMPONENT.fullmatch(name):
+            self.wrong(f"image:base:name is {name!r}, expected {COMPONENT.pattern}")
+        if engine not in ENGINES:
+            self.wrong(f"image:base:engine is {engine!r}, expected {' or '.join(ENGINES)}")
+        elif engine == "debootstrap":
+            self.check_suite("image:base:suite", base.get("suite"))
+        elif not isinstance(base.get("image"), str) or not PINNED.fullmatch(base["image"]):
+            self.wrong(
+                f"image:base:image is {base.get('image')!r}, expected NAME@sha256:DIGEST",
+                "A tag may mean another image tomorrow; a digest cannot.",
+            )
+        return base
+
+    def check_packages(self) -> Mapping[str, Any]:
+        packages = self.mapping("packages", "A release names its package source: image:packages {suite, components}.")
+        if packages:
+            self.check_suite("image:packages:suite", packages.get("suite"))
+        return packages
+
+    def check_suite(self, where: str, suite: object) -> None:
+        if not isinstance(suite, str) or not SUITE.fullmatch(suite):
+            self.wrong(f"{where} is {suite!r}, expected the name of a distribution's release, e.g. bookworm")
+
+    def check_pillar(self, service: str) -> dict[str, Any]:
+        """The static pillar: ``image``, the service's own key, and the keys that ``image:pillar`` names."""
+        pillar: dict[str, Any] = {"image": {k: v for k, v in self.image.items() if k not in NOT_CONTENT}}
+        wanted = self.names("pillar")
+        for key in [service, *wanted]:
+            if key in self.node.parameters and not key.startswith("_"):
+                pillar[key] = self.node.parameters[key]
+            elif key in wanted:
+                self.wrong(f"image:pillar names {key!r}, which the node does not have")
+        for path, why in secrets.baked(pillar, self.names("public")):
+            self.wrong(f"static parameter {':'.join(path)} {why}", secrets.HINT)
+        for path, what, remedy in dynamic.mistakes(pillar):
+            self.wrong(f"parameter {':'.join(path)}: {what}", remedy)
+        try:
+            fingerprint(pillar)
+        except (TypeError, ValueError) as error:
+            self.wrong(f"the static pillar is no plain data: {error}")
+        return pillar

@@ -1,0 +1,185 @@
+"""One stage of a build: Salt applies one SLS in a container, and what it changed becomes one layer."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+
+from pillarbox.images import apt, tree
+from pillarbox.images.engine import Commit, Engine
+from pillarbox.images.errors import BuildError
+from pillarbox.images.spec import ENTRYPOINT, FINISH, FORMULAS, SHARED_STATES, ImageSpec
+
+#: In memory; nothing below it is ever part of a layer.
+WORK = "/run/pillarbox"
+CONTAINER_PREFIX = "pillarbox-build-"
+BUILD_LABEL = "io.pillarbox.build"
+MINION = {
+    "root_dir": f"{WORK}/root",
+    "file_client": "local",
+    "file_roots": {"base": [f"{WORK}/{FORMULAS}", f"{WORK}/{SHARED_STATES}"]},
+    "pillar_roots": {"base": [f"{WORK}/pillar"]},
+    "log_file": "/dev/null",
+    "log_level": "error",
+    "enable_fqdns_grains": False,
+    "enable_gpu_grains": False,
+}
+ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "LC_ALL": "C.UTF-8", "LANG": "C.UTF-8"}
+PACKAGE_DATABASE = "/var/lib/dpkg/status"
+REQUISITE = "One or more requisite failed"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What a stage is to do: to which image, with which SLS, files, pillar and package source."""
+
+    image: str
+    name: str
+    sls: str
+    files: tuple[tree.File, ...] = field(repr=False)
+    pillar: Mapping[str, Any] = field(repr=False)
+    packages: Mapping[str, Any]
+    dynamic: tuple[str, ...] = ()
+    build: str = ""
+
+    def fail(
+        self, message: str, *, state: str | None = None, sls: str | None = None, hint: str | None = None
+    ) -> BuildError:
+        if hint is None and "no space left on device" in message.lower():
+            hint = "The disk is full: make room where the engine keeps its data, then run it again."
+        return BuildError(message, image=self.image, stage=self.name, state=state, sls=sls or self.sls, hint=hint)
+
+
+@dataclass(frozen=True)
+class Layer:
+    """The outcome of a stage: the new image's id, the files filled at start by target, the processes."""
+
+    image_id: str
+    files: Mapping[str, list[str]]
+    processes: tuple[str, ...]
+
+
+def build_name(image: ImageSpec, stage: str) -> str:
+    """What a stage's containers are labelled with: no two builds that may run side by side share it."""
+    if stage == "packages":
+        return f"{image.registry}/{image.packages_repository}:{image.packages_tag}"
+    return f"{image.registry}/{image.repository}"
+
+
+def run(
+    stage: Stage,
+    parent: str,
+    *,
+    engine: Engine,
+    salt: bytes,
+    repository: str,
+    tag: str,
+    labels: Mapping[str, str],
+) -> Layer:
+    """Apply the stage on top of the image ``parent`` and commit ``repository:tag``.
+
+    Raises :class:`BuildError` with the state that failed. Whatever happens, no container is left behind.
+    """
+    role = stage.name == "role"
+    build = {BUILD_LABEL: stage.build}
+    for leftover in engine.containers(build, CONTAINER_PREFIX):
+        engine.remove_container(leftover)
+    with engine.container(parent, f"{CONTAINER_PREFIX}{tag}-{stage.image}-{stage.name}", build) as container:
+        _unpack(stage, engine, container, salt + _archive(stage))
+        _apply(stage, engine, container)
+        changed = engine.changed(container) if role else ()
+        if PACKAGE_DATABASE in changed:
+            raise stage.fail(
+                f"SLS {stage.sls} installed or removed packages",
+                hint=f"Packages belong into {stage.sls.partition('.')[0]}.packages, which is keyed and stored apart.",
+            )
+        report = _finish(stage, engine, container, changed)
+        command = ("/entrypoint.sh",) if role else ("/bin/sh",)
+        said = {**labels, "io.pillarbox.processes": " ".join(report["processes"])} if role else labels
+        image_id = engine.commit(container, repository, tag, Commit(said, command))
+    return Layer(image_id, report["files"], tuple(report["processes"]))
+
+
+def _archive(stage: Stage) -> bytes:
+    """Everything but Salt itself that the container is given: exactly the files that the key covers."""
+    target = io.BytesIO()
+    with tarfile.open(fileobj=target, mode="w") as archive:
+        for file in stage.files:
+            tree.pack(archive, file.path, file.content, 0o755 if file.executable else 0o644)
+        tree.pack(archive, "minion/minion", yaml.safe_dump({**MINION, "id": stage.image}).encode())
+        for name, data in (("top", {"base": {"*": ["image"]}}), ("image", dict(stage.pillar))):
+            # The JSON renderer alone: text with braces in it must not meet Jinja.
+            text = "#!json\n" + json.dumps(data, default=str)
+            tree.pack(archive, f"pillar/{name}.sls", text.encode("utf-8", "surrogateescape"), 0o600)
+        for name, content in apt.files(stage.packages).items() if stage.name == "packages" else ():
+            tree.pack(archive, f"apt/{name}", content, 0o600)
+    return target.getvalue()
+
+
+def _unpack(stage: Stage, engine: Engine, container: str, archive: bytes) -> None:
+    # Two archives, one after the other: tar is told to go on after the end of the first.
+    script = f"mkdir -p {WORK}/apt/lists/partial {WORK}/apt/cache {WORK}/apt/log && cd {WORK} && tar -xif -"
+    if stage.name == "role":
+        script += f" && cp {WORK}/{ENTRYPOINT} /entrypoint.sh && chmod 755 /entrypoint.sh"
+    result = engine.run(container, ["sh", "-c", script], ENVIRONMENT, archive)
+    if result.code:
+        raise stage.fail(f"cannot prepare the container: {_tail(result.errors)}")
+
+
+def _apply(stage: Stage, engine: Engine, container: str) -> None:
+    command = ["python3", f"{WORK}/salt-call", "--local", f"--config-dir={WORK}/minion", "--out=json", "--no-color"]
+    # Byte code of Salt, written for this one run, costs more than it saves.
+    environment = {**ENVIRONMENT, "PYTHONDONTWRITEBYTECODE": "1"}
+    if stage.name == "packages":
+        environment |= apt.environment()
+    result = engine.run(container, [*command, "--retcode-passthrough", "state.apply", stage.sls], environment)
+    try:
+        states = json.loads(result.output)["local"]
+    except (ValueError, KeyError, TypeError):
+        hint = "Salt needs python3 in the base image." if result.code in (126, 127) else None
+        raise stage.fail(f"Salt gave no result: {_tail(result.errors + result.output)}", hint=hint) from None
+    if not isinstance(states, dict):
+        text = "\n".join(str(line) for line in states) if isinstance(states, list) else str(states)
+        raise stage.fail(f"SLS {stage.sls} does not render:\n{text}")
+    failed = [state for state in states.values() if state.get("result") is not True]
+    if failed or not states:
+        raise _failure(stage, failed)
+
+
+def _failure(stage: Stage, failed: list[dict[str, Any]]) -> BuildError:
+    if not failed:
+        return stage.fail(f"SLS {stage.sls} holds no state")
+    own = [state for state in failed if not str(state.get("comment", "")).startswith(REQUISITE)]
+    state = min(own or failed, key=lambda state: state.get("__run_num__", 0))
+    name, sls = str(state.get("__id__", "?")), str(state.get("__sls__", stage.sls))
+    changes = state.get("changes")
+    details = [str(state.get("comment", "")).strip()]
+    if isinstance(changes, dict):
+        details += [_tail(str(changes[key]).encode()) for key in ("stdout", "stderr") if changes.get(key)]
+    more = f" ({len(failed) - 1} more failed after it)" if len(failed) > 1 else ""
+    text = "\n".join(detail for detail in details if detail)
+    return stage.fail(f"state {name} of SLS {sls} failed{more}: {text}", state=name, sls=sls)
+
+
+def _finish(stage: Stage, engine: Engine, container: str, changed: tuple[str, ...]) -> dict[str, Any]:
+    job = json.dumps({"stage": stage.name, "names": list(stage.dynamic), "changed": list(changed)})
+    command = ["python3", "-IS", f"{WORK}/{FINISH}"]
+    result = engine.run(container, command, ENVIRONMENT, job.encode("utf-8", "surrogateescape"))
+    if result.code:
+        raise stage.fail(f"{FINISH} failed: {_tail(result.errors)}")
+    report: dict[str, Any] = json.loads(result.output)
+    if stage.name == "role" and not report["processes"]:
+        raise stage.fail(
+            f"SLS {stage.sls} made no process", hint="Write at least one executable /entrypoint.d/<process>."
+        )
+    return report
+
+
+def _tail(output: bytes, lines: int = 15) -> str:
+    return "\n".join(output.decode("utf-8", "replace").strip().splitlines()[-lines:])

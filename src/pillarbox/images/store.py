@@ -1,0 +1,50 @@
+"""What a builder keeps on its machine: caches, and the locks that keep two builds of one thing apart."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from pillarbox.images.errors import EngineError
+
+CACHE = "/var/cache/pillarbox"
+
+
+class Store:
+    """A directory for caches and locks: ``path``, else ``PILLARBOX_CACHE``, else ``/var/cache/pillarbox``."""
+
+    def __init__(self, path: str | Path | None = None) -> None:
+        self.path = Path(path or os.environ.get("PILLARBOX_CACHE") or CACHE)
+
+    def folder(self, name: str) -> Path:
+        """A directory of the store, made where it is missing."""
+        folder = self.path / name
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            hint = "Set PILLARBOX_CACHE to a directory that this user may write to."
+            raise EngineError(f"cannot make {folder}: {error.strerror}", hint=hint) from error
+        return folder
+
+    @contextlib.contextmanager
+    def lock(self, name: str, waiting: Callable[[], None] | None = None) -> Iterator[None]:
+        """Hold the lock ``name``, against other processes and other threads; ``waiting`` is called if it is taken.
+
+        The kernel lets go of it when the process ends, however it ends.
+        """
+        file = self.folder("locks") / hashlib.sha256(name.encode()).hexdigest()[:32]
+        handle = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if waiting:
+                    waiting()
+                fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(handle)
