@@ -23,6 +23,11 @@ INSTALLED = {
 }
 
 
+def labels(base: BaseSpec) -> dict[str, str]:
+    """What a base image is labelled with, and found by."""
+    return {"io.pillarbox.stage": "base", "io.pillarbox.base": base.name, "io.pillarbox.base-key": base.key}
+
+
 def bootstrap(base: BaseSpec, model_dir: Path, *, engine: Engine, store: Store, repository: str, tag: str) -> str:
     """Make the image ``repository:tag`` by debootstrap, as the recipe of ``base`` says; return its id.
 
@@ -38,8 +43,7 @@ def bootstrap(base: BaseSpec, model_dir: Path, *, engine: Engine, store: Store, 
     try:
         _debootstrap(image, root, mirror, [*PACKAGES, *recipe.get("include", [])])
         _settle(image, root, base_files(model_dir))
-        labels = {"io.pillarbox.base": base.name, "io.pillarbox.content-key": base.key}
-        return _import(root, engine, repository, tag, labels)
+        return _import(root, engine, repository, tag, labels(base))
     finally:
         _remove(root)
 
@@ -80,7 +84,7 @@ def _settle(image: str, root: Path, files: tuple[tree.File, ...]) -> None:
         raise BuildError(f"{FINISH} failed: {done.stderr.strip()}", image=image, stage="base")
 
 
-def _import(root: Path, engine: Engine, repository: str, tag: str, labels: dict[str, str]) -> str:
+def _import(root: Path, engine: Engine, repository: str, tag: str, said: dict[str, str]) -> str:
     command = ["tar", "--create", "--numeric-owner", "--sort=name", "--exclude=./dev/*", "--directory", str(root), "."]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
@@ -90,7 +94,7 @@ def _import(root: Path, engine: Engine, repository: str, tag: str, labels: dict[
             while block := stream.read(1 << 20):
                 yield block
 
-        return engine.load_root(chunks(), repository, tag, labels)
+        return engine.load_root(chunks(), repository, tag, said)
 
 
 def _remove(path: Path) -> None:

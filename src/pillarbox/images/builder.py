@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -153,19 +154,22 @@ class _Build:
                 hint="Plan again.",
             )
 
-    def _fetch(self, repository: str, tag: str) -> str | None:
-        """The id of a stored stage: from the engine, else from the registry, else nothing."""
+    def _fetch(self, repository: str, tag: str, labels: Mapping[str, str]) -> str | None:
+        """The id of a stored stage: from the registry, or one the engine has under whatever name, else nothing."""
         name = f"{self.image.registry}/{repository}:{tag}"
+        stored = self.registry.digest(repository, tag) is not None
         found = self.engine.image(name)
-        stored = self.registry.digest(repository, tag)
-        if found is None and stored is not None:
+        image_id = str(found["Id"]) if found else None
+        if image_id is None and stored:
             self.step(f"fetching {repository}")
             self.engine.pull(name)
-            found = self.engine.image(name)
-        elif found is not None and stored is None:
-            # Made by a build that was cut short before it could share it.
+            return str((self.engine.image(name) or {})["Id"])
+        if image_id is None and (image_id := self.engine.labelled(labels)) is not None:
+            self.engine.tag(image_id, f"{self.image.registry}/{repository}", tag)
+        if image_id is not None and not stored:
+            # Made for another registry, or by a build that was cut short before it could share it.
             self._push(repository, tag)
-        return str(found["Id"]) if found else None
+        return image_id
 
     def _push(self, repository: str, tag: str) -> None:
         self.engine.push(f"{self.image.registry}/{repository}", tag)
@@ -181,7 +185,7 @@ class _Build:
             return str(found["Id"])
         tag = key_tag(wanted.key)
         with self._lock(f"{image.registry}/{wanted.repository}:{tag}"):
-            if (found_id := self._fetch(wanted.repository, tag)) is not None:
+            if (found_id := self._fetch(wanted.repository, tag, base.labels(wanted))) is not None:
                 return found_id
             self.step(f"base {wanted.name}: debootstrap")
             image_id = base.bootstrap(
@@ -197,8 +201,9 @@ class _Build:
 
     def _packages(self) -> str:
         image, tag = self.image, self.image.packages_tag
+        stored = {"io.pillarbox.stage": "packages", "io.pillarbox.package-key": image.package_key}
         with self._lock(f"{image.registry}/{image.packages_repository}:{tag}"):
-            if (found := self._fetch(image.packages_repository, tag)) is not None:
+            if (found := self._fetch(image.packages_repository, tag, stored)) is not None:
                 self.say("packages as before")
                 return found
             parent = self._base()
@@ -252,6 +257,7 @@ class _Build:
     def _labels(self, name: str) -> dict[str, str]:
         image = self.image
         common = {
+            "io.pillarbox.stage": name,
             "io.pillarbox.service": image.service,
             "io.pillarbox.base": image.base.name,
             "io.pillarbox.package-key": image.package_key,

@@ -74,6 +74,12 @@ class Engine:
                 return None
             return found
 
+    def labelled(self, labels: Mapping[str, str]) -> str | None:
+        """The id of an image that carries all the labels, or nothing."""
+        with _translated("listing images"):
+            found = self._api.images(filters={"label": [f"{key}={value}" for key, value in labels.items()]})
+        return str(found[0]["Id"]) if found else None
+
     def pull(self, reference: str) -> bool:
         """Fetch an image from its registry. False where the registry has none of that name."""
         with _translated(f"pulling {reference}"):
