@@ -1,0 +1,298 @@
+"""A narrow client for one Kubernetes cluster: the few requests that a rollout needs, on plain data.
+
+It stands on the ``kubernetes`` package's connection (kubeconfig, certificates, tokens) and speaks the REST API itself,
+because the package's typed models follow newer servers than ours and drop fields they do not know.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import kubernetes.client
+import kubernetes.config
+import urllib3
+
+from pillarbox.rollout.errors import ApiError, RolloutError, Unreachable
+from pillarbox.rollout.objects import Object, Ref, ref
+
+FIELD_MANAGER = "pillarbox"
+#: Answers of an API server that is starting, or whose etcd is: worth asking again. A 500 can also be its last word.
+_PASSING = (429, 502, 503, 504)
+_PASSING_WORDS = (b"etcdserver", b"timed out", b"connection refused", b"context deadline")
+
+
+class Cluster:
+    """One cluster, by its kubeconfig.
+
+    ``patience`` is how many seconds a request that finds nobody is asked again: a master that restarts in the middle
+    of a rollout is no reason to fail it. Every request here can be repeated without harm.
+
+    Raises :class:`Unreachable` when the kubeconfig cannot be used or nobody answers, :class:`ApiError` when the server
+    refuses.
+    """
+
+    def __init__(self, kubeconfig: str | Path, *, patience: float = 60.0) -> None:
+        self.kubeconfig = Path(kubeconfig).expanduser()
+        self.patience = patience
+        self._kinds: dict[str, dict[str, tuple[str, bool]]] = {}
+        self._lock = threading.Lock()
+        if not self.kubeconfig.is_file():
+            raise Unreachable(
+                f"no kubeconfig at {self.kubeconfig}",
+                hint="Name it in the model (kubernetes:control:kubeconfig) or with --kubeconfig.",
+            )
+        try:
+            self._api = kubernetes.client.ApiClient(_configuration(self.kubeconfig))
+        except kubernetes.config.ConfigException as error:
+            raise Unreachable(f"not a usable kubeconfig: {error}", file=self.kubeconfig) from error
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._api.close()
+
+    def __enter__(self) -> Cluster:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def server(self) -> str:
+        """The address of the API server."""
+        return str(self._api.configuration.host)
+
+    def version(self) -> str:
+        """The server's version, as ``v1.20.2``."""
+        return str(self._request("GET", "/version")["gitVersion"])
+
+    def serves(self, api_version: str, kind: str) -> bool:
+        """Whether the cluster knows this kind."""
+        try:
+            return kind in self._resources(api_version)
+        except ApiError as error:
+            if error.status == 404:
+                return False
+            raise
+
+    def namespaced(self, api_version: str, kind: str) -> bool:
+        """Whether objects of this kind live in a namespace."""
+        return self._resource(api_version, kind)[1]
+
+    def get(self, wanted: Ref) -> Object | None:
+        """The live object, or ``None``."""
+        try:
+            return self._request("GET", self._path(wanted))
+        except ApiError as error:
+            if error.status == 404:
+                return None
+            raise
+
+    def apply(self, obj: Object, *, dry_run: bool = False) -> Object:
+        """Server-side apply; what the object is then (or would be). We own what we apply, whoever set it before."""
+        query = {"fieldManager": FIELD_MANAGER, "force": "true", **({"dryRun": "All"} if dry_run else {})}
+        return self._request(
+            "PATCH", self._path(ref(obj)), query, body=json.dumps(obj), content_type="application/apply-patch+yaml"
+        )
+
+    def try_create(self, obj: Object, namespace: str) -> Object:
+        """Validate a new ``obj`` on the server as if it were created in ``namespace``, under a name of no one's."""
+        metadata = {key: value for key, value in obj["metadata"].items() if key not in ("name", "namespace")}
+        metadata |= {"generateName": "pillarbox-check-", "namespace": namespace}
+        path = self._path(Ref(obj["apiVersion"], obj["kind"], namespace, ""))
+        return self._request("POST", path, {"dryRun": "All"}, body={**obj, "metadata": metadata})
+
+    def delete(self, unwanted: Ref) -> bool:
+        """Delete an object and, in the background, what it owns; ``False`` when it was not there."""
+        try:
+            self._request("DELETE", self._path(unwanted), body={"propagationPolicy": "Background"})
+        except ApiError as error:
+            if error.status == 404:
+                return False
+            raise
+        return True
+
+    def list(
+        self, api_version: str, kind: str, namespace: str = "", *, labels: str = "", fields: str = ""
+    ) -> tuple[list[Object], str]:
+        """Objects of a kind (in all namespaces if none is named) and the resource version of that view."""
+        query = {key: value for key, value in (("labelSelector", labels), ("fieldSelector", fields)) if value}
+        answer = self._request("GET", self._path(Ref(api_version, kind, namespace, "")), query)
+        items = [{"apiVersion": api_version, "kind": kind, **item} for item in answer.get("items") or ()]
+        return items, str(answer["metadata"].get("resourceVersion", ""))
+
+    def watch(
+        self, api_version: str, kind: str, namespace: str, *, fields: str = "", since: str = "", seconds: float = 30.0
+    ) -> Iterator[tuple[str, Object]]:
+        """Changes as they happen, ``(ADDED|MODIFIED|DELETED, object)``, for at most ``seconds``.
+
+        Ends early, without an error, when the server closes the stream or ``since`` is too old: the caller looks again
+        and starts a new watch anyway.
+        """
+        query = {"watch": "1", "timeoutSeconds": str(max(1, int(seconds)))}
+        query |= {key: value for key, value in (("fieldSelector", fields), ("resourceVersion", since)) if value}
+        path = self._path(Ref(api_version, kind, namespace, ""))
+        try:
+            response = self._send("GET", path, query, None, None, read_timeout=seconds + 10)
+        except (urllib3.exceptions.HTTPError, OSError):
+            return
+        try:
+            if response.status != 200:
+                return
+            for line in _lines(response):
+                event = json.loads(line)
+                if event.get("type") in ("ADDED", "MODIFIED", "DELETED"):
+                    yield event["type"], event["object"]
+                elif event.get("type") == "ERROR":
+                    return
+        except (urllib3.exceptions.HTTPError, OSError, ValueError):
+            return
+        finally:
+            response.close()
+            response.release_conn()
+
+    def log(self, namespace: str, pod: str, container: str, *, previous: bool = False, lines: int = 20) -> str:
+        """The last lines that a container wrote; empty when the node has none."""
+        query = {"container": container, "tailLines": str(lines), **({"previous": "true"} if previous else {})}
+        path = f"/api/v1/namespaces/{quote(namespace)}/pods/{quote(pod)}/log"
+        try:
+            response = self._send("GET", path, query, None, None, read_timeout=10)
+            text = response.data.decode("utf-8", "replace")
+        except (urllib3.exceptions.HTTPError, OSError):
+            return ""
+        return text if response.status == 200 else ""
+
+    def _resources(self, api_version: str) -> dict[str, tuple[str, bool]]:
+        with self._lock:
+            known = self._kinds.get(api_version)
+        if known is None:
+            answer = self._request("GET", _prefix(api_version))
+            known = {
+                item["kind"]: (item["name"], bool(item["namespaced"]))
+                for item in answer["resources"]
+                if "/" not in item["name"]
+            }
+            with self._lock:
+                self._kinds[api_version] = known
+        return known
+
+    def _resource(self, api_version: str, kind: str) -> tuple[str, bool]:
+        try:
+            return self._resources(api_version)[kind]
+        except KeyError:
+            raise RolloutError(f"the cluster at {self.server} has no {kind} in {api_version}") from None
+        except ApiError as error:
+            if error.status != 404:
+                raise
+            raise RolloutError(
+                f"the cluster at {self.server} does not serve {api_version} ({kind})",
+                hint="Set kubernetes:control:version to the cluster's own version, so that manifests fit it.",
+            ) from None
+
+    def _path(self, wanted: Ref) -> str:
+        plural, namespaced = self._resource(wanted.api_version, wanted.kind)
+        path = _prefix(wanted.api_version)
+        if namespaced and (wanted.namespace or wanted.name):
+            path += f"/namespaces/{quote(wanted.namespace or 'default')}"
+        path += f"/{plural}"
+        return f"{path}/{quote(wanted.name)}" if wanted.name else path
+
+    def _request(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None = None,
+        *,
+        body: object = None,
+        content_type: str = "application/json",
+    ) -> Object:
+        deadline = time.monotonic() + self.patience
+        pause = threading.Event()
+        delay = 0.25
+        while True:
+            try:
+                response = self._send(method, path, query, body, content_type if body is not None else None)
+                payload, status = response.data, response.status
+            except (urllib3.exceptions.HTTPError, OSError) as error:
+                if time.monotonic() + delay > deadline or isinstance(error, urllib3.exceptions.SSLError):
+                    raise Unreachable(
+                        f"the Kubernetes API server {self.server} does not answer: {_cause(error)}",
+                        hint=f"The address comes from {self.kubeconfig}.",
+                    ) from error
+            else:
+                if status < 300:
+                    answer: Object = json.loads(payload) if payload else {}
+                    return answer
+                passing = status in _PASSING or (status == 500 and any(word in payload for word in _PASSING_WORDS))
+                if not passing or time.monotonic() + delay > deadline:
+                    raise _api_error(status, payload)
+            pause.wait(delay)
+            delay = min(delay * 2, 4.0)
+
+    def _send(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None,
+        body: object,
+        content_type: str | None,
+        *,
+        read_timeout: float = 60.0,
+    ) -> urllib3.BaseHTTPResponse:
+        headers = {"Accept": "application/json", "User-Agent": "pillarbox"}
+        if content_type:
+            headers["Content-Type"] = content_type
+        self._api.update_params_for_auth(headers, [], ["BearerToken"], path, method, body)
+        url = f"{self.server}{path}" + (f"?{urlencode(query)}" if query else "")
+        answer = self._api.rest_client.request(
+            method, url, headers=headers, body=body, _request_timeout=(10.0, read_timeout)
+        )
+        raw: urllib3.BaseHTTPResponse = answer.response
+        return raw
+
+
+def _configuration(kubeconfig: Path) -> Any:
+    configuration = kubernetes.client.Configuration()
+    kubernetes.config.load_kube_config(
+        config_file=str(kubeconfig), client_configuration=configuration, persist_config=False
+    )
+    configuration.connection_pool_maxsize = 32
+    configuration.retries = False
+    return configuration
+
+
+def _prefix(api_version: str) -> str:
+    return f"/apis/{api_version}" if "/" in api_version else f"/api/{api_version}"
+
+
+def _lines(response: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
+    buffer = b""
+    for chunk in response.stream(amt=None if response.chunked else 65536, decode_content=True):
+        buffer += chunk
+        *whole, buffer = buffer.split(b"\n")
+        yield from (line for line in whole if line.strip())
+
+
+def _cause(error: BaseException) -> str:
+    inner = getattr(error, "reason", None) or error
+    return str(inner).rpartition(": ")[2] or type(inner).__name__
+
+
+def _api_error(status: int, payload: bytes) -> ApiError:
+    try:
+        answer = json.loads(payload)
+    except ValueError:
+        answer = {}
+    if not isinstance(answer, dict):
+        answer = {}
+    details = answer.get("details") or {}
+    causes = tuple(
+        (str(cause.get("field") or ""), str(cause.get("message") or "")) for cause in details.get("causes") or ()
+    )
+    message = answer.get("message") or payload.decode("utf-8", "replace")[:500] or f"HTTP status {status}"
+    return ApiError(message, status=status, reason=answer.get("reason") or str(status), causes=causes)

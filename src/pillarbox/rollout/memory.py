@@ -1,0 +1,96 @@
+"""What the cluster itself remembers for us: which releases' schemas cannot be gone back from."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+from pillarbox.manifests.workloads import PHASE, RELEASE
+from pillarbox.rollout.apply import job_state
+from pillarbox.rollout.cluster import Cluster
+from pillarbox.rollout.errors import Refused
+from pillarbox.rollout.objects import MANAGED_BY, Ref
+
+if TYPE_CHECKING:
+    from pillarbox.manifests import Manifest
+
+#: The ConfigMap, one a namespace: contracted service -> release.
+NAME = "pillarbox-state"
+
+SERVICE = "app.kubernetes.io/name"
+CONTRACT = "contract"
+
+
+def contracted(cluster: Cluster, namespaces: Iterable[str]) -> dict[tuple[str, str], str]:
+    """``(namespace, service) -> release`` for every schema that has been contracted.
+
+    Completed Jobs count beside the ConfigMap: a run may have been killed between the two.
+    """
+    found: dict[tuple[str, str], str] = {}
+    for namespace in sorted(set(namespaces)):
+        live = cluster.get(Ref("v1", "ConfigMap", namespace, NAME))
+        for service, release in ((live or {}).get("data") or {}).items():
+            found[namespace, service] = release
+        jobs, _ = cluster.list("batch/v1", "Job", namespace, labels=f"{MANAGED_BY}=pillarbox")
+        for job in jobs:
+            marks = marked(job)
+            if marks and marks[1] == CONTRACT and job_state(job) == "complete":
+                _raise_to(found, (namespace, marks[0]), marks[2])
+    return found
+
+
+def remember(cluster: Cluster, namespace: str, service: str, release: str) -> None:
+    """Note that ``service`` cannot go back behind ``release``."""
+    known = contracted(cluster, [namespace])
+    _raise_to(known, (namespace, service), release)
+    cluster.apply(
+        {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {"name": NAME, "namespace": namespace, "labels": {MANAGED_BY: "pillarbox"}},
+            "data": {name: value for (_, name), value in sorted(known.items())},
+        }
+    )
+
+
+def refuse_return(cluster: Cluster, manifests: Iterable[Manifest]) -> None:
+    """Raise :class:`Refused` when a manifest is of an older release than its service's schema allows."""
+    asked: dict[tuple[str, str], tuple[str, str]] = {}
+    for manifest in manifests:
+        marks = marked(manifest.object)
+        if marks and marks[2]:
+            namespace = manifest.object["metadata"].get("namespace") or "default"
+            asked[namespace, marks[0]] = (marks[2], manifest.filename)
+    floors = contracted(cluster, {namespace for namespace, _ in asked})
+    for (namespace, service), (release, filename) in sorted(asked.items()):
+        floor = floors.get((namespace, service))
+        if floor and order(release) < order(floor):
+            raise Refused(
+                f"{service} cannot go back from release {floor} to {release}: "
+                f"its schema in namespace {namespace} has been contracted to {floor}, and {release} cannot read it",
+                file=filename,
+                hint=f"Nothing was changed. Deploy release {floor} or newer, or restore the database's backup of "
+                f"{release} and remove {service} from ConfigMap {NAME}.",
+            )
+
+
+def marked(obj: Mapping[str, object]) -> tuple[str, str, str] | None:
+    """``(service, phase, release)`` of an object that carries them; ``None`` for one that belongs to no release."""
+    metadata = obj.get("metadata") or {}
+    assert isinstance(metadata, Mapping)
+    marks = {**(metadata.get("annotations") or {}), **(metadata.get("labels") or {})}
+    if RELEASE not in marks or SERVICE not in marks:
+        return None
+    return str(marks[SERVICE]), str(marks.get(PHASE, "")), str(marks[RELEASE])
+
+
+def order(release: str) -> tuple[tuple[int, int | str], ...]:
+    """Releases in time: numbers by value, words by alphabet, as OpenStack's dated and named releases run."""
+    parts = re.findall(r"\d+|[a-z]+", release.lower())
+    return tuple((1, int(part)) if part.isdigit() else (0, part) for part in parts)
+
+
+def _raise_to(found: dict[tuple[str, str], str], key: tuple[str, str], release: str) -> None:
+    if key not in found or order(found[key]) < order(release):
+        found[key] = release

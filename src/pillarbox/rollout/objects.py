@@ -1,0 +1,122 @@
+"""Kubernetes objects as plain data: what identifies one, what counts as the same."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+Object = dict[str, Any]
+
+MANAGED_BY = "app.kubernetes.io/managed-by"
+DEPLOYMENT = "app.kubernetes.io/part-of"
+
+#: What a wave waits for; everything else is in effect as soon as it is stored.
+ROLLED = ("Deployment", "StatefulSet", "DaemonSet")
+GATED = (*ROLLED, "Job")
+
+#: Set by the API server or by controllers, never by a manifest.
+_SERVER_METADATA = ("managedFields", "resourceVersion", "generation", "uid", "creationTimestamp", "selfLink")
+#: Counters that controllers write beside the user's own annotations.
+_SERVER_ANNOTATIONS = ("deployment.kubernetes.io/revision", "deprecated.daemonset.template.generation")
+
+
+@dataclass(frozen=True, order=True)
+class Ref:
+    """Which object is meant: unique in a cluster. ``namespace`` is empty for objects that have none."""
+
+    api_version: str
+    kind: str
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.namespace}/{self.name}" if self.namespace else f"{self.kind} {self.name}"
+
+    @property
+    def group(self) -> str:
+        """The API group, without the version: objects of one group are the same in each of its versions."""
+        return self.api_version.rpartition("/")[0]
+
+    @property
+    def same(self) -> tuple[str, str, str, str]:
+        """The identity that survives a change of API version."""
+        return (self.group, self.kind, self.namespace, self.name)
+
+
+def ref(obj: Mapping[str, Any]) -> Ref:
+    """The identity that ``obj`` claims."""
+    metadata = obj.get("metadata") or {}
+    return Ref(obj["apiVersion"], obj["kind"], metadata.get("namespace") or "", metadata["name"])
+
+
+def meaning(obj: Mapping[str, Any]) -> Object:
+    """``obj`` without what the server and its controllers keep in it: equal meanings need no write."""
+    kept = {key: copy.deepcopy(value) for key, value in obj.items() if key != "status"}
+    metadata = {key: value for key, value in (kept.get("metadata") or {}).items() if key not in _SERVER_METADATA}
+    annotations = {
+        key: value for key, value in (metadata.get("annotations") or {}).items() if key not in _SERVER_ANNOTATIONS
+    }
+    metadata.pop("annotations", None)
+    if annotations:
+        metadata["annotations"] = annotations
+    kept["metadata"] = metadata
+    return kept
+
+
+def differences(before: Any, after: Any, path: str = "") -> Iterator[str]:
+    """The dotted paths at which ``after`` differs from ``before``."""
+    if isinstance(before, Mapping) and isinstance(after, Mapping):
+        for key in sorted({*before, *after}, key=str):
+            yield from differences(before.get(key), after.get(key), f"{path}.{key}" if path else str(key))
+    elif isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
+        for index, (left, right) in enumerate(zip(before, after, strict=True)):
+            yield from differences(left, right, f"{path}[{index}]")
+    elif before != after:
+        yield path
+
+
+def owned(obj: Mapping[str, Any], manager: str) -> Object | None:
+    """The part of a live object that field manager ``manager`` applied, as a manifest; ``None`` if it applied nothing.
+
+    This is what was last applied, told by the API server itself: it needs no store that could be lost. List items
+    are found by the keys that managedFields names them by; atomic lists and maps count as a whole.
+    """
+    for entry in (obj.get("metadata") or {}).get("managedFields") or ():
+        if entry.get("manager") == manager and entry.get("operation") == "Apply":
+            taken = _take(obj, entry.get("fieldsV1") or {})
+            taken["apiVersion"], taken["kind"] = obj["apiVersion"], obj["kind"]
+            metadata = taken.setdefault("metadata", {})
+            metadata["name"] = obj["metadata"]["name"]
+            if obj["metadata"].get("namespace"):
+                metadata["namespace"] = obj["metadata"]["namespace"]
+            return dict(taken)
+    return None
+
+
+def _take(value: Any, fields: Mapping[str, Any]) -> Any:
+    steps = {key: deeper for key, deeper in fields.items() if key != "."}
+    if not steps:
+        return copy.deepcopy(value)
+    if isinstance(value, Mapping):
+        return {
+            key[2:]: _take(value[key[2:]], deeper)
+            for key, deeper in steps.items()
+            if key.startswith("f:") and key[2:] in value
+        }
+    if isinstance(value, list):
+        return [_take(item, deeper) for item in value for key, deeper in steps.items() if _names(key, item)]
+    return copy.deepcopy(value)
+
+
+def _names(key: str, item: Any) -> bool:
+    if key.startswith("k:"):
+        return isinstance(item, Mapping) and all(item.get(k) == v for k, v in json.loads(key[2:]).items())
+    return key.startswith("v:") and bool(json.loads(key[2:]) == item)
+
+
+def selector(labels: Mapping[str, str]) -> str:
+    """``labels`` as the API's query parameter writes them."""
+    return ",".join(f"{key}={value}" for key, value in sorted(labels.items()))

@@ -1,0 +1,362 @@
+"""One rollout: validate everything, then wave by wave apply, wait for health, go back where it does not come."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pillarbox.errors import PillarboxError
+from pillarbox.progress import SILENT, Progress, elapsed
+from pillarbox.rollout import gates, memory
+from pillarbox.rollout.apply import Change, Prepared, job_state, prepare, survey, write
+from pillarbox.rollout.cluster import Cluster
+from pillarbox.rollout.gates import Verdict
+from pillarbox.rollout.objects import GATED, ROLLED, Object, Ref
+from pillarbox.rollout.prune import Orphan, orphans, references
+from pillarbox.rollout.secrets import Keyring, Scrubber, reveal
+from pillarbox.rollout.store import GoodStore
+from pillarbox.rollout.waves import waves
+
+if TYPE_CHECKING:
+    from pillarbox.manifests import Manifest
+
+_PARALLEL = 16
+
+
+@dataclass(frozen=True)
+class Step:
+    """What came of one object.
+
+    ``action`` is as in :class:`Change`; ``result`` is ok, failed, rolled back, or not reached.
+    """
+
+    ref: Ref
+    action: str
+    result: str
+    wave: int
+    seconds: float = 0.0
+    reason: str = ""
+    log: str = ""
+    fields: tuple[str, ...] = ()
+    rolls: bool = False
+
+    def as_dict(self) -> dict[str, object]:
+        """The step as plain data."""
+        return {
+            "kind": self.ref.kind,
+            "namespace": self.ref.namespace,
+            "name": self.ref.name,
+            "action": self.action,
+            "result": self.result,
+            "wave": self.wave,
+            "seconds": round(self.seconds, 1),
+            "rolls": self.rolls,
+            **({"reason": self.reason} if self.reason else {}),
+            **({"log": self.log} if self.log else {}),
+            **({"fields": list(self.fields)} if self.fields else {}),
+        }
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A rollout's end. ``succeeded`` is true only when everything is applied and healthy."""
+
+    succeeded: bool
+    dry_run: bool
+    steps: tuple[Step, ...]
+    kept: tuple[Orphan, ...] = ()
+    error: str = ""
+
+    @property
+    def writes(self) -> int:
+        """How many objects were written (or would be)."""
+        return sum(1 for step in self.steps if step.action != "unchanged" and step.result != "not reached")
+
+    @property
+    def unhealthy(self) -> tuple[Step, ...]:
+        """What did not come up."""
+        return tuple(step for step in self.steps if step.result == "failed")
+
+    def as_dict(self) -> dict[str, object]:
+        """The outcome as plain data."""
+        return {
+            "succeeded": self.succeeded,
+            "dry_run": self.dry_run,
+            "writes": self.writes,
+            "steps": [step.as_dict() for step in self.steps],
+            "kept": [{"object": str(item.ref), "reason": item.kept} for item in self.kept],
+            **({"error": self.error} if self.error else {}),
+        }
+
+
+def roll_out(
+    cluster: Cluster,
+    manifests: Sequence[Manifest],
+    *,
+    deployment: str,
+    keyring: Keyring,
+    store: GoodStore,
+    progress: Progress = SILENT,
+    dry_run: bool = False,
+    data_too: bool = False,
+) -> Outcome:
+    """Make ``deployment`` in ``cluster`` what ``manifests`` say.
+
+    Nothing is written before every object has passed the API server's own validation. A wave starts when the one
+    before it is healthy; if it does not become healthy, what it changed is put back, and no later wave starts. What
+    the model no longer has is deleted at the end (data only with ``data_too``).
+
+    Raises :class:`PillarboxError` when nothing was written: the manifests are refused, a schema forbids going back,
+    the cluster is out of reach. What fails later is in the outcome.
+    """
+    ordered = waves(manifests)
+    with progress.phase(f"checking {len(manifests)} objects against {cluster.server}"):
+        memory.refuse_return(cluster, manifests)
+        prepared, scrub = prepare(cluster, manifests, deployment, keyring)
+        changes = {change.ref: change for change in survey(cluster, prepared, scrub)}
+        left = orphans(cluster, [item.ref for item in prepared], deployment, data_too=data_too)
+    by_manifest = {id(item.manifest): item for item in prepared}
+    plan = tuple(tuple(changes[by_manifest[id(m)].ref] for m in wave) for wave in ordered)
+    run = _Run(cluster, plan, left, keyring, store, scrub, progress)
+    return run.preview() if dry_run else run.carry_out()
+
+
+class _Run:
+    def __init__(
+        self,
+        cluster: Cluster,
+        plan: tuple[tuple[Change, ...], ...],
+        left: tuple[Orphan, ...],
+        keyring: Keyring,
+        store: GoodStore,
+        scrub: Scrubber,
+        progress: Progress,
+    ) -> None:
+        self.cluster = cluster
+        self.plan = plan
+        self.left = left
+        self.keyring = keyring
+        self.store = store
+        self.scrub = scrub
+        self.progress = progress
+        self.steps: list[Step] = []
+        self.kept = tuple(orphan for orphan in left if orphan.kept)
+
+    def preview(self) -> Outcome:
+        for number, wave in enumerate(self.plan):
+            self.steps += [_step(change, "ok", number) for change in wave]
+        gone = [orphan for orphan in self.left if not orphan.kept]
+        self.steps += [_step(Change(orphan.ref, "delete"), "ok", len(self.plan)) for orphan in gone]
+        return Outcome(True, True, tuple(self.steps), self.kept)
+
+    def carry_out(self) -> Outcome:
+        for number, wave in enumerate(self.plan):
+            error = self._wave(number, wave)
+            if error:
+                for later, rest in enumerate(self.plan[number + 1 :], number + 1):
+                    self.steps += [_step(change, "not reached", later) for change in rest if change.writes]
+                return Outcome(False, False, tuple(self.steps), self.kept, error)
+        # Configuration has no health of its own: it was good if all that runs on it came up.
+        for change in (change for wave in self.plan for change in wave if change.ref.kind not in GATED):
+            self._keep(change)
+        self._prune()
+        return Outcome(True, False, tuple(self.steps), self.kept)
+
+    def _wave(self, number: int, wave: tuple[Change, ...]) -> str:
+        """Apply one wave and wait for it; an error's text, or nothing."""
+        writing = [change for change in wave if change.writes]
+        label = f"wave {number} of {len(self.plan) - 1}" if number else "wave 0: configuration"
+        if writing:
+            self.progress.step(f"{label}: {len(writing)} of {len(wave)} objects change")
+        written: list[Change] = []
+        start = time.monotonic()
+        try:
+            for change in writing:
+                write(self.cluster, change, self.scrub)
+                written.append(change)
+                self.progress.step(f"{label}: {change.ref} {_PAST[change.action]}")
+        except PillarboxError as error:
+            self.steps.append(_step(writing[len(written)], "failed", number, reason=self.scrub(str(error))))
+            self._go_back(number, written)
+            return self.scrub(str(error))
+        verdicts = self._gate(number, wave)
+        bad = [verdict for verdict in verdicts.values() if not verdict.healthy]
+        if not bad:
+            for change in wave:
+                verdict = verdicts.get(change.ref)
+                seconds = verdict.seconds if verdict else time.monotonic() - start
+                self.steps.append(_step(change, "ok", number, seconds=seconds if change.writes else 0.0))
+                self._remember(change)
+            return ""
+        culprits = [verdict for verdict in bad if verdict.reason != _STOPPED]
+        for verdict in culprits:
+            self.progress.step(f"{label}: {verdict.ref} failed: {verdict.reason}")
+            for line in verdict.log.splitlines():
+                self.progress.step(f"    | {line}")
+        for verdict in culprits:
+            change = next(item for item in wave if item.ref == verdict.ref)
+            self.steps.append(
+                _step(change, "failed", number, seconds=verdict.seconds, reason=verdict.reason, log=verdict.log)
+            )
+        blamed = {verdict.ref for verdict in culprits}
+        ours = any(change.writes for change in wave if change.ref in blamed)
+        self._go_back(number, written if ours else [])
+        handled = {step.ref for step in self.steps if step.wave == number}
+        self.steps += [_step(change, "ok", number) for change in wave if change.ref not in handled]
+        return "; ".join(f"{verdict.ref}: {verdict.reason}" for verdict in culprits)
+
+    def _gate(self, number: int, wave: tuple[Change, ...]) -> dict[Ref, Verdict]:
+        waiting = [change.ref for change in wave if change.ref.kind in GATED]
+        if not waiting:
+            return {}
+        broken = threading.Event()
+
+        def one(wanted: Ref) -> Verdict:
+            last = ""
+
+            def say(text: str) -> None:
+                nonlocal last
+                if text != last:
+                    self.progress.step(f"wave {number}: {wanted}: {text}")
+                last = text
+
+            changes = {change.ref: change for change in wave}
+            quiet = not changes[wanted].writes
+            verdict = gates.wait(
+                self.cluster,
+                wanted,
+                say=(lambda text: None) if quiet else say,
+                scrub=self.scrub,
+                stop=broken.is_set,
+            )
+            if not verdict.healthy:
+                broken.set()
+            elif not quiet:
+                self.progress.step(f"wave {number}: {wanted} healthy after {elapsed(verdict.seconds)}")
+            return verdict
+
+        with ThreadPoolExecutor(_PARALLEL) as pool:
+            try:
+                verdicts = list(pool.map(one, waiting))
+            except BaseException:
+                # Ctrl-C: the waiting threads must end with us; the next deploy carries on from what is applied.
+                broken.set()
+                raise
+        return {verdict.ref: verdict for verdict in verdicts}
+
+    def _go_back(self, number: int, written: list[Change]) -> None:
+        """Put back what this wave changed, and the configuration of this run that only it uses."""
+        moved = [change for change in written if change.ref.kind != "Job"]
+        for change in [*_configuration(self.plan, number, moved), *moved]:
+            before = self.store.get(change.ref) or change.before
+            failed = next((step for step in self.steps if step.ref == change.ref and step.result == "failed"), None)
+            if change.action == "create" or before is None:
+                if failed is None and change in moved:
+                    self.steps.append(_step(change, "ok", number, reason="new; left in place"))
+                self.progress.step(f"{change.ref} is new: there is nothing to go back to, it stays for inspection")
+                continue
+            try:
+                restored = self._restorable(before)
+                self.cluster.apply(restored)
+                text, result = "put back to what was healthy before", "rolled back"
+            except PillarboxError as error:
+                text, result = f"could not be put back: {self.scrub(str(error))}", "failed"
+            self.progress.step(f"{change.ref} {text}")
+            if failed is not None:
+                index = self.steps.index(failed)
+                self.steps[index] = _step(
+                    change, "failed", number, seconds=failed.seconds, reason=f"{failed.reason}; {text}", log=failed.log
+                )
+            else:
+                self.steps = [step for step in self.steps if step.ref != change.ref]
+                self.steps.append(_step(change, result, number, reason=text))
+        for change in moved:
+            if change.ref.kind in GATED and change.action == "update":
+                self._settle(number, change.ref)
+
+    def _settle(self, number: int, wanted: Ref) -> None:
+        verdict = gates.wait(self.cluster, wanted, scrub=self.scrub)
+        state = "healthy again" if verdict.healthy else f"still unhealthy after going back: {verdict.reason}"
+        self.progress.step(f"wave {number}: {wanted} {state}")
+
+    def _restorable(self, before: Object) -> Object:
+        return reveal(before, self.keyring) if before["kind"] == "Secret" else before
+
+    def _remember(self, change: Change) -> None:
+        if change.ref.kind in ROLLED:
+            self._keep(change)
+        elif change.ref.kind == "Job" and change.prepared is not None:
+            self._note_contraction(change.prepared)
+
+    def _keep(self, change: Change) -> None:
+        if change.prepared is not None and (change.writes or self.store.get(change.ref) is None):
+            self.store.put(change.ref, _closed(change.prepared))
+
+    def _note_contraction(self, prepared: Prepared) -> None:
+        marks = memory.marked(prepared.object)
+        if not marks or marks[1] != memory.CONTRACT:
+            return
+        live = self.cluster.get(prepared.ref)
+        known = memory.contracted(self.cluster, [prepared.ref.namespace])
+        floor = known.get((prepared.ref.namespace, marks[0]))
+        recorded = self.cluster.get(Ref("v1", "ConfigMap", prepared.ref.namespace, memory.NAME)) or {}
+        if job_state(live) == "complete" and (recorded.get("data") or {}).get(marks[0]) != floor:
+            memory.remember(self.cluster, prepared.ref.namespace, marks[0], marks[2])
+
+    def _prune(self) -> None:
+        for orphan in self.left:
+            if orphan.kept:
+                self.progress.step(f"{orphan.ref} is no longer in the model; left alone, {orphan.kept}")
+                continue
+            change = Change(orphan.ref, "delete")
+            write(self.cluster, change, self.scrub)
+            self.store.drop(orphan.ref)
+            self.progress.step(f"{orphan.ref} deleted: the model no longer has it")
+            self.steps.append(_step(change, "ok", len(self.plan)))
+
+
+_PAST = {"create": "created", "update": "updated", "rerun": "started again"}
+_STOPPED = "stopped waiting"
+
+
+def _step(change: Change, result: str, wave: int, *, seconds: float = 0.0, reason: str = "", log: str = "") -> Step:
+    return Step(change.ref, change.action, result, wave, seconds, reason, log, change.fields, change.rolls)
+
+
+def _closed(prepared: Prepared) -> Object:
+    """The object as applied, with a Secret's values as the model has them."""
+    if prepared.ref.kind != "Secret":
+        return prepared.object
+    model = prepared.manifest.object
+    return {
+        **{key: value for key, value in prepared.object.items() if key != "data"},
+        **{key: model[key] for key in ("data", "stringData") if key in model},
+    }
+
+
+def _configuration(plan: tuple[tuple[Change, ...], ...], number: int, moved: list[Change]) -> list[Change]:
+    """Changed Secrets and ConfigMaps of wave 0 that only the workloads of this wave use."""
+    mine, theirs = set[tuple[str, str, str]](), set[tuple[str, str, str]]()
+    going = {change.ref for change in moved}
+    for wave in plan[1 : number + 1]:
+        for change in wave:
+            assert change.prepared is not None
+            template = (change.prepared.object.get("spec") or {}).get("template") or {}
+            used = {
+                (kind, change.ref.namespace, name)
+                for kind in ("Secret", "ConfigMap")
+                for name in references(template.get("spec") or {}, kind)
+            }
+            if change.ref in going:
+                mine |= used
+            elif change.ref.kind != "Job":
+                theirs |= used
+    return [
+        change
+        for change in (plan[0] if number else ())
+        if change.action == "update" and (change.ref.kind, change.ref.namespace, change.ref.name) in mine - theirs
+    ]

@@ -1,0 +1,44 @@
+"""The last manifests that were applied and seen healthy: what a failed wave goes back to."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from pathlib import Path
+
+from pillarbox.rollout.objects import Object, Ref
+
+
+class GoodStore:
+    """Healthy manifests under ``directory``, a file each; secrets are in them as the model has them, encrypted.
+
+    Losing the directory loses nothing that cannot be had: the API server still tells what was applied last.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+
+    def get(self, wanted: Ref) -> Object | None:
+        """The manifest that was healthy, or ``None`` if none is known (or its file is damaged)."""
+        try:
+            found: Object = json.loads(self._file(wanted).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        return found
+
+    def put(self, wanted: Ref, manifest: Object) -> None:
+        """Keep ``manifest`` as the one to go back to."""
+        self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        descriptor, scratch = tempfile.mkstemp(dir=self.directory, prefix=".new-")
+        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+            json.dump(manifest, stream, sort_keys=True)
+        os.replace(scratch, self._file(wanted))
+
+    def drop(self, unwanted: Ref) -> None:
+        """Forget an object that is gone."""
+        self._file(unwanted).unlink(missing_ok=True)
+
+    def _file(self, wanted: Ref) -> Path:
+        # Kubernetes names have no comma, and never start with a dot.
+        return self.directory / ",".join((wanted.kind, wanted.namespace, wanted.name.replace("/", ","), "json"))

@@ -1,0 +1,328 @@
+"""A rollout against a real API server: what is written, what is not, and what happens when it goes wrong.
+
+| case                                   | expected                                                   |
+|----------------------------------------|------------------------------------------------------------|
+| the same again                         | no write                                                   |
+| one image changes                      | that workload rolls, nothing else                          |
+| a manifest is refused                  | nothing of the whole run is written                        |
+| a workload never becomes healthy       | its wave goes back, later waves do not start               |
+| a Job completed / failed               | left alone / run again                                     |
+| a contracted schema and an old release | refused before anything is written                         |
+| an object leaves the model             | deleted at the end, unless it may hold data                |
+| the API server restarts                | the rollout carries on                                     |
+"""
+
+from __future__ import annotations
+
+import base64
+import subprocess
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pillarbox.errors import PillarboxError
+from pillarbox.manifests.manifest import Manifest
+from pillarbox.progress import Progress
+from pillarbox.rollout import ApiError, Cluster, GoodStore, Keyring, Outcome, Refused, roll_out, status
+from pillarbox.rollout.objects import Ref
+
+Build = Callable[..., Manifest]
+
+
+@pytest.fixture
+def lines() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def roll(cluster: Cluster, store: GoodStore, keyring: Keyring, namespace: str, lines: list[str]) -> Callable[..., Outcome]:
+    def run(*manifests: Manifest, **options: Any) -> Outcome:
+        options.setdefault("keyring", keyring)
+        # Every test is a deployment of its own, so that none prunes another's objects.
+        return roll_out(
+            cluster, manifests, deployment=namespace, store=store, progress=Progress(sink=lines.append), **options
+        )
+
+    return run
+
+
+def versions(cluster: Cluster, namespace: str) -> dict[str, str]:
+    kinds = (("apps/v1", "Deployment"), ("v1", "ConfigMap"), ("v1", "Secret"), ("v1", "Service"))
+    return {
+        f"{kind}/{item['metadata']['name']}": item["metadata"]["generation" if kind == "Deployment" else "resourceVersion"]
+        for api, kind in kinds
+        for item in cluster.list(api, kind, namespace)[0]
+    }
+
+
+def image(cluster: Cluster, namespace: str, name: str) -> str:
+    live = cluster.get(Ref("apps/v1", "Deployment", namespace, name))
+    assert live
+    return str(live["spec"]["template"]["spec"]["containers"][0]["image"])
+
+
+def test_unchanged_objects_cause_no_write(
+    roll: Any, deployment: Build, manifest: Build, job: Build, cluster: Cluster, namespace: str, kubelet: Any
+) -> None:
+    model = [
+        manifest("ConfigMap", "c", {"data": {"a": "1"}}),
+        manifest("Service", "web", {"spec": {"selector": {"app": "web"}, "ports": [{"port": 80, "name": "http"}]}}),
+        deployment("web", depends_on=("job/once",)),
+        job("once"),
+    ]
+    first = roll(*model)
+    assert first.succeeded and first.writes == 4
+    before = versions(cluster, namespace)
+    again = roll(*model)
+    assert again.succeeded and again.writes == 0
+    assert versions(cluster, namespace) == before
+    assert {step.result for step in again.steps} == {"ok"}
+
+
+def test_only_what_changes_rolls(
+    roll: Any, deployment: Build, cluster: Cluster, namespace: str, kubelet: Any
+) -> None:
+    roll(deployment("a"), deployment("b"))
+    before = versions(cluster, namespace)
+    outcome = roll(deployment("a", "good:2"), deployment("b"))
+    assert outcome.succeeded
+    assert {step.ref.name: (step.action, step.rolls) for step in outcome.steps} == {
+        "a": ("update", True),
+        "b": ("unchanged", False),
+    }
+    after = versions(cluster, namespace)
+    assert [name for name in after if after[name] != before[name]] == ["Deployment/a"]
+
+
+def test_dry_run_writes_nothing_and_tells_all(
+    roll: Any, deployment: Build, manifest: Build, cluster: Cluster, namespace: str, kubelet: Any
+) -> None:
+    roll(deployment("a"))
+    before = versions(cluster, namespace)
+    outcome = roll(deployment("a", "good:2"), manifest("ConfigMap", "c", {"data": {}}), dry_run=True)
+    assert {step.ref.name: step.action for step in outcome.steps} == {"a": "update", "c": "create"}
+    assert versions(cluster, namespace) == before
+
+
+def test_a_refused_manifest_stops_everything_before_it_starts(
+    roll: Any, deployment: Build, manifest: Build, cluster: Cluster, namespace: str, kubelet: Any
+) -> None:
+    bad = deployment("bad")
+    bad.object["spec"]["template"]["spec"]["containers"][0]["image"] = ""
+    before = versions(cluster, namespace)
+    with pytest.raises(ApiError) as error:
+        roll(manifest("ConfigMap", "c", {"data": {}}), deployment("a"), bad)
+    assert error.value.file == "t/bad-deployment.yml"
+    assert "spec.template.spec.containers[0].image" in str(error.value)
+    assert versions(cluster, namespace) == before
+
+
+def test_an_unknown_field_is_named(roll: Any, deployment: Build, kubelet: Any) -> None:
+    bad = deployment("bad")
+    bad.object["spec"]["replcias"] = 3
+    with pytest.raises(PillarboxError, match="replcias"):
+        roll(bad)
+
+
+def test_a_failed_wave_goes_back_and_later_waves_do_not_start(
+    roll: Any, deployment: Build, manifest: Build, cluster: Cluster, namespace: str, kubelet: Any, lines: list[str]
+) -> None:
+    def model(tag: str, keystone: str) -> list[Manifest]:
+        source = [{"configMapRef": {"name": "keystone"}}]
+        return [
+            manifest("ConfigMap", "keystone", {"data": {"release": tag}}),
+            deployment("db"),
+            deployment("keystone", keystone, depends_on=("service/db",), env_from=source),
+            deployment("glance", f"good:{tag}", depends_on=("service/keystone",)),
+        ]
+
+    assert roll(*model("1", "good:1")).succeeded
+    before = versions(cluster, namespace)
+    outcome = roll(*model("2", "crash:2"))
+    assert not outcome.succeeded
+    assert "CrashLoopBackOff" in outcome.error and "exit code 3" in outcome.error
+    results = {f"{step.ref.kind}/{step.ref.name}": step.result for step in outcome.steps}
+    assert results["Deployment/keystone"] == "failed"
+    assert results["Deployment/glance"] == "not reached"
+    assert image(cluster, namespace, "keystone") == "good:1"
+    assert image(cluster, namespace, "glance") == "good:1"
+    live = cluster.get(Ref("v1", "ConfigMap", namespace, "keystone"))
+    assert live and live["data"] == {"release": "1"}
+    after = versions(cluster, namespace)
+    assert after["Deployment/db"] == before["Deployment/db"]
+    assert after["Deployment/glance"] == before["Deployment/glance"]
+    assert any("healthy again" in line for line in lines)
+    # Going forward again is an ordinary deploy.
+    assert roll(*model("3", "good:3")).succeeded
+    assert image(cluster, namespace, "keystone") == "good:3"
+
+
+def test_going_back_needs_no_store(
+    roll: Any, deployment: Build, cluster: Cluster, namespace: str, kubelet: Any, store: GoodStore
+) -> None:
+    roll(deployment("a", "good:1", replicas=3))
+    for file in store.directory.iterdir():
+        file.unlink()
+    assert not roll(deployment("a", "crash:2", replicas=1)).succeeded
+    live = cluster.get(Ref("apps/v1", "Deployment", namespace, "a"))
+    assert live and live["spec"]["replicas"] == 3
+    assert image(cluster, namespace, "a") == "good:1"
+
+
+def test_jobs_run_once_and_again_after_failing(
+    roll: Any, job: Build, cluster: Cluster, namespace: str, kubelet: Any
+) -> None:
+    failed = roll(job("sync-1", "crash:1"))
+    assert not failed.succeeded and "Job failed" in failed.error
+    starts = len(kubelet.started)
+    again = roll(job("sync-1", "good:1"))
+    assert again.succeeded and [step.action for step in again.steps] == ["rerun"]
+    assert len(kubelet.started) == starts + 1
+    assert roll(job("sync-1", "good:1")).writes == 0
+    assert len(kubelet.started) == starts + 1
+
+
+def test_a_contracted_schema_forbids_going_back(
+    roll: Any, deployment: Build, job: Build, cluster: Cluster, namespace: str, kubelet: Any
+) -> None:
+    def release(number: str, contract: bool = True) -> list[Manifest]:
+        labels = {"app.kubernetes.io/name": "keystone"}
+        notes = {"pillarbox.io/release": number}
+        return [
+            deployment("keystone", f"good:{number}", labels=labels, annotations=notes),
+            *(
+                [
+                    job(
+                        f"contract-{number}",
+                        labels=labels,
+                        annotations={**notes, "pillarbox.io/phase": "contract"},
+                        depends_on=("service/keystone",),
+                    )
+                ]
+                if contract
+                else []
+            ),
+        ]
+
+    assert roll(*release("2022.2", contract=False)).succeeded
+    assert roll(*release("2025.1", contract=False)).succeeded
+    assert roll(*release("2022.2", contract=False)).succeeded, "nothing was contracted yet"
+    assert roll(*release("2025.1")).succeeded
+    before = versions(cluster, namespace)
+    with pytest.raises(Refused, match=r"cannot go back from release 2025\.1 to 2022\.2"):
+        roll(*release("2022.2"))
+    assert versions(cluster, namespace) == before
+    assert roll(*release("2025.1")).writes == 0
+    # A run that was killed between the Job and the note must not lose the fact.
+    cluster.delete(Ref("v1", "ConfigMap", namespace, "pillarbox-state"))
+    with pytest.raises(Refused):
+        roll(*release("2022.2"))
+
+
+def test_what_the_model_no_longer_has_goes_unless_it_may_hold_data(
+    roll: Any, deployment: Build, manifest: Build, cluster: Cluster, namespace: str, kubelet: Any
+) -> None:
+    claim = manifest(
+        "PersistentVolumeClaim",
+        "data",
+        {"spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}},
+    )
+    roll(deployment("a"), deployment("b"), manifest("ConfigMap", "c", {"data": {}}), claim)
+    plan = roll(deployment("a"), dry_run=True)
+    assert {str(step.ref) for step in plan.steps if step.action == "delete"} == {
+        f"Deployment {namespace}/b",
+        f"ConfigMap {namespace}/c",
+    }
+    outcome = roll(deployment("a"))
+    assert [item.ref.name for item in outcome.kept] == ["data"]
+    assert cluster.get(Ref("apps/v1", "Deployment", namespace, "b")) is None
+    assert cluster.get(Ref("v1", "ConfigMap", namespace, "c")) is None
+    assert cluster.get(Ref("v1", "PersistentVolumeClaim", namespace, "data"))
+    roll(deployment("a"), data_too=True)
+    gone = cluster.get(Ref("v1", "PersistentVolumeClaim", namespace, "data"))
+    assert gone is None or gone["metadata"].get("deletionTimestamp")
+
+
+def test_a_namespace_of_the_same_run(roll: Any, cluster: Cluster, namespace: str, manifest: Build) -> None:
+    name = f"{namespace}-new"
+    wanted = manifest("Namespace", name, {})
+    del wanted.object["metadata"]["namespace"]
+    inside = manifest("ConfigMap", "c", {"data": {"a": "b"}})
+    inside.object["metadata"]["namespace"] = name
+    assert roll(inside, wanted).succeeded
+    assert cluster.get(Ref("v1", "ConfigMap", name, "c"))
+    cluster.delete(Ref("v1", "Namespace", "", name))
+
+
+@pytest.fixture(scope="session")
+def gpg_home(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    home = tmp_path_factory.mktemp("gpg")
+    home.chmod(0o700)
+    command = ["gpg", "--homedir", str(home), "--batch", "--passphrase", "", "--quick-generate-key", "t@t"]
+    subprocess.run(command, check=True, capture_output=True)
+    yield home
+    subprocess.run(["gpgconf", "--homedir", str(home), "--kill", "gpg-agent"], check=False)
+
+
+def test_secrets_are_opened_for_the_cluster_alone(
+    roll: Any, deployment: Build, manifest: Build, cluster: Cluster, namespace: str, kubelet: Any, gpg_home: Path,
+    store: GoodStore, lines: list[str],
+) -> None:  # fmt: skip
+    clear = "pa$$ wörd"
+    block = subprocess.run(
+        ["gpg", "--homedir", str(gpg_home), "--batch", "--trust-model", "always", "-ear", "t@t"],
+        input=clear.encode(), capture_output=True, check=True,
+    ).stdout.decode()  # fmt: skip
+    secret = manifest("Secret", "db", {"stringData": {"password": block, "url": f"mysql://u:{block.strip()}@db"}})
+    keys = Keyring(gpg_home)
+    outcome = roll(secret, keyring=keys)
+    live = cluster.get(Ref("v1", "Secret", namespace, "db"))
+    assert live and base64.b64decode(live["data"]["password"]).decode() == clear
+    assert base64.b64decode(live["data"]["url"]).decode() == f"mysql://u:{clear}@db"
+    assert roll(secret, keyring=keys).writes == 0
+    kept = "".join(file.read_text() for file in store.directory.iterdir())
+    for text in (kept, str(outcome.as_dict()), "\n".join(lines)):
+        assert "wörd" not in text and base64.b64encode(clear.encode()).decode() not in text
+    wrong = manifest("ConfigMap", "c", {"data": {"password": block}})
+    with pytest.raises(PillarboxError, match="only a Secret may"):
+        roll(wrong, keyring=keys)
+
+
+def test_status_tells_drift_and_what_is_missing(
+    roll: Any, deployment: Build, manifest: Build, cluster: Cluster, namespace: str, kubelet: Any, keyring: Keyring
+) -> None:
+    model = [deployment("a"), manifest("ConfigMap", "c", {"data": {"k": "v"}})]
+    roll(*model)
+    # By another's hand, as kubectl edit would.
+    cluster._request(
+        "PATCH",
+        f"/api/v1/namespaces/{namespace}/configmaps/c",
+        body={"data": {"k": "w"}},
+        content_type="application/merge-patch+json",
+    )
+    states = status(cluster, [*model, deployment("b")], deployment=namespace, keyring=keyring)
+    assert {item.ref.name: (item.state, item.detail) for item in states} == {
+        "a": ("ok", "2 of 2 updated, 2 available"),
+        "c": ("drifted", "data.k"),
+        "b": ("missing", ""),
+    }
+
+
+def test_an_api_server_that_restarts_does_not_fail_a_rollout(
+    roll: Any, apiserver: Any, deployment: Build, cluster: Cluster, namespace: str, kubelet: Any, lines: list[str]
+) -> None:
+    roll(deployment("a"))
+
+    def restart() -> None:
+        apiserver.stop("kube-apiserver")
+        apiserver.start("kube-apiserver")
+
+    bounce = threading.Thread(target=restart)
+    bounce.start()
+    outcome = roll(deployment("a", "good:2"), deployment("b"))
+    bounce.join()
+    assert outcome.succeeded
+    assert image(cluster, namespace, "a") == "good:2"
