@@ -1,0 +1,74 @@
+"""``pillarbox images``: what the model's images are, which are built, and building them here."""
+
+from __future__ import annotations
+
+import click
+from click.shell_completion import CompletionItem
+
+from pillarbox.cli.output import format_option, print_data
+from pillarbox.errors import PillarboxError
+from pillarbox.images import image_specs
+from pillarbox.images.errors import SpecError
+from pillarbox.images.plan import PARALLEL, build_all, plan
+from pillarbox.model import Inventory
+from pillarbox.progress import Progress
+
+
+def complete_image(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Image names for shell completion; none while the model cannot be read."""
+    try:
+        names = image_specs(Inventory(ctx.find_root().params["model"]))
+    except PillarboxError:
+        return []
+    return [CompletionItem(name) for name in names if name.startswith(incomplete)]
+
+
+@click.group("images", invoke_without_command=True)
+@click.pass_context
+def command(ctx: click.Context) -> None:
+    """List the images of the model, or build them."""
+    if ctx.invoked_subcommand is None:
+        ctx.invoke(list_images)
+
+
+@command.command("list")
+@format_option("text", "json")
+@click.option("--offline", is_flag=True, help="Do not ask the registry which images are there.")
+@click.pass_context
+def list_images(ctx: click.Context, output_format: str = "text", offline: bool = False) -> None:
+    """List every image with its content key and, from the registry, its digest."""
+    specs = image_specs(Inventory(ctx.obj))
+    digests = {} if offline else plan(specs).digests
+    if output_format == "json":
+        print_data([{**spec.as_dict(), "digest": digests.get(name)} for name, spec in specs.items()], "json")
+        return
+    for name, spec in specs.items():
+        state = "" if offline else (digests[name] if name in digests else "not built")
+        click.echo(f"{spec.reference}  {spec.content_key[:12]}  {state}".rstrip())
+
+
+@command.command("build")
+@click.argument("names", nargs=-1, metavar="[NAME]...", shell_complete=complete_image)
+@click.option("--parallel", type=click.IntRange(min=1), default=PARALLEL, show_default=True, help="Builds at a time.")
+@format_option("text", "json")
+@click.pass_context
+def build_images(ctx: click.Context, names: tuple[str, ...], parallel: int, output_format: str) -> None:
+    """Build the named images (default: all) with the Docker engine of this machine and push them.
+
+    What the registry has already, by content key, is not built again.
+    """
+    from pillarbox.images.engine import Engine
+
+    inventory = Inventory(ctx.obj)
+    specs = image_specs(inventory)
+    for name in names:
+        if name not in specs:
+            raise SpecError(f"no image {name}; the model has {', '.join(specs) or 'none'}")
+    wanted = [specs[name] for name in names or specs]
+    results = build_all(wanted, inventory.path, engine=Engine(), progress=Progress(), parallel=parallel)
+    if output_format == "json":
+        print_data([built.as_dict() for built in results.built.values()], "json")
+    else:
+        for built in results.built.values():
+            click.echo(built.pinned)
+    results.raise_failures()
