@@ -43,7 +43,7 @@ def list_images(ctx: click.Context, output_format: str = "text", offline: bool =
         print_data([{**spec.as_dict(), "digest": digests.get(name)} for name, spec in specs.items()], "json")
         return
     for name, spec in specs.items():
-        state = "" if offline else (digests[name] if name in digests else "not built")
+        state = "" if offline else digests.get(name, "not built")
         click.echo(f"{spec.reference}  {spec.content_key[:12]}  {state}".rstrip())
 
 

@@ -31,7 +31,8 @@ def command(ctx: click.Context, output: Path | None, check: bool, output_format:
     manifests = render(inventory, image_specs(inventory))
     changes = files.check(manifests, directory) if check else files.write(manifests, directory)
     if output_format == "json":
-        print_data({"directory": str(directory), "files": len(manifests), "changes": [vars(c) for c in changes]}, "json")
+        outcome = {"directory": str(directory), "files": len(manifests), "changes": [vars(each) for each in changes]}
+        print_data(outcome, "json")
     else:
         for change in changes:
             click.echo(str(change))
