@@ -1,0 +1,289 @@
+"""The engine behind :class:`~pillarbox.model.inventory.Inventory`: one tree of files, rendered node by node."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from pillarbox.errors import PillarboxError, raise_all
+from pillarbox.model import yaml11
+from pillarbox.model.entity import ClassUse, Compiler, Entity
+from pillarbox.model.errors import ModelError
+from pillarbox.model.layering import Layering, State
+from pillarbox.model.mappings import parse_mappings
+from pillarbox.model.marks import Lines
+from pillarbox.model.query import MISSING, Query, lookup
+from pillarbox.model.render import Problem, Renderer
+from pillarbox.model.report import Reporter
+from pillarbox.model.settings import CONFIG, Settings
+from pillarbox.model.tree import Tree, class_files, node_files
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """One node as the engine makes it. Its containers are shared with other nodes: copy before changing."""
+
+    name: str
+    file: str
+    environment: str
+    classes: tuple[str, ...]
+    applications: tuple[str, ...]
+    parameters: dict[str, Any]
+    exports: dict[str, Any]
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Merged:
+    """One node before rendering."""
+
+    name: str
+    entity: Entity
+    environment: str
+    automatic: dict[str, Any]
+    state: State
+
+
+class Engine:
+    """Reads and renders one tree, a snapshot: every file is read once, when a node first needs it.
+
+    Raises :class:`ModelError` when the tree is no model. Safe to use from several threads.
+    """
+
+    def __init__(self, tree: Tree, settings: Settings | None = None) -> None:
+        self.tree = tree
+        self.settings = settings or read_settings(tree)
+        self.compiler = Compiler(self.settings)
+        self.mappings = parse_mappings(self.settings.class_mappings)
+        self.lines = Lines(tree)
+        nodes, classes = self.settings.nodes_uri, self.settings.classes_uri
+        self.node_files = node_files(tree.files(nodes), nodes, self.settings.compose_node_name)
+        self.class_files = class_files(tree.files(classes), classes)
+        self.nodes: tuple[str, ...] = tuple(sorted(self.node_files))
+        self.layering = Layering(self.settings, self.compiler.syntax, self.class_entity)
+        self.reporter = Reporter(self)
+        self._lock = threading.RLock()
+        self._classes: dict[str, Entity] = {}
+        self._nodes: dict[str, Entity] = {}
+        self._exports: dict[str, tuple[str, dict[str, Any]]] | None = None
+
+    def class_entity(self, name: str) -> Entity | None:
+        """The class's file, or ``None`` when there is none. Raises when it cannot be read."""
+        entity = self._classes.get(name)
+        if entity is None:
+            file = self.class_files.get(name)
+            if file is None:
+                return None
+            entity = self._classes[name] = self._load(file, name)
+        return entity
+
+    def node_entity(self, name: str) -> Entity:
+        """The node's file. Raises when it cannot be read."""
+        entity = self._nodes.get(name)
+        if entity is None:
+            file = self.node_files.get(name)
+            if file is None:
+                raise ModelError(f"no node {name}", node=name, hint=nearest(name, self.nodes))
+            entity = self._load(file, name)
+        return entity
+
+    def merged(self, name: str) -> Merged:
+        """One node's layers, merged. Raises all that is wrong with its files and classes."""
+        entity = self.node_entity(name)
+        environment = entity.environment if entity.environment is not None else self.settings.default_environment
+        automatic = _automatic(name, environment)
+        path = entity.file[len(self.settings.nodes_uri) + 1 :].rpartition(".")[0]
+        matched = path if self.settings.class_mappings_match_path else name
+        mapped = tuple(dict.fromkeys(each for mapping in self.mappings for each in mapping.match(matched)))
+        with self._lock:
+            state, errors = self.layering.merged(entity, tuple(map(self._use, mapped)), automatic)
+        found = [*entity.errors, *errors]
+        if found:
+            raise_all([self.reporter.error(name, error) for error in found])
+        return Merged(name, entity, environment, automatic, state)
+
+    def render(self, name: str) -> Rendered:
+        """Render one node. Raises all that is wrong with it together."""
+        merged = self.merged(name)
+        renderer = self.renderer(merged, _Answers(self, merged.environment, merged.name))
+        parameters = renderer.render(merged.state.parameters)
+        exports = renderer.render(merged.state.exports)
+        if renderer.problems:
+            raise_all([self.reporter.problem(merged, problem) for problem in renderer.problems])
+        return Rendered(
+            name=name,
+            file=merged.entity.file,
+            environment=merged.environment,
+            classes=merged.state.classes,
+            applications=merged.state.applications,
+            parameters=parameters,
+            exports=exports,
+            warnings=tuple(str(self.reporter.problem(merged, problem)) for problem in renderer.warnings),
+        )
+
+    def renderer(self, merged: Merged, queries: _Answers | None = None) -> Renderer:
+        """A renderer for one node's values."""
+        return Renderer(merged.state.parameters, merged.automatic, self.settings, self.compiler.syntax, queries)
+
+    def all(self) -> Iterator[Rendered]:
+        """Every node, sorted by name, one at a time. Raises at the end, together, what is wrong with any."""
+        errors: list[PillarboxError] = []
+        for name in self.nodes:
+            try:
+                yield self.render(name)
+            except PillarboxError as error:
+                errors.append(error)
+        raise_all(errors)
+
+    def exports(self) -> dict[str, tuple[str, dict[str, Any]]]:
+        """Environment and exports of every node, for inventory queries; what does not render is a :class:`Failed`."""
+        with self._lock:
+            if self._exports is None:
+                self._exports = {}
+                errors: list[PillarboxError] = []
+                for name in self.nodes:
+                    try:
+                        merged = self.merged(name)
+                    except PillarboxError as error:
+                        if not (self.settings.inventory_ignore_failed_node and _is_node_file(error, self, name)):
+                            errors.append(error)
+                        continue
+                    renderer = self.renderer(merged)
+                    data = _tolerant(renderer, merged.state.exports, name)
+                    self._exports[name] = (merged.environment, data)
+                if errors:
+                    self._exports = None
+                    raise_all(errors)
+            return self._exports
+
+    def _load(self, file: str, name: str) -> Entity:
+        data = self.tree.read(file)
+        digest = hashlib.blake2b(data, digest_size=16).digest()
+        parsed = yaml11.load(data, file)
+        return self.compiler.entity(parsed, file, name, digest, aliased=b"*" in data)
+
+    def _use(self, name: str) -> ClassUse:
+        from pillarbox.model.template import parse
+
+        syntax = self.compiler.syntax
+        return ClassUse(name, parse(name, syntax) if syntax.is_template(name) else None)
+
+
+class Failed:
+    """An export that does not render, and why."""
+
+    def __init__(self, problem: Problem, node: str) -> None:
+        self.problem = problem
+        self.node = node
+
+
+class _Answers:
+    """Answers the inventory queries of one node."""
+
+    def __init__(self, engine: Engine, environment: str, node: str) -> None:
+        self.engine = engine
+        self.environment = environment
+        self.node = node
+
+    def answer(self, query: Query, own: Callable[[tuple[str, ...]], Any]) -> Any:
+        ignore = query.ignore_errors
+        if ignore is None:
+            ignore = self.engine.settings.inventory_ignore_failed_render
+        values: dict[str, Any] = {}
+        names: list[str] = []
+        try:
+            exports = self.engine.exports()
+        except PillarboxError as error:
+            raise Problem(f"the inventory query {query.text} cannot be answered: {error}") from error
+        for node, (environment, data) in exports.items():
+            if environment != self.environment and not query.all_environments:
+                continue
+            failure = next((found for path in query.paths() if (found := _failure(data, path))), None)
+            if failure is not None:
+                if ignore:
+                    continue
+                raise Problem(
+                    f"the inventory query {query.text} needs an export of node {failure.node} that does not render: "
+                    f"{failure.problem.message}",
+                    hint="+IgnoreErrors leaves such nodes out.",
+                )
+            if not query.accepts(data, own):
+                continue
+            if query.value is None:
+                names.append(node)
+            elif (value := lookup(data, query.value)) is not MISSING:
+                values[node] = value
+        return names if query.value is None else values
+
+
+def _failure(data: Any, path: tuple[str, ...]) -> Failed | None:
+    for part in path:
+        if isinstance(data, Failed):
+            return data
+        data = lookup(data, (part,))
+        if data is MISSING:
+            return None
+    return _inside(data)
+
+
+def _inside(data: Any) -> Failed | None:
+    if isinstance(data, Failed):
+        return data
+    children = data.values() if isinstance(data, dict) else data if isinstance(data, list) else ()
+    return next((found for child in children if (found := _inside(child))), None)
+
+
+def _tolerant(renderer: Renderer, section: dict[str, Any], node: str) -> dict[str, Any]:
+    """Exports as plain data, each problem left at its place."""
+    from pillarbox.model.cells import LAZY, OpenDict, OpenList
+
+    def plain(value: Any, depth: int) -> Any:
+        if depth > 200:
+            return Failed(Problem("values and references nest too deep"), node)
+        if type(value) in LAZY:
+            try:
+                return plain(renderer.value(value), depth + 1)
+            except Problem as problem:
+                return Failed(problem, node)
+        if type(value) is OpenDict:
+            return {key: plain(child, depth + 1) for key, child in value.items()}
+        if type(value) is OpenList:
+            return [plain(child, depth + 1) for child in value]
+        return value
+
+    return {key: plain(value, 0) for key, value in section.items()}
+
+
+def _is_node_file(error: PillarboxError, engine: Engine, name: str) -> bool:
+    return error.file == engine.node_files[name]
+
+
+def _automatic(name: str, environment: Any) -> dict[str, Any]:
+    parts = name.split(".")
+    return {
+        "name": {"full": name, "short": parts[-1], "path": "/".join(parts), "parts": parts},
+        "environment": environment,
+    }
+
+
+def read_settings(tree: Tree) -> Settings:
+    """The settings of ``reclass-config.yml`` at the root of ``tree``, or the defaults."""
+    if not tree.exists(CONFIG):
+        return Settings()
+    options = yaml11.load(tree.read(CONFIG), CONFIG)
+    if options is None:
+        return Settings()
+    if not isinstance(options, dict):
+        raise ModelError("expected a mapping of reclass options", file=CONFIG, line=1)
+    return Settings.from_options(options)
+
+
+def nearest(name: str, known: tuple[str, ...] | list[str]) -> str | None:
+    """A hint with the known name most like ``name``."""
+    from difflib import get_close_matches
+
+    match = get_close_matches(name, known, n=1)
+    return f"Did you mean {match[0]}?" if match else None

@@ -1,0 +1,114 @@
+"""Lines of a file's values, looked up when an error or an explanation needs them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+
+from pillarbox.model import yaml11
+from pillarbox.model.errors import ModelError
+from pillarbox.model.tree import Tree
+
+Path = tuple[Any, ...]
+
+
+class Marks:
+    """The first lines (1-based) of the keys and list items of one file."""
+
+    def __init__(self, text: str, file: str) -> None:
+        self.lines: dict[tuple[str, ...], int] = {}
+        self.classes: dict[str, int] = {}
+        yaml11.check_depth(text, file)
+        try:
+            root = yaml.compose(text, Loader=yaml11.Loader)
+        except yaml.YAMLError as error:
+            raise yaml11.yaml_error(error, file) from None
+        if root is not None:
+            self._collect(root, (), frozenset())
+
+    def _collect(self, node: Any, path: tuple[str, ...], above: frozenset[int]) -> None:
+        if id(node) in above or len(self.lines) > 1_000_000:
+            return
+        if isinstance(node, yaml.MappingNode):
+            inside = above | {id(node)}
+            for key, value in node.value:
+                if not isinstance(key, yaml.ScalarNode):
+                    continue
+                if key.tag.endswith(":merge"):
+                    for each in value.value if isinstance(value, yaml.SequenceNode) else [value]:
+                        self._collect(each, path, inside)
+                    continue
+                below = (*path, _key(key))
+                self.lines[below] = int(key.start_mark.line) + 1
+                self._collect(value, below, inside)
+        elif isinstance(node, yaml.SequenceNode):
+            inside = above | {id(node)}
+            for number, item in enumerate(node.value):
+                below = (*path, str(number))
+                self.lines[below] = int(item.start_mark.line) + 1
+                if path == ("classes",) and isinstance(item, yaml.ScalarNode):
+                    self.classes.setdefault(item.value, self.lines[below])
+                self._collect(item, below, inside)
+
+    def line(self, path: Path) -> int | None:
+        """The line of the value at ``path`` (section first, keys as written), or of what is nearest above it."""
+        keys = tuple(map(str, path))
+        while keys:
+            if keys in self.lines:
+                return self.lines[keys]
+            keys = keys[:-1]
+        return None
+
+    def class_line(self, name: str) -> int | None:
+        """The line of the entry of ``classes`` that names ``name``, relative names included."""
+        if name in self.classes:
+            return self.classes[name]
+        ends = (line for text, line in self.classes.items() if text.startswith(".") and name.endswith(text.lstrip(".")))
+        return next(ends, self.lines.get(("classes",)))
+
+    def parameter_line(self, path: Path, prefixes: tuple[str, ...]) -> int | None:
+        """The line that sets the parameter at ``path``, whatever prefixes its keys have; ``None`` if none does."""
+        return self._section_line(("parameters",), path, prefixes)
+
+    def _section_line(self, above: tuple[str, ...], rest: Path, prefixes: tuple[str, ...]) -> int | None:
+        if not rest:
+            return self.lines.get(above)
+        for prefix in ("", *prefixes):
+            below = (*above, prefix + str(rest[0]))
+            if below in self.lines:
+                line = self._section_line(below, rest[1:], prefixes)
+                if line is not None:
+                    return line
+        return None
+
+
+def _key(node: Any) -> str:
+    if node.style is None and node.tag != "tag:yaml.org,2002:str":
+        try:
+            return str(yaml11.resolve(node.value))
+        except yaml11.Undecided:
+            return str(node.value)
+    return str(node.value)
+
+
+class Lines:
+    """Marks of the files of one tree, read once each."""
+
+    def __init__(self, tree: Tree) -> None:
+        self._tree = tree
+        self._marks: dict[str, Marks | None] = {}
+
+    def marks(self, file: str) -> Marks | None:
+        """The marks of ``file``, or ``None`` when it does not read."""
+        if file not in self._marks:
+            try:
+                self._marks[file] = Marks(yaml11.decode(self._tree.read(file), file), file)
+            except ModelError:
+                self._marks[file] = None
+        return self._marks[file]
+
+    def line(self, file: str, path: Path) -> int | None:
+        """The line of the value at ``path`` in ``file``."""
+        marks = self.marks(file)
+        return marks.line(path) if marks else None

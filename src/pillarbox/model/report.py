@@ -1,0 +1,103 @@
+"""Errors as people read them: node, parameter, reference, the file and line that wrote it, and the nearest name."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+from pillarbox.errors import PillarboxError
+from pillarbox.model.entity import Located
+from pillarbox.model.errors import ModelError
+from pillarbox.model.layering import ClassMissing, ClassNameProblem, ClassProblem
+from pillarbox.model.render import ConstantChanged, Cycle, Problem, TypeConflict, Unresolved
+
+if TYPE_CHECKING:
+    from pillarbox.model.engine import Engine, Merged
+
+
+class Reporter:
+    """Puts places and hints to errors; works only when there are any."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+
+    def error(self, node: str, error: PillarboxError) -> PillarboxError:
+        """A copy of ``error`` for one node, with its line where that can be known."""
+        line, hint, message = error.line, error.hint, error.message
+        if isinstance(error, Located) and error.file:
+            line = self.engine.lines.line(error.file, error.path)
+        elif isinstance(error, ClassProblem) and error.file:
+            line = self._class_line(error)
+            if isinstance(error, ClassMissing):
+                names = list(self.engine.class_files)
+                match = get_close_matches(error.name, names, n=1)
+                message = f"{error.message}, asked for by node {node}"
+                if error.use.name != error.name:
+                    message = f"class {error.name} (from {error.use.name}) does not exist, asked for by node {node}"
+                hint = f"Did you mean {match[0]}?" if match else None
+            elif isinstance(error, ClassNameProblem):
+                message = f"{error.message} for node {node}"
+                if isinstance(error.problem, Unresolved):
+                    message += f": {self._reference(error.problem)} does not exist so far"
+                    hint = self._nearest(error.problem)
+                else:
+                    message += f": {error.problem.message}"
+        return ModelError(message, node=node, file=error.file, line=line, hint=hint)
+
+    def problem(self, merged: Merged, problem: Problem) -> ModelError:
+        """A rendering problem of one node."""
+        delimiter = self.engine.settings.delimiter
+        template = problem.template
+        path = problem.path or ()
+        file = line = None
+        if template is not None:
+            file = template.file
+            line = self.engine.lines.line(file, template.path)
+            if not path:
+                path = template.path[1:]
+        place = f"parameter {delimiter.join(map(str, path))} of node {merged.name}"
+        hint = problem.hint
+        if isinstance(problem, Unresolved):
+            message = f"reference {self._reference(problem)} in {place} does not resolve"
+            hint = self._nearest(problem)
+        elif isinstance(problem, (TypeConflict, ConstantChanged)):
+            layers = self._layers(merged, tuple(map(str, path)))
+            message = f"{place}: {problem.message}"
+            if layers:
+                file, line = layers[-1]
+                where = ", ".join(f"{name}:{number}" for name, number in layers[:-1])
+                hint = f"Earlier layers: {where}." if where else None
+        elif isinstance(problem, Cycle):
+            message = f"{place}: {problem.message}"
+        else:
+            message = f"{place}: {problem.message}"
+        return ModelError(message, node=merged.name, file=file, line=line, hint=hint)
+
+    def _reference(self, problem: Unresolved) -> str:
+        opened, closed = self.engine.settings.reference_sentinels
+        return f"{opened}{problem.reference}{closed}"
+
+    def _nearest(self, problem: Unresolved) -> str | None:
+        if not problem.missing:
+            return None
+        match = get_close_matches(str(problem.missing[-1]), problem.known, n=1)
+        if not match:
+            return None
+        return f"Did you mean {self.engine.settings.delimiter.join((*map(str, problem.missing[:-1]), match[0]))}?"
+
+    def _class_line(self, error: ClassProblem) -> int | None:
+        marks = self.engine.lines.marks(error.file or "")
+        if marks is None:
+            return None
+        return marks.class_line(error.use.name)
+
+    def _layers(self, merged: Merged, path: tuple[str, ...]) -> list[tuple[str, int | None]]:
+        """Files and lines that set the value at ``path``, in merge order."""
+        found = []
+        prefixes = (self.engine.compiler.overwrite, self.engine.compiler.constant)
+        for step in merged.state.steps:
+            marks = self.engine.lines.marks(step.entity.file)
+            line = marks.parameter_line(path, prefixes) if marks else None
+            if line is not None:
+                found.append((step.entity.file, line))
+        return found

@@ -1,0 +1,118 @@
+"""The options of ``reclass-config.yml``, with the defaults of kapicorp-reclass."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from pillarbox.errors import PillarboxError, raise_all
+from pillarbox.model.errors import ModelError
+
+CONFIG = "reclass-config.yml"
+
+# Options of the reclass commands that say nothing about how a model reads.
+_ELSEWHERE = frozenset(
+    {
+        "storage_type",
+        "inventory_base_uri",
+        "pretty_print",
+        "output",
+        "no_refs",
+        "group_errors",
+        "reclass_rs_compat_flags",
+    }
+)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a model is read, merged and interpolated."""
+
+    nodes_uri: str = "nodes"
+    classes_uri: str = "classes"
+    class_mappings: tuple[str, ...] = ()
+    allow_scalar_over_dict: bool = False
+    allow_scalar_over_list: bool = False
+    allow_list_over_scalar: bool = False
+    allow_dict_over_scalar: bool = False
+    allow_none_override: bool = False
+    automatic_parameters: bool = True
+    class_mappings_match_path: bool = False
+    default_environment: str = "base"
+    delimiter: str = ":"
+    dict_key_override_prefix: str = "~"
+    dict_key_constant_prefix: str = "="
+    escape_character: str = "\\"
+    reference_sentinels: tuple[str, str] = ("${", "}")
+    export_sentinels: tuple[str, str] = ("$[", "]")
+    inventory_ignore_failed_node: bool = False
+    inventory_ignore_failed_render: bool = False
+    ignore_class_notfound: bool = False
+    ignore_class_notfound_regexp: tuple[str, ...] = (".*",)
+    ignore_class_notfound_warning: bool = True
+    ignore_overwritten_missing_references: bool = True
+    strict_constant_parameters: bool = True
+    compose_node_name: bool = False
+    _ignored: re.Pattern[str] | None = field(init=False, repr=False, compare=False, default=None)
+
+    def __post_init__(self) -> None:
+        if self.ignore_class_notfound:
+            object.__setattr__(self, "_ignored", re.compile("|".join(self.ignore_class_notfound_regexp)))
+
+    @classmethod
+    def from_options(cls, options: Mapping[str, Any], file: str = CONFIG) -> Settings:
+        """Settings from the mapping of a configuration file. Raises every option that is unknown or of a wrong type."""
+        known = {each.name: each for each in fields(cls) if each.init}
+        values: dict[str, Any] = {}
+        errors: list[PillarboxError] = []
+        for name, value in options.items():
+            if name in _ELSEWHERE:
+                continue
+            if name not in known:
+                errors.append(ModelError(f"unknown option {name}", file=file, hint=_nearest(str(name), known)))
+                continue
+            try:
+                values[name] = _convert(name, known[name].default, value)
+            except (TypeError, ValueError, re.error) as error:
+                errors.append(ModelError(f"option {name}: {error}", file=file))
+        raise_all(errors)
+        return cls(**values)
+
+    def ignores(self, class_name: str) -> bool:
+        """Whether a class of this name may be missing."""
+        return self._ignored is not None and self._ignored.match(class_name) is not None
+
+    def key(self) -> str:
+        """What a cached rendering depends on."""
+        return repr([(each.name, getattr(self, each.name)) for each in fields(self) if each.init])
+
+
+def _convert(name: str, default: Any, value: Any) -> Any:
+    if isinstance(default, bool):
+        if not isinstance(value, bool):
+            raise TypeError(f"expected true or false, found {value!r}")
+        return value
+    if isinstance(default, tuple):
+        items = [value] if isinstance(value, str) else value
+        if not isinstance(items, (list, tuple)) or not all(isinstance(item, str) for item in items):
+            raise TypeError(f"expected a list of strings, found {value!r}")
+        if name.endswith("_sentinels") and (len(items) != 2 or not all(items)):
+            raise ValueError(f"expected two strings, found {value!r}")
+        if name.endswith("_regexp"):
+            for item in items:
+                re.compile(item)
+        return tuple(items)
+    if not isinstance(value, str) or not value:
+        raise TypeError(f"expected a string, found {value!r}")
+    if name.endswith(("_prefix", "_character")) and len(value) != 1:
+        raise ValueError(f"expected one character, found {value!r}")
+    return value
+
+
+def _nearest(name: str, known: Mapping[str, Any]) -> str | None:
+    from difflib import get_close_matches
+
+    match = get_close_matches(name, known, n=1)
+    return f"Did you mean {match[0]}?" if match else None

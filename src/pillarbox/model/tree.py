@@ -1,0 +1,112 @@
+"""Where model files come from: a directory, or (in :mod:`pillarbox.model.gittree`) a git revision."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Protocol
+
+from pillarbox.errors import PillarboxError, raise_all
+from pillarbox.model import limits
+from pillarbox.model.errors import ModelError
+
+SUFFIXES = (".yml", ".yaml")
+_SKIPPED = frozenset({"CVS", "SCCS"})
+
+
+class Tree(Protocol):
+    """A set of files, named by their path from the model's root with ``/`` between the parts."""
+
+    def files(self, folder: str) -> list[str]:
+        """The YAML files under ``folder``, sorted. Raises :class:`ModelError` when there is no such folder."""
+        ...
+
+    def read(self, file: str) -> bytes:
+        """The content of one file. Raises :class:`ModelError` when it cannot be read."""
+        ...
+
+    def exists(self, file: str) -> bool:
+        """Whether there is a file of this name."""
+        ...
+
+
+class DirectoryTree:
+    """The files below a directory, links followed."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def files(self, folder: str) -> list[str]:
+        if not (self.root / folder).is_dir():
+            raise ModelError(
+                f"no {folder}/ in {self.root}", hint="A model has nodes/ and classes/; name its directory with --model."
+            )
+        found: list[str] = []
+        errors: list[PillarboxError] = []
+        self._walk(folder, (), found, errors)
+        raise_all(errors)
+        found.sort()
+        return found
+
+    def _walk(self, folder: str, above: tuple[tuple[int, int], ...], found: list[str], errors: list[PillarboxError]) -> None:
+        path = self.root / folder
+        try:
+            status = os.stat(path)
+            identity = (status.st_dev, status.st_ino)
+            if identity in above or len(above) > limits.DEPTH:
+                errors.append(ModelError("the link leads back to a directory above it", file=folder))
+                return
+            with os.scandir(path) as entries:
+                for entry in entries:
+                    name = entry.name
+                    if name.endswith(SUFFIXES) and not entry.is_dir():
+                        found.append(f"{folder}/{name}")
+                    elif name[0] != "." and name not in _SKIPPED and entry.is_dir():
+                        self._walk(f"{folder}/{name}", (*above, identity), found, errors)
+        except OSError as error:
+            errors.append(ModelError(f"cannot read the directory: {error.strerror}", file=folder))
+
+    def read(self, file: str) -> bytes:
+        try:
+            with open(self.root / file, "rb", buffering=0) as stream:
+                status = os.fstat(stream.fileno())
+                if status.st_size > limits.FILE_BYTES:
+                    raise ModelError(f"expected at most {limits.FILE_BYTES} bytes, found {status.st_size}", file=file)
+                return stream.readall() or b""
+        except OSError as error:
+            raise ModelError(f"cannot read the file: {error.strerror}", file=file) from None
+
+    def exists(self, file: str) -> bool:
+        return (self.root / file).is_file()
+
+
+def node_files(files: Iterable[str], folder: str, compose: bool) -> dict[str, str]:
+    """Node names with their files; ``compose`` puts the folders into the name. Raises what is defined twice."""
+    return _index(files, folder, "node", compose)
+
+
+def class_files(files: Iterable[str], folder: str) -> dict[str, str]:
+    """Class names with their files: ``a/b.yml`` and ``a/b/init.yml`` are ``a.b``. Raises what is defined twice."""
+    return _index(files, folder, "class", True)
+
+
+def _index(files: Iterable[str], folder: str, what: str, compose: bool) -> dict[str, str]:
+    index: dict[str, str] = {}
+    errors: list[PillarboxError] = []
+    cut = len(folder) + 1
+    for file in files:
+        relative = file[cut : file.rindex(".")]
+        above, _, name = relative.rpartition("/")
+        if above and compose:
+            if what == "class":
+                dotted = above.replace("/", ".")
+                name = dotted if name == "init" else f"{dotted}.{name}"
+            elif not above.startswith("_"):
+                name = f"{above.replace('/', '.')}.{name}"
+        if name in index:
+            errors.append(ModelError(f"{what} {name} is defined twice, here and in {index[name]}", file=file))
+        else:
+            index[name] = file
+    raise_all(errors)
+    return index
