@@ -39,19 +39,22 @@ salt_master_command_{{ command }}:
 {%- endfor %}
 
 salt_master_service:
-  service.enabled:
+  service.running:
   - name: salt-master
+  - enable: true
   - require:
+    - file: salt_master_config
     - file: salt_master_unit
 
-# The master may be waiting for the result of this very run: restarted a little later, by systemd.
+# The master may be waiting for the result of this very run: restarted a little later, by systemd, and only
+# if it has been running since before its configuration changed.
 salt_master_restart:
   cmd.run:
   - name: >-
       systemctl daemon-reload; systemctl stop salt-master-restart.timer 2>/dev/null;
       systemd-run --quiet --collect --unit=salt-master-restart --on-active=3s --timer-property=AccuracySec=1s
       systemctl restart salt-master
+  - unless: >-
+      test "$(stat -c %Y /etc/salt/master.d/pillarbox.conf /etc/systemd/system/salt-master.service | sort -n | tail -n 1)"
+      -le "$(date -d "$(systemctl show --property=ExecMainStartTimestamp --value salt-master)" +%s)"
   - order: last
-  - onchanges:
-    - file: salt_master_config
-    - file: salt_master_unit

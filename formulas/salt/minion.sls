@@ -25,19 +25,22 @@ salt_minion_command:
   - target: {{ prefix }}/bin/salt-call
 
 salt_minion_service:
-  service.enabled:
+  service.running:
   - name: salt-minion
+  - enable: true
   - require:
+    - file: salt_minion_config
     - file: salt_minion_unit
 
-# The minion that runs this very state must still send its result: restarted a little later, by systemd, not by itself.
+# The minion that runs this very state must still send its result: restarted a little later, by systemd, and only
+# if it has been running since before its configuration changed.
 salt_minion_restart:
   cmd.run:
   - name: >-
       systemctl daemon-reload; systemctl stop salt-minion-restart.timer 2>/dev/null;
       systemd-run --quiet --collect --unit=salt-minion-restart --on-active=3s --timer-property=AccuracySec=1s
       systemctl restart salt-minion
+  - unless: >-
+      test "$(stat -c %Y /etc/salt/minion.d/pillarbox.conf /etc/systemd/system/salt-minion.service | sort -n | tail -n 1)"
+      -le "$(date -d "$(systemctl show --property=ExecMainStartTimestamp --value salt-minion)" +%s)"
   - order: last
-  - onchanges:
-    - file: salt_minion_config
-    - file: salt_minion_unit
