@@ -33,12 +33,22 @@ pillarbox_cache:
   - name: /var/cache/pillarbox
   - mode: '0755'
 
-{%- for name in ('published', 'revisions') %}
+pillarbox_root:
+  file.directory:
+  - name: /srv/pillarbox
+  - mode: '0755'
+
+{#- What the master alone reads, what pushers may read, and where the hooks, as the repository's owner, leave word. #}
+{%- for name, mode, group in (('published', '0700', 'root'), ('staging', '0700', 'root'), ('progress', '0755', 'root'), ('spool', '0730', user)) %}
 pillarbox_{{ name }}:
   file.directory:
   - name: /srv/pillarbox/{{ name }}
-  - mode: '0700'
-  - makedirs: true
+  - user: root
+  - group: {{ group }}
+  - mode: '{{ mode }}'
+  - require:
+    - file: pillarbox_root
+    - user: pillarbox_repository_user
 {%- endfor %}
 
 pillarbox_repository:
@@ -50,7 +60,7 @@ pillarbox_repository:
     - user: pillarbox_repository_user
     - file: pillarbox_published
 
-{%- for section, values in ({'receive': {'fsckObjects': 'true', 'denyDeletes': 'true', 'denyNonFastForwards': 'true'}, 'core': {'logAllRefUpdates': 'true'}}).items() %}
+{%- for section, values in ({'receive': {'fsckObjects': 'true'}, 'core': {'logAllRefUpdates': 'true'}}).items() %}
 {%- for name, value in values.items() %}
 pillarbox_repository_{{ section }}_{{ name }}:
   cmd.run:
@@ -82,21 +92,17 @@ pillarbox_repository_{{ hook }}:
     - cmd: pillarbox_repository
 {%- endfor %}
 
-pillarbox_repository_ssh:
-  file.directory:
-  - name: {{ home }}/.ssh
-  - user: {{ user }}
-  - group: {{ user }}
-  - mode: '0700'
-  - require:
-    - user: pillarbox_repository_user
-
 pillarbox_repository_keys:
   file.managed:
   - name: /etc/ssh/authorized_keys.d/{{ user }}
   - makedirs: true
   - mode: '0644'
-  - contents: {{ ('# This file is managed by Salt.\n' ~ (repository.get('authorized_keys', []) | join('\n'))) | json }}
+  - source: salt://pillarbox/files/authorized_keys
+  - template: jinja
+  - context:
+      keys: {{ repository.get('authorized_keys', []) | json }}
+  - require:
+    - pkg: pillarbox_repository_packages
 
 pillarbox_repository_sshd:
   file.managed:
