@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -96,6 +97,25 @@ def target_ports(world: World) -> None:
                 world.problems.add(each.place / "ports", f"no container has a port named {target}", hint)
 
 
+def pods(world: World) -> None:
+    """What the API server or the kubelet would refuse in a pod that reads well container by container."""
+    for each in world.manifests:
+        containers = list(each.containers())
+        for name in _repeated(container["name"] for container in containers):
+            world.problems.add(each.place, f"two containers are called {name}")
+        for container in containers:
+            place = each.place / container["name"]
+            for path in _repeated(mount.get("mountPath") for mount in container.get("volumeMounts", ())):
+                world.problems.add(place, f"two volumes are mounted at {path}")
+            known = {port["name"] for port in container.get("ports", ()) if "name" in port}
+            for probe in ("livenessProbe", "readinessProbe", "startupProbe"):
+                found = container.get(probe, {})
+                port = found.get("httpGet", found.get("tcpSocket", {})).get("port")
+                if isinstance(port, str) and port not in known:
+                    text = f"a probe asks port {port}, which the container does not name"
+                    world.problems.add(place, text, names.nearest(port, known))
+
+
 def configuration(world: World) -> None:
     """Keys of ConfigMaps and Secrets that pods cannot start without must be in the model, or said to be elsewhere."""
     for each in world.manifests:
@@ -135,7 +155,10 @@ def supply(world: World) -> None:
             explicit, unknown = _environment(world, each, container)
             for name in _expansions(container):
                 if name not in explicit and name not in injected:
-                    hint = names.nearest(name, injected) or "Kubernetes injects it for a Service of the same namespace."
+                    hint = (
+                        names.nearest(name, injected, cutoff=0.85)
+                        or "Kubernetes injects it for a Service of the same namespace."
+                    )
                     world.problems.add(place / container["name"], f"$({name}) refers to no Service", hint)
             image = world.catalog.find(container.get("image", ""))
             if image is None or unknown or container.get("command", [ENTRYPOINT])[0] != ENTRYPOINT:
@@ -144,7 +167,7 @@ def supply(world: World) -> None:
                 if name in explicit or name in injected or name in _RUNTIME:
                     continue
                 text = f"image {image.name} needs {name}, and no variable, ConfigMap, Secret or Service supplies it"
-                hint = names.nearest(name, {*explicit, *injected}) or _supply_hint(name)
+                hint = names.nearest(name, {*explicit, *injected}, cutoff=0.85) or _supply_hint(name)
                 world.problems.add(place / container["name"], text, hint)
 
 
@@ -158,7 +181,7 @@ def secrets(world: World) -> None:
             world.problems.add(each.place, f"an encrypted secret stands in a {each.kind}, at {'.'.join(path)}", hint)
 
 
-RULES: tuple[Callable[[World], None], ...] = (node_ports, target_ports, configuration, supply, secrets)
+RULES: tuple[Callable[[World], None], ...] = (node_ports, target_ports, pods, configuration, supply, secrets)
 
 
 def _title(manifest: Manifest) -> str:
@@ -166,8 +189,13 @@ def _title(manifest: Manifest) -> str:
     return f"{manifest.kind} {manifest.name}{where}"
 
 
+def _repeated(values: Iterable[Any]) -> list[Any]:
+    counts = Counter(values)
+    return [value for value, count in counts.items() if count > 1]
+
+
 def _data(found: Object) -> dict[str, Any]:
-    data: dict[str, Any] = found.get("data", found.get("stringData", {}))
+    data: dict[str, Any] = found.get("data") or found.get("stringData") or {}
     return data
 
 
@@ -179,14 +207,13 @@ def _environment(world: World, manifest: Manifest, container: Object) -> tuple[s
     """The names that a container's own environment sets, and whether a source outside the model may set more."""
     found, unknown = {variable["name"] for variable in container.get("env", ())}, False
     for source in container.get("envFrom", ()):
-        kind, reference = next((kind, source[f]) for f, kind in _WHOLE.items() if f in source)
-        known = world.objects(manifest, kind).get(reference["name"])
-        unknown = unknown or known is None
-        found |= {source.get("prefix", "") + key for key in _data(known or {})}
+        for field, kind in (("configMapRef", "ConfigMap"), ("secretRef", "Secret")):
+            if field not in source:
+                continue
+            known = world.objects(manifest, kind).get(source[field]["name"])
+            unknown = unknown or known is None
+            found |= {source.get("prefix", "") + key for key in _data(known or {})}
     return found, unknown
-
-
-_WHOLE = {"configMapRef": "ConfigMap", "secretRef": "Secret"}
 
 
 def _injected(world: World, manifest: Manifest) -> set[str]:

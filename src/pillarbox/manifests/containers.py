@@ -150,7 +150,7 @@ def _external(section: Section) -> bool | None:
 def _port(section: Section) -> Object:
     with section:
         port = section.port("port", "container_port")
-        if port is None:
+        if not section.given & {"port", "container_port"}:
             section.problem("a port needs a number: port")
         return compact(
             containerPort=port,

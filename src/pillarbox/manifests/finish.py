@@ -33,7 +33,7 @@ def references(template: Object) -> Iterator[Reference]:
     for volume in spec.get("volumes", ()):
         for field, kind, name in (("configMap", "ConfigMap", "name"), ("secret", "Secret", "secretName")):
             if source := volume.get(field):
-                keys = [item["key"] for item in source.get("items", ())] or [None]
+                keys = [item.get("key") for item in source.get("items", ())] or [None]
                 yield from ((kind, source[name], key, source.get("optional", False)) for key in keys)
     for container in (*spec.get("initContainers", ()), *spec["containers"]):
         for variable in container.get("env", ()):

@@ -34,9 +34,9 @@ def slug(text: str, limit: int = 63) -> str:
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:limit].strip("-")
 
 
-def nearest(name: str, known: Iterable[str]) -> str | None:
+def nearest(name: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
     """A hint that names what was probably meant, or nothing."""
-    match = get_close_matches(name, sorted(set(known)), n=1, cutoff=0.6)
+    match = get_close_matches(name, sorted(set(known)), n=1, cutoff=cutoff)
     return f"Did you mean {match[0]}?" if match else None
 
 

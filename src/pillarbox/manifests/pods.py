@@ -39,28 +39,34 @@ def _spec(section: Section, app: str, scope: Scope, image: str, restart: str | N
             each["securityContext"] = {"privileged": True} | each.get("securityContext", {})
     initial = _containers(section, "init_containers", image, scope, inline, "init_container")
     links = section.flag("service_links", "enable_service_links")
-    return compact(
-        initContainers=initial,
-        containers=containers,
-        volumes=_volumes(section, inline, [*initial, *containers]),
-        restartPolicy=restart,
-        serviceAccountName=section.name("service_account", "service_account_name", form=names.SUBDOMAIN),
-        automountServiceAccountToken=section.flag("automount_service_account_token"),
-        enableServiceLinks=links,
-        hostNetwork=section.flag("host_network"),
-        hostPID=section.flag("host_pid"),
-        hostIPC=section.flag("host_ipc"),
-        hostname=section.name("hostname"),
-        hostAliases=_host_aliases(section),
-        dnsPolicy=section.choice("dns_policy", among=("ClusterFirst", "ClusterFirstWithHostNet", "Default", "None")),
-        nodeSelector=section.texts("node_selector"),
-        tolerations=[_toleration(item) for item in section.items("tolerations")],
-        affinity=affinity(section.section("affinity")),
-        topologySpreadConstraints=_spread(section, app, scope),
-        priorityClassName=section.name("priority_class", "priority_class_name", form=names.SUBDOMAIN),
-        terminationGracePeriodSeconds=section.number("termination_grace_period", "termination_grace_period_seconds"),
-        securityContext=_security(section),
-        imagePullSecrets=_pull_secrets(section),
+    return (
+        compact(initContainers=initial)
+        | {"containers": containers}
+        | compact(
+            volumes=_volumes(section, inline, [*initial, *containers]),
+            restartPolicy=restart,
+            serviceAccountName=section.name("service_account", "service_account_name", form=names.SUBDOMAIN),
+            automountServiceAccountToken=section.flag("automount_service_account_token"),
+            enableServiceLinks=links,
+            hostNetwork=section.flag("host_network"),
+            hostPID=section.flag("host_pid"),
+            hostIPC=section.flag("host_ipc"),
+            hostname=section.name("hostname"),
+            hostAliases=_host_aliases(section),
+            dnsPolicy=section.choice(
+                "dns_policy", among=("ClusterFirst", "ClusterFirstWithHostNet", "Default", "None")
+            ),
+            nodeSelector=section.texts("node_selector"),
+            tolerations=[_toleration(item) for item in section.items("tolerations")],
+            affinity=affinity(section.section("affinity")),
+            topologySpreadConstraints=_spread(section, app, scope),
+            priorityClassName=section.name("priority_class", "priority_class_name", form=names.SUBDOMAIN),
+            terminationGracePeriodSeconds=section.number(
+                "termination_grace_period", "termination_grace_period_seconds"
+            ),
+            securityContext=_security(section),
+            imagePullSecrets=_pull_secrets(section),
+        )
     )
 
 

@@ -12,16 +12,15 @@ TYPES = ("http", "https", "tcp", "exec")
 def probe(section: Section) -> Object | None:
     """A container's probe: what is asked, how often, and how many answers decide."""
     with section:
-        found = handler(section)
-        if found is None:
-            return None
-        return found | compact(
+        pace = compact(
             initialDelaySeconds=section.number("initial_delay", "initial_delay_seconds"),
             timeoutSeconds=section.number("timeout", "timeout_seconds", low=1),
             periodSeconds=section.number("period", "period_seconds", low=1),
             successThreshold=section.number("success_threshold", low=1),
             failureThreshold=section.number("failure_threshold", low=1),
         )
+        found = handler(section)
+        return None if found is None else found | pace
 
 
 def lifecycle(section: Section) -> Object:

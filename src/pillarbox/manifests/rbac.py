@@ -1,4 +1,4 @@
-"""Who may do what: roles, their bindings, service accounts."""
+"""Who may do what, and where: roles, their bindings, service accounts, namespaces."""
 
 from __future__ import annotations
 
@@ -51,6 +51,15 @@ def service_account(key: str, section: Section, scope: Scope) -> Iterator[Manife
             labels=section.texts("labels"),
             annotations=section.texts("annotations"),
         )
+
+
+def namespace(key: str, section: Section, scope: Scope) -> Iterator[Manifest]:
+    """One entry of ``kubernetes:control:namespaces``."""
+    with section:
+        section.ignore("enabled")
+        name = section.checked(key, names.LABEL)
+        labels, annotations = section.texts("labels"), section.texts("annotations")
+        yield scope.manifest("Namespace", name, {}, section.place, labels=labels, annotations=annotations)
 
 
 def _rule(section: Section) -> Object:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from pillarbox.errors import PillarboxError, raise_all
-from pillarbox.manifests import checks, config, dependencies, names, rbac, storage, workloads
+from pillarbox.manifests import checks, config, dependencies, network, rbac, storage, workloads
 from pillarbox.manifests.catalog import Catalog, Image, named_image
 from pillarbox.manifests.errors import Place, Problems
 from pillarbox.manifests.finish import finished
@@ -31,7 +31,6 @@ class Inventory(Protocol):
     def node(self, name: str, /) -> Node: ...
 
 
-External = frozenset[tuple[str, str, str | None, str]]
 Builder = Callable[[str, Section, Scope], Iterator[Manifest]]
 
 # The sections of kubernetes:control, and what turns one entry of each into objects.
@@ -44,6 +43,9 @@ SECTIONS: Mapping[str, Builder] = {
     "persistent_volume_claim": storage.persistent_volume_claim,
     "role": rbac.role,
     "service_account": rbac.service_account,
+    "namespaces": rbac.namespace,
+    "ingress": network.ingress,
+    "endpoints": network.endpoints,
 }
 _ALIASES = {"configmap": ("config_map",)}
 _EXTERNAL = {"configmap": "ConfigMap", "secret": "Secret", "service": "Service"}
@@ -123,6 +125,3 @@ def _rendered(
 
 def _enabled(section: str, entry: Section) -> bool:
     return entry.flag("enabled") is not False
-
-
-__all__ = ["Inventory", "Node", "names", "render"]

@@ -71,7 +71,8 @@ def job(key: str, section: Section, scope: Scope) -> Iterator[Manifest]:
             ttlSecondsAfterFinished=section.number("ttl", "ttl_seconds_after_finished"),
             parallelism=section.number("parallelism"),
             completions=section.number("completions", low=1),
-            template=template(section, name, scope, f"{base}-{role}" if role else base, restart=restart),
+            # Not the bare name: a Service of that name would send requests to the job.
+            template=template(section, f"{name}-job", scope, f"{base}-{role}" if role else base, restart=restart),
         )
         schedule = section.text("schedule")
         if schedule is not None:

@@ -1,0 +1,220 @@
+"""Every mistake is told with its node, its path and a way out, and all of them at once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import yaml
+from control_pillars import BLOCK, Spec, container, service
+
+from pillarbox.errors import ErrorGroup, PillarboxError
+from pillarbox.manifests import ManifestError, render
+
+
+def mistakes(model: Any, control: Any = None, *, files: Any = None, **more: Any) -> list[PillarboxError]:
+    with pytest.raises(PillarboxError) as raised:
+        render(model(control, files), **more)
+    error = raised.value
+    return list(error.errors) if isinstance(error, ErrorGroup) else [error]
+
+
+def mistake(model: Any, control: Any, **more: Any) -> ManifestError:
+    (found,) = mistakes(model, control, **more)
+    assert isinstance(found, ManifestError)
+    return found
+
+
+def two(first: Any, second: Any) -> Any:
+    """Two services, a and b."""
+    run = {"container": {"a": {"image": "a"}}}
+    return {"service": {"a": run | first, "b": run | second}}
+
+
+PATH = "kubernetes:control:service:nova-api"
+PORT = {"name": "web", "port": 80}
+
+CASES: dict[str, tuple[Any, str, str | None]] = {
+    "unknown key": (service(replica=3), f"{PATH}: unknown key replica", "Did you mean replicas?"),
+    "unknown container key": (container(comand=["x"]), "container:api: unknown key comand", "Did you mean command?"),
+    "one key in two spellings": (service(hostNetwork=True, host_network=True), "are one key, given twice", None),
+    "unsupported kind": (service(kind="ReplicaSett"), "unsupported kind ReplicaSett", "StatefulSet"),
+    "a number that is none": (service(replicas="three"), "replicas: expected a whole number, found three", None),
+    "a mapping that is none": (service(strategy="fast"), "strategy: expected a mapping, found fast", None),
+    "a list that is none": (container(ports={"a": 1}), "ports: expected a list, found a mapping", None),
+    "a port out of range": (container(ports=[{"port": 70000}]), "0:port: expected a number from 1 to 65535", None),
+    "a port without a number": (container(ports=[{"name": "a"}]), "ports:0: a port needs a number", None),
+    "a port name": (container(ports=[{"port": 1, "name": "Os_API"}]), "'Os_API' is not a valid name", "os-api would"),
+    "a service name": (service(service="Nova_x"), "'Nova_x-api' is not a valid name", "nova-x-api would do."),
+    "a container name": (service(container={"a_b": {"image": "a"}}), "'a_b' is not a valid name", "a-b would do."),
+    "no container": (service(container=None), "no container", None),
+    "no image": (service(container={"api": {}}), "the container has no image", "add an image node nova-api"),
+    "a volume that is not defined": (
+        container(volumes=[{"name": "dta", "mount": "/data"}]) | {},
+        "container api mounts volume dta, which is not defined",
+        "Define it under volume:dta.",
+    ),
+    "a volume without a type": (service(volume={"data": {}}), "volume:data: a volume has a type", None),
+    "a quantity": (container(resources={"requests": {"cpu": "lots"}}), "cpu: expected a quantity such as 500m", None),
+    "a probe of no kind": (container(liveness_probe={"timeout": 1}), "liveness_probe: expected a type", None),
+    "a probe of an unknown kind": (container(liveness_probe={"type": "grpc", "port": 1}), "unknown type grpc", None),
+    "a probe of an unnamed port": (
+        container(ports=[PORT], liveness_probe={"type": "tcp", "port": "wbe"}),
+        "a probe asks port wbe",
+        "Did you mean web?",
+    ),
+    "a rollout that cannot move": (
+        service(strategy={"max_surge": 0, "max_unavailable": 0}),
+        "no pod could ever be replaced",
+        None,
+    ),
+    "ports without names": (service(ports=[{"port": 1}, {"port": 2}]), "several ports need a name each", None),
+    "a target that no container has": (
+        service(ports=[{"port": 80, "target_port": "wbe"}], container={"api": {"image": "a", "ports": [PORT]}}),
+        "no container has a port named wbe",
+        "Did you mean web?",
+    ),
+    "a node port of a ClusterIP": (service(ports=[{"port": 1, "node_port": 30000}]), "node_port needs a Service", None),
+    "one node port twice": (
+        two({"type": "NodePort", "ports": [{"port": 1, "node_port": 30500}]},
+            {"type": "NodePort", "ports": [{"port": 1, "node_port": 30500}]}),
+        "service:b:ports: node port 30500 is claimed already by Service a in namespace default of node cfg01",
+        None,
+    ),
+    "one name twice": (
+        two({}, {"service": "a"}),
+        "service:b: Deployment a in namespace default is claimed already by node cfg01, kubernetes:control:service:a",
+        None,
+    ),
+    "a secret in the clear": ({"secret": {"nova": {"data": {"password": "hunter2"}}}}, "a secret in the clear", "gpg"),
+    "a PGP block as a variable": (
+        container(variables=[{"name": "PASSWORD", "value": BLOCK}]),
+        "an encrypted secret stands in a Deployment",
+        "kubernetes:control:secret",
+    ),
+    "a PGP block in a ConfigMap": (
+        {"configmap": {"nova": {"data": {"a": BLOCK}}}},
+        "an encrypted secret stands in a ConfigMap, at data.a",
+        None,
+    ),
+    "a secret that is not there": (
+        container(variables=[{"name": "A", "secret": {"name": "nva", "key": "a"}}])
+        | {"secret": {"nova": {"data": {"a": BLOCK}}}},
+        "no Secret nva in namespace default",
+        "Did you mean nova?",
+    ),
+    "a secret's key that is not there": (
+        container(variables=[{"name": "A", "secret": {"name": "nova", "key": "pasword"}}])
+        | {"secret": {"nova": {"data": {"password": BLOCK}}}},
+        "Secret nova of namespace default has no key pasword",
+        "Did you mean password?",
+    ),
+    "an address of no Service": (
+        container(variables=[{"name": "A", "value": "$(MYSQL_SERVICE_HOST)"}]),
+        "$(MYSQL_SERVICE_HOST) refers to no Service",
+        None,
+    ),
+    "a dependency that is not there": (
+        two({}, {"depends_on": ["service/aa"]}),
+        "service:b:depends_on: depends on service/aa, which does not exist",
+        "Did you mean service/a?",
+    ),
+    "a cycle": (
+        two({"depends_on": ["service/b"]}, {"depends_on": ["service/a"]}),
+        "dependencies form a cycle",
+        None,
+    ),
+    "a version that is a number": (service() | {"version": 1.2}, "found the number 1.2", 'Quote it: "1.20".'),
+    "a configmap of other formulas": ({"configmap": {"a": {"pillar": {}}}}, "files of other Salt formulas", "Bake"),
+    "a control that is no mapping": ([], "kubernetes:control: expected a mapping, found a list", None),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_mistakes(model: Any, case: str) -> None:
+    control, message, hint = CASES[case]
+    files = {"nodes/cfg01.yml": yaml.safe_dump({"parameters": {"kubernetes": {"control": control}}})}
+    error = mistake(model, None, files=files)
+    assert message in error.message
+    assert "node cfg01" in error.message and error.file == "nodes/cfg01.yml" and error.node == "cfg01"
+    assert (hint or "") in (error.hint or "")
+
+
+def test_all_mistakes_are_told_at_once(model: Any) -> None:
+    control = service(replica=1, kind="Pod", container={"api": {"comand": "x"}})
+    assert len(mistakes(model, control)) == 4
+
+
+def test_one_name_from_two_nodes(model: Any) -> None:
+    files = {
+        f"nodes/{name}.yml": yaml.safe_dump({"parameters": {"kubernetes": {"control": service(replicas=count)}}})
+        for count, name in enumerate(("cfg01", "cfg02"))
+    }
+    (error,) = mistakes(model, files=files)
+    assert "node cfg02" in str(error) and "claimed already by node cfg01" in str(error)
+
+
+def test_an_image_that_no_node_describes(model: Any) -> None:
+    error = mistake(model, container(image="cfg01:5000/lab/nova-apy:zed"), image_specs={"nova-api": Spec("nova-api")})
+    assert "no image node nova-apy exists" in error.message and error.hint == "Did you mean nova-api?"
+
+
+def test_the_name_of_an_image_node_misspelt(model: Any) -> None:
+    error = mistake(model, container(image="nova-apy"), image_specs={"nova-api": Spec("nova-api")})
+    assert "no image node nova-apy" in error.message
+
+
+class TestDynamicNames:
+    """What an image leaves open, somebody supplies."""
+
+    SPECS = {"nova-api": Spec("nova-api", dynamic=("PASSWORD", "MYSQL_SERVER_SERVICE_HOST"))}
+
+    def control(self, **more: Any) -> Any:
+        database = {
+            "service": "mysql", "role": "server", "ports": [{"port": 3306}], "container": {"a": {"image": "a:1"}}
+        }  # fmt: skip
+        control = container(**{"image": "nova-api", "command": ["/entrypoint.sh", "api"]} | more)
+        control["service"]["mysql-server"] = database
+        control["secret"] = {"nova": {"data": {"PASSWORD": BLOCK}}}
+        return control
+
+    def test_a_name_that_nobody_supplies(self, model: Any) -> None:
+        error = mistake(model, self.control(), image_specs=self.SPECS)
+        assert f"{PATH}:container:api: image nova-api needs PASSWORD" in error.message
+        assert "secret: {name: <secret>, key: <key>}" in (error.hint or "")
+
+    @pytest.mark.parametrize(
+        "source",
+        [
+            {"variables": [{"name": "PASSWORD", "secret": {"name": "nova", "key": "PASSWORD"}}]},
+            {"env_from": [{"secret": "nova"}]},
+            {"variables": {"PASSWORD": "x"}},
+            {"command": ["sleep", "1"]},
+        ],
+    )
+    def test_what_supplies_a_name(self, model: Any, source: Any) -> None:
+        assert render(model(self.control(**source)), self.SPECS)
+
+    def test_an_address_of_a_service_that_has_none(self, model: Any) -> None:
+        control = self.control(env_from=[{"secret": "nova"}])
+        control["service"]["mysql-server"]["type"] = "Headless"
+        assert "needs MYSQL_SERVER_SERVICE_HOST" in mistake(model, control, image_specs=self.SPECS).message
+        control["service"]["mysql-server"] |= {"type": "ClusterIP", "namespace": "data"}
+        error = mistake(model, control, image_specs=self.SPECS)
+        assert error.hint == "Kubernetes injects it where a Service mysql-server exists in the namespace."
+        control["external"] = {"service": ["mysql-server"]}
+        assert render(model(control), self.SPECS)
+
+    def test_jobs_and_init_containers_need_them_too(self, model: Any) -> None:
+        run = {"image": "nova-api", "command": ["/entrypoint.sh", "sync"]}
+        control = self.control(env_from=[{"secret": "nova"}])
+        control["job"] = {"sync": {"container": {"sync": run}}}
+        control["service"]["nova-api"]["init_containers"] = [run | {"name": "wait"}]
+        paths = {getattr(error, "path", None) for error in mistakes(model, control, image_specs=self.SPECS)}
+        assert paths == {f"{PATH}:init_containers:wait", "kubernetes:control:job:sync:container:sync"}
+
+
+def test_errors_do_not_repeat_secrets(model: Any) -> None:
+    secret = "correct-horse-battery-staple"
+    control = {"secret": {"nova": {"data": {"password": secret}}}, "service": {"a": {"replicas": secret}}}
+    assert not any(secret in str(error) for error in mistakes(model, control))
