@@ -1,0 +1,45 @@
+# Deploys: states of the hosts that change, then the cluster in waves, then the report.
+#   salt-run state.orchestrate orch.deploy
+#   salt-run state.orchestrate orch.deploy pillar='{"revision": "…", "dry_run": true}'
+{%- set dry_run = salt['pillar.get']('dry_run', false) %}
+{%- set ready = salt['saltutil.runner']('pillarbox.prepare',
+                                        kwarg={'revision': salt['pillar.get']('revision', none), 'dry_run': dry_run}) %}
+{%- if ready is not mapping or ready.error %}
+
+pillarbox_prepare:
+  test.fail_without_changes:
+  - name: the revision cannot be deployed
+  - comment: {{ (ready.error if ready is mapping else ready) | json }}
+{%- else %}
+{%- if ready.hosts %}
+
+pillarbox_hosts:
+  salt.state:
+  - tgt: {{ ready.hosts | json }}
+  - tgt_type: list
+  - highstate: true
+  {%- if dry_run %}
+  - test: true
+  {%- endif %}
+
+# Without this the deploy would end without a report. It fails, too: a handled failure would count as a success.
+pillarbox_hosts_failed:
+  salt.runner:
+  - name: pillarbox.hosts_failed
+  - revision: {{ ready.revision }}
+  - hosts: {{ ready.hosts | json }}
+  - onfail:
+    - salt: pillarbox_hosts
+{%- endif %}
+
+pillarbox_deploy:
+  salt.runner:
+  - name: pillarbox.deploy
+  - revision: {{ ready.revision }}
+  - dry_run: {{ dry_run | json }}
+  - hosts: {{ ready.hosts | json }}
+  {%- if ready.hosts %}
+  - require:
+    - salt: pillarbox_hosts
+  {%- endif %}
+{%- endif %}

@@ -1,0 +1,5 @@
+# The master was told of a push (by its engine, which watches the spool and the branch): build it.
+pillarbox_push:
+  runner.state.orchestrate:
+  - args:
+    - mods: orch.build

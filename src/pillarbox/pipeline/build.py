@@ -1,0 +1,210 @@
+"""From a pushed revision to images in the registry and a published model."""
+
+from __future__ import annotations
+
+import shutil
+import tarfile
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol
+
+from pillarbox import manifests
+from pillarbox.errors import PillarboxError, raise_all
+from pillarbox.images import ImageSpec, image_specs
+from pillarbox.images import plan as image_plan
+from pillarbox.images.builder import Built
+from pillarbox.images.engine import Engine
+from pillarbox.model import Inventory
+from pillarbox.pipeline import publish, spool
+from pillarbox.pipeline.errors import PipelineError
+from pillarbox.pipeline.git import Repository
+from pillarbox.pipeline.journal import Journal, tee
+from pillarbox.pipeline.lock import held
+from pillarbox.pipeline.places import Places
+from pillarbox.pipeline.record import FAILED, INTERRUPTED, SUCCEEDED, Run, Runs
+from pillarbox.progress import SILENT, Progress
+from pillarbox.rollout import waves
+
+#: A build whose process dies this often is not tried again unasked.
+ATTEMPTS = 3
+
+
+class Builder(Protocol):
+    """Builds images somewhere. ``tree`` has the revision's formulas and image files."""
+
+    def __call__(
+        self, specs: Mapping[str, ImageSpec], tree: Path, revision: str, progress: Progress
+    ) -> image_plan.Results: ...
+
+
+def on_this_machine(parallel: int = image_plan.PARALLEL) -> Builder:
+    """A builder that uses the container engine here."""
+
+    def build(specs: Mapping[str, ImageSpec], tree: Path, revision: str, progress: Progress) -> image_plan.Results:
+        return image_plan.build_all(
+            specs.values(), tree, engine=Engine(), progress=progress, parallel=parallel, revision=revision
+        )
+
+    return build
+
+
+def wanted(places: Places) -> str | None:
+    """The revision that is pushed and not dealt with, if any: what the branch says against what the runs say."""
+    head = Repository(places.repository).head(places.ref) if places.repository.exists() else None
+    if head is None:
+        return None
+    attempts = 0
+    for name in reversed(Runs(places.runs).names()):
+        run = Runs(places.runs).get(name)
+        if run.kind != "build":
+            continue
+        if run.revision != head:
+            break
+        if run.state == FAILED:
+            return None
+        if run.state == SUCCEEDED:
+            return head if publish.current(places) is None else None
+        attempts += 1
+        if attempts >= ATTEMPTS and run.state == INTERRUPTED:
+            return None
+    return head
+
+
+def build_pushed(
+    places: Places, builder: Builder, *, progress: Progress = SILENT, again: bool = False
+) -> tuple[Run, ...]:
+    """Build what was pushed until the branch's newest revision is dealt with; the runs that took.
+
+    Only the newest counts: revisions that were pushed and overtaken meanwhile are told so. ``again`` builds the newest
+    even when a run has dealt with it already. Waits for a run that is going on.
+    """
+    runs: list[Run] = []
+    places.ensure()
+    with held(places.lock, lambda: progress.step("waiting for the run that is going on")):
+        Runs(places.runs).close_stale()
+        while True:
+            revision = wanted(places)
+            if revision is None and again and not runs:
+                revision = Repository(places.repository).head(places.ref)
+            if revision is None:
+                spool.clear(places.spool, until=time.time() - 60)
+                return tuple(runs)
+            runs.append(_build(places, revision, builder, progress))
+
+
+def _build(places: Places, revision: str, builder: Builder, progress: Progress) -> Run:
+    repo = Repository(places.repository)
+    taken = list(spool.notes(places.spool))
+    by = next((note.by for note in reversed(taken) if note.revision == revision and note.by), "")
+    run = Runs(places.runs).start("build", revision, by or repo.committer(revision), repo.subject(revision))
+    journal = Journal(places.progress, revision)
+    journal.begin(run.id)
+    for note in taken:
+        if note.revision != revision and repo.is_ancestor(note.revision, revision):
+            Journal(places.progress, note.revision).end("superseded", f"overtaken by {revision[:12]}, which is built")
+        note.file.unlink(missing_ok=True)
+    told = tee(progress, journal)
+    told.step(f"building revision {revision[:12]}, asked by {run.by}")
+    try:
+        _steps(places, run, builder, told)
+    except PillarboxError as error:
+        run.durations = dict(told.durations)
+        run.finish(FAILED, str(error))
+    except BaseException as error:
+        run.durations = dict(told.durations)
+        # Interrupted by a person or a signal: to be taken up again. Anything else is a fault of ours, told as such.
+        stopped = isinstance(error, KeyboardInterrupt | SystemExit)
+        text = "interrupted" if stopped else f"{type(error).__name__}: {error}"
+        run.finish(INTERRUPTED if stopped else FAILED, text)
+        journal.end(run.state, f"build {run.id}: {run.state}: {text}")
+        raise
+    else:
+        run.durations = dict(told.durations)
+        run.finish(SUCCEEDED)
+    for line in run.as_text().rstrip().splitlines():
+        told.step(line)
+    journal.end(run.state, _last_words(places, run))
+    return run
+
+
+def _steps(places: Places, run: Run, builder: Builder, progress: Progress) -> None:
+    with progress.phase("reading the model"):
+        model = publish.prepare(places, run.revision)
+        inventory = Inventory(model)
+        inventory.all()
+        specs = image_specs(inventory)
+    with progress.phase("asking the registry"):
+        known = image_plan.plan(specs)
+    missing = {name: specs[name] for name in known.missing}
+    images: dict[str, dict[str, object]] = {
+        name: {"name": name, "state": "found", "digest": digest} for name, digest in known.digests.items()
+    }
+    digests = dict(known.digests)
+    if missing:
+        with progress.phase(f"building {len(missing)} of {len(specs)} images"):
+            results = builder(missing, _stage(places, model), run.revision, progress)
+        for name, built in results.built.items():
+            digests[name] = built.digest
+            images[name] = _entry(built)
+        for name, error in results.failed.items():
+            images[name] = {"name": name, "state": "failed", "error": str(error)}
+    run.data["images"] = [images[name] for name in sorted(images)]
+    run.data["published"] = False
+    if missing:
+        raise_all([_named(name, error) for name, error in sorted(results.failed.items())])
+        lost = sorted(missing.keys() - results.built.keys())
+        if lost:
+            raise PipelineError(f"no builder built {', '.join(lost)}")
+    waves(manifests.render(inventory, specs, digests))
+    with progress.phase("publishing the model to the master"):
+        publish.publish(places, run.revision)
+    run.data["published"] = True
+
+
+def _entry(built: Built) -> dict[str, object]:
+    return {**built.as_dict(), "state": "found" if built.skipped else "built"}
+
+
+def _named(name: str, error: PillarboxError) -> PillarboxError:
+    return error if name in str(error) else PipelineError(f"{name}: {error}")
+
+
+def _stage(places: Places, model: Path) -> Path:
+    """What builders need of a revision, as a directory here and as the archive that other machines fetch."""
+    target = places.staging / model.name
+    if target.is_dir() and archive(target).is_file():
+        return target
+    places.staging.mkdir(parents=True, exist_ok=True, mode=0o700)
+    scratch = Path(tempfile.mkdtemp(dir=places.staging, prefix=".new-"))
+    try:
+        for folder in ("formulas", "images"):
+            if (model / folder).is_dir():
+                shutil.copytree(model / folder, scratch / "tree" / folder, symlinks=True)
+        (scratch / "tree").mkdir(exist_ok=True)
+        with tarfile.open(scratch / "tree.tar.gz", "w:gz", compresslevel=1) as packed:
+            packed.add(scratch / "tree", arcname=".")
+        (scratch / "tree.tar.gz").rename(archive(target))
+        if not target.is_dir():
+            (scratch / "tree").rename(target)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    kept = {path.name for path in places.published.iterdir()} | {model.name}
+    for path in places.staging.iterdir():
+        if path.name.partition(".")[0] not in kept and not path.name.startswith("."):
+            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+    return target
+
+
+def archive(tree: Path) -> Path:
+    """The archive beside a staged tree."""
+    return tree.with_name(f"{tree.name}.tar.gz")
+
+
+def _last_words(places: Places, run: Run) -> str:
+    if run.succeeded:
+        return "The model is published. Roll it out with: salt-run state.orchestrate orch.deploy"
+    standing = publish.current(places)
+    still = f"the master stays on revision {standing[:12]}" if standing else "no revision is published yet"
+    return f"The build failed; {still}. Push a correction, or try again with: salt-run pillarbox.build again=True"

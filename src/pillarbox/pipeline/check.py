@@ -1,0 +1,39 @@
+"""Everything that is wrong with a model, found without running any of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pillarbox import manifests
+from pillarbox.errors import ErrorGroup, PillarboxError
+from pillarbox.images import image_specs
+from pillarbox.model import Inventory
+from pillarbox.pipeline.publish import extracted
+from pillarbox.rollout import waves
+
+
+def check(model: Path) -> tuple[PillarboxError, ...]:
+    """All errors of the model at ``model``; none means that it renders, its images and its manifests included.
+
+    Errors name files relative to the model. What later steps would find is not looked for once an earlier one fails:
+    it would only be the same mistake, seen from further away.
+    """
+    try:
+        inventory = Inventory(model)
+        inventory.all()
+        specs = image_specs(inventory)
+        waves(manifests.render(inventory, specs, {name: spec.content_key for name, spec in specs.items()}))
+    except ErrorGroup as group:
+        return group.errors
+    except PillarboxError as error:
+        return (error,)
+    return ()
+
+
+def check_revision(repository: Path, revision: str) -> tuple[PillarboxError, ...]:
+    """All errors of a revision, read from the repository's objects; nothing of it is trusted."""
+    try:
+        with extracted(repository, revision) as model:
+            return check(model)
+    except PillarboxError as error:
+        return (error,)

@@ -1,0 +1,13 @@
+"""What can go wrong between a push and a report."""
+
+from __future__ import annotations
+
+from pillarbox.errors import PillarboxError
+
+
+class PipelineError(PillarboxError):
+    """A step of the pipeline cannot be taken; what was there before still stands."""
+
+
+class RevisionError(PipelineError):
+    """A revision does not exist, or its tree holds what no model may hold."""

@@ -1,0 +1,129 @@
+"""What the repository's hooks do: refuse a push that does not render, and show the pusher what comes of the others."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from pillarbox.errors import PillarboxError
+from pillarbox.pipeline import plan, spool
+from pillarbox.pipeline.check import check_revision
+from pillarbox.pipeline.git import Repository
+from pillarbox.pipeline.journal import follow, position
+from pillarbox.pipeline.places import Places
+
+#: A build says something at least this often, or the hook stops listening; the build goes on.
+PATIENCE = 1800.0
+#: After this long without a sign of the master the pusher is told.
+SILENCE = 15.0
+
+
+@dataclass(frozen=True)
+class Update:
+    """One line of what git tells a hook: a ref and its value before and after."""
+
+    old: str
+    new: str
+    ref: str
+
+    @property
+    def deletes(self) -> bool:
+        """Whether the ref goes away."""
+        return not self.new.strip("0")
+
+    @property
+    def creates(self) -> bool:
+        """Whether the ref is new."""
+        return not self.old.strip("0")
+
+
+def updates(lines: Iterable[str]) -> tuple[Update, ...]:
+    """What a hook reads on its standard input."""
+    return tuple(Update(*line.split(None, 2)) for line in (line.strip() for line in lines) if line)
+
+
+def pre_receive(repository: Path, pushed: Iterable[Update], *, branch: str = "main") -> tuple[PillarboxError, ...]:
+    """Why a push is refused; nothing for one that may go in.
+
+    Only the branch that is deployed is looked at: it can neither be deleted nor rewritten, and must always render.
+    """
+    repo = Repository(repository)
+    errors: list[PillarboxError] = []
+    for update in pushed:
+        if update.ref != f"refs/heads/{branch}":
+            continue
+        if update.deletes:
+            errors.append(PillarboxError(f"{branch} is what is deployed; it cannot be deleted"))
+        elif not update.creates and not repo.is_ancestor(update.old, update.new):
+            errors.append(
+                PillarboxError(
+                    f"{branch} is what is deployed; its history cannot be rewritten",
+                    hint=f"Merge or rebase onto {update.old[:12]}; to go back, push a revert.",
+                )
+            )
+        else:
+            errors += check_revision(repository, update.new)
+    return tuple(errors)
+
+
+def post_receive(
+    places: Places, pushed: Iterable[Update], say: Callable[[str], None], *, patience: float = PATIENCE
+) -> str:
+    """Tell the pusher the plan, leave word for the master, and pass on its progress until the build ends.
+
+    Returns how the build ended (``succeeded``, ``failed``, ``superseded``, ``interrupted``), ``pending`` when the
+    master has not got to it, or an empty text when nothing that is deployed was pushed. Being interrupted here stops
+    nothing: the master builds by itself.
+    """
+    update = next((item for item in pushed if item.ref == places.ref and not item.deletes), None)
+    if update is None:
+        return ""
+    start = position(places.progress, update.new)
+    try:
+        # Before anything that takes time: the pusher may lose patience, and the push must not be lost with it.
+        spool.leave(places.spool, update.new, pusher(places.repository, update.new))
+    except OSError:
+        say("The master has no spool here yet; it finds the push on the branch when it starts.")
+    try:
+        made = plan.make(places.repository, None if update.creates else update.old, update.new)
+        for line in made.as_text().rstrip().splitlines():
+            say(line)
+    except PillarboxError as error:
+        say(f"No plan: {error}")
+    told = [False]
+
+    def idle(waited: float) -> None:
+        if waited > SILENCE and not told[0] and not begun[0]:
+            told[0] = True
+            say("The master does not answer: the push is safe, and will be picked up when it runs.")
+            say("Waiting for it; Ctrl-C leaves, and stops nothing.")
+
+    begun = [False]
+    state = "pending"
+    for entry in follow(places.progress, update.new, start, patience=patience, idle=idle):
+        begun[0] = begun[0] or "begin" in entry
+        if "line" in entry:
+            say(entry["line"])
+        if "end" in entry:
+            state = entry["end"]
+    if state == "pending":
+        say("Still not done; it goes on without this connection. See: pillarbox report")
+    return state
+
+
+def pusher(repository: Path, revision: str) -> str:
+    """Who is pushing: the identity that the server gave the connection, else who committed."""
+    for variable in ("PILLARBOX_USER", "GL_USERNAME", "GL_USER", "REMOTE_USER"):
+        name = re.sub(r"[^\w@.+ <>-]", "", os.environ.get(variable, ""))
+        if name:
+            return name
+    committer = Repository(repository).committer(revision)
+    try:
+        login = pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        login = str(os.getuid())
+    return f"{committer} through {login}"

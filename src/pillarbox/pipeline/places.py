@@ -1,0 +1,112 @@
+"""Where a master keeps what."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path("/srv/pillarbox")
+STATE = Path("/var/lib/pillarbox")
+
+
+@dataclass(frozen=True)
+class Places:
+    """The directories of one deployment's master.
+
+    ``root`` holds what others read (the repository, the published model, progress for pushers), ``state`` what is the
+    master's own (runs, locks). ``branch`` is the one that is deployed.
+    """
+
+    root: Path = ROOT
+    state: Path = STATE
+    repository: Path = ROOT / "model.git"
+    branch: str = "main"
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any] | None = None) -> Places:
+        """From master options (``pillarbox: {root, state, repository, branch}``) or the environment
+        (``PILLARBOX_ROOT`` and so on), else the defaults."""
+        given = {key: (options or {}).get(key) or os.environ.get(f"PILLARBOX_{key.upper()}") for key in
+                 ("root", "state", "repository", "branch")}  # fmt: skip
+        root = Path(given["root"] or ROOT)
+        return cls(
+            root,
+            Path(given["state"] or STATE),
+            Path(given["repository"] or root / "model.git"),
+            given["branch"] or "main",
+        )
+
+    @property
+    def published(self) -> Path:
+        """Revisions that were published, a directory each, and the link ``current``."""
+        return self.root / "published"
+
+    @property
+    def current(self) -> Path:
+        """The link that the master reads the model through."""
+        return self.published / "current"
+
+    @property
+    def spool(self) -> Path:
+        """Where hooks leave word of a push."""
+        return self.root / "spool"
+
+    @property
+    def progress(self) -> Path:
+        """A file a revision: what pushers may read of a build."""
+        return self.root / "progress"
+
+    @property
+    def staging(self) -> Path:
+        """What builders fetch: formulas and image files of a revision, never the model."""
+        return self.root / "staging"
+
+    @property
+    def runs(self) -> Path:
+        """A directory a run."""
+        return self.state / "runs"
+
+    @property
+    def good(self) -> Path:
+        """Manifests that were seen healthy."""
+        return self.state / "good"
+
+    @property
+    def lock(self) -> Path:
+        """Held by the one run that is going on."""
+        return self.state / "pipeline.lock"
+
+    @property
+    def ref(self) -> str:
+        """The branch's full name."""
+        return f"refs/heads/{self.branch}"
+
+    def ensure(self) -> None:
+        """Create what is missing, with the modes it needs. Needs the rights of the master's user."""
+        for path, mode in (
+            (self.state, 0o700),
+            (self.runs, 0o700),
+            (self.published, 0o700),
+            (self.staging, 0o700),
+            (self.progress, 0o755),
+            (self.spool, 0o730),
+        ):
+            if not path.is_dir():
+                path.mkdir(parents=True, exist_ok=True)
+                path.chmod(mode)
+        self._open_spool()
+
+    def _open_spool(self) -> None:
+        # The hooks run as the repository's owner, who may leave notes here and do nothing else.
+        try:
+            group = self.repository.stat().st_gid
+        except OSError:
+            return
+        spool = self.spool.stat()
+        if os.geteuid() == 0 and (spool.st_gid != group or stat.S_IMODE(spool.st_mode) != 0o730):
+            os.chown(self.spool, 0, group)
+            self.spool.chmod(0o730)

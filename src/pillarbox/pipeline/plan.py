@@ -1,0 +1,280 @@
+"""What the step from one revision to another does, told before any of it is done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pillarbox import manifests
+from pillarbox.errors import PillarboxError
+from pillarbox.images import ImageSpec, RegistryError, image_specs
+from pillarbox.images.registry import Registry
+from pillarbox.manifests import Manifest
+from pillarbox.model import Inventory, Node
+from pillarbox.pipeline.git import NULL, Repository
+from pillarbox.pipeline.publish import extracted
+from pillarbox.rollout.objects import differences
+
+#: Pillar that no state of a host reads: the model's knobs, and what the manifests are made of.
+_NOT_OF_HOSTS = ("_param", "_secret", "kubernetes.control", "reclass", "__reclass__")
+_SHOWN = 6
+
+
+@dataclass(frozen=True)
+class Image:
+    """An image whose content changes. ``state`` is build, configuration only, in the registry, or unknown."""
+
+    name: str
+    state: str
+
+    def as_dict(self) -> dict[str, str]:
+        """The image as plain data."""
+        return {"name": self.name, "state": self.state}
+
+
+@dataclass(frozen=True)
+class Workload:
+    """A workload or other object that changes: ``action`` is rolls, updates, runs, appears, or goes."""
+
+    kind: str
+    name: str
+    action: str
+    why: tuple[str, ...] = ()
+
+    def as_dict(self) -> dict[str, object]:
+        """The workload as plain data."""
+        return {"kind": self.kind, "name": self.name, "action": self.action, "why": list(self.why)}
+
+
+@dataclass(frozen=True)
+class Host:
+    """A host that changes, and the pillar paths or formula files that make it."""
+
+    name: str
+    why: tuple[str, ...]
+
+    def as_dict(self) -> dict[str, object]:
+        """The host as plain data."""
+        return {"name": self.name, "why": list(self.why)}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The difference between two revisions, in what will happen. ``notes`` say what could not be found out."""
+
+    base: str | None
+    head: str
+    images: tuple[Image, ...] = ()
+    workloads: tuple[Workload, ...] = ()
+    hosts: tuple[Host, ...] = ()
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing happens at all."""
+        return not (self.images or self.workloads or self.hosts)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The plan as plain data."""
+        return {
+            "base": self.base,
+            "head": self.head,
+            "images": [item.as_dict() for item in self.images],
+            "workloads": [item.as_dict() for item in self.workloads],
+            "hosts": [item.as_dict() for item in self.hosts],
+            "notes": list(self.notes),
+        }
+
+    def as_text(self) -> str:
+        """The plan as people read it."""
+        start = f"{self.base[:12]}..{self.head[:12]}" if self.base else f"{self.head[:12]} (the first)"
+        lines = [f"Plan for {start}"]
+        if self.empty:
+            lines.append("  nothing changes: no image to build, no workload to roll, no host to change")
+        for title, rows in (
+            ("images", [f"{item.name}: {item.state}" for item in self.images]),
+            ("workloads", [f"{item.kind} {item.name}: {item.action}{_because(item.why)}" for item in self.workloads]),
+            ("hosts", [f"{item.name}{_because(item.why)}" for item in self.hosts]),
+            ("notes", list(self.notes)),
+        ):
+            if rows:
+                lines.append(f"  {title}")
+                lines += [f"    {row}" for row in rows]
+        return "\n".join(lines) + "\n"
+
+
+@dataclass(frozen=True)
+class Side:
+    """One revision, rendered: what a plan compares."""
+
+    images: Mapping[str, ImageSpec]
+    manifests: tuple[Manifest, ...]
+    hosts: Mapping[str, Node]
+
+
+def make(repository: str | Path, base: str | None, head: str, *, registry: bool = True) -> Plan:
+    """The plan from revision ``base`` (``None`` or the null commit: from nothing) to ``head``.
+
+    Pure but for one question to the registry, whether it has an image already; without ``registry``, or when it is
+    down, the plan says so and goes on. Raises what is wrong with ``head``; a ``base`` that does not render counts as
+    nothing.
+    """
+    repo = Repository(repository)
+    head = repo.resolve(head)
+    base = None if base is None or base.strip("0") == "" else repo.resolve(base)
+    notes: list[str] = []
+    with ExitStack() as stack:
+        after = side(stack.enter_context(extracted(repo.path, head)))
+        before = Side({}, (), {})
+        if base is not None and base != head:
+            try:
+                before = side(stack.enter_context(extracted(repo.path, base)))
+            except PillarboxError:
+                notes.append(f"{base[:12]} does not render; the plan counts from nothing")
+        elif base == head:
+            before = after
+    changed = repo.changed(base, head) if base and base != head else ()
+    images = _images(before, after, notes, ask=registry)
+    return Plan(base, head, images, _workloads(before, after), _hosts(before, after, changed), tuple(notes))
+
+
+def side(model: Path) -> Side:
+    """Render the model at ``model``. Raises what is wrong with it."""
+    inventory = Inventory(model)
+    specs = image_specs(inventory)
+    # The content key stands for the digest: it differs when the content does, and is known before anything is built.
+    rendered = manifests.render(inventory, specs, {name: spec.content_key for name, spec in specs.items()})
+    return Side(specs, rendered, {node.name: node for node in inventory.all() if is_host(node)})
+
+
+def is_host(node: Node) -> bool:
+    """Whether a node is a Salt minion."""
+    salt = node.parameters.get("salt")
+    return isinstance(salt, Mapping) and "minion" in salt
+
+
+def hosts_between(repository: str | Path, base: str | None, head: str) -> tuple[Host, ...]:
+    """The hosts that change between two revisions; all of them from nothing."""
+    return make(repository, base, head, registry=False).hosts
+
+
+def _images(before: Side, after: Side, notes: list[str], *, ask: bool) -> tuple[Image, ...]:
+    found = []
+    down: set[str] = set()
+    for name, spec in sorted(after.images.items()):
+        old = before.images.get(name)
+        if old is not None and (old.content_key, old.reference) == (spec.content_key, spec.reference):
+            continue
+        state = "build"
+        if ask and spec.registry not in down:
+            try:
+                registry = Registry(spec.registry)
+                if registry.digest(spec.repository, spec.tag) is not None:
+                    state = "in the registry already"
+                elif registry.digest(spec.packages_repository, spec.packages_tag) is not None:
+                    state = "build, configuration only"
+            except RegistryError as error:
+                down.add(spec.registry)
+                notes.append(f"{error.message}; images that it may have count as to be built")
+        if state == "build" and old is not None and old.package_key == spec.package_key:
+            state = "build, configuration only"
+        found.append(Image(name, state))
+    return tuple(found)
+
+
+def _workloads(before: Side, after: Side) -> tuple[Workload, ...]:
+    old = {_identity(item): item for item in before.manifests}
+    new = {_identity(item): item for item in after.manifests}
+    found = []
+    for key, item in new.items():
+        kind, name = item.kind, _name(item)
+        other = old.get(key)
+        if other is None:
+            found.append(Workload(kind, name, "runs" if kind == "Job" else "appears"))
+            continue
+        fields = tuple(differences(other.object, item.object))
+        if fields:
+            rolls = item.workload is not None and any(field.startswith("spec.template") for field in fields)
+            why = _spoken(fields, other, item)
+            found.append(Workload(kind, name, ("runs" if kind == "Job" else "rolls") if rolls else "updates", why))
+    # A Job that is superseded by one of another hash is the same Job to people.
+    running = {(item.kind, item.name) for item in found if item.action == "runs"}
+    for key, item in old.items():
+        if key not in new and (item.kind, _name(item)) not in running:
+            found.append(Workload(item.kind, _name(item), "goes"))
+    order = {"runs": 0, "rolls": 1, "appears": 2, "updates": 3, "goes": 4}
+    return tuple(sorted(found, key=lambda item: (order[item.action], item.kind, item.name)))
+
+
+def _hosts(before: Side, after: Side, changed: Iterable[str]) -> tuple[Host, ...]:
+    changed = tuple(changed)
+    found = []
+    for name, node in sorted(after.hosts.items()):
+        old = before.hosts.get(name)
+        if old is None:
+            found.append(Host(name, ("new",)))
+            continue
+        why = [path for path in differences(_host_pillar(old), _host_pillar(node)) if path]
+        if old.applications != node.applications:
+            why.append("applications")
+        why += [path for path in changed if _concerns(path, node)]
+        if why:
+            found.append(Host(name, tuple(why)))
+    found += [Host(name, ("no longer in the model",)) for name in sorted(before.hosts.keys() - after.hosts.keys())]
+    return tuple(found)
+
+
+def _host_pillar(node: Node) -> dict[str, Any]:
+    pillar = {key: value for key, value in node.parameters.items() if key not in _NOT_OF_HOSTS}
+    kubernetes = pillar.get("kubernetes")
+    if isinstance(kubernetes, Mapping) and isinstance(kubernetes.get("control"), Mapping):
+        # Of kubernetes:control, a host's states read only how to reach the cluster.
+        control = {key: kubernetes["control"][key] for key in ("enabled", "kubeconfig") if key in kubernetes["control"]}
+        pillar["kubernetes"] = {**kubernetes, "control": control}
+    return pillar
+
+
+def _concerns(path: str, node: Node) -> bool:
+    parts = path.split("/")
+    if len(parts) < 3 or parts[0] != "formulas":
+        return False
+    # Extension modules are every minion's.
+    return parts[1].startswith("_") or parts[1] in {name.partition(".")[0] for name in node.applications}
+
+
+def _identity(item: Manifest) -> tuple[str, ...]:
+    return (item.deployment, item.object["apiVersion"].rpartition("/")[0], item.kind, item.namespace or "", item.name)
+
+
+def _name(item: Manifest) -> str:
+    name = item.workload.rpartition("/")[2] if item.workload and item.kind == "Job" else item.name
+    return name if item.namespace in (None, "default") else f"{item.namespace}/{name}"
+
+
+def _spoken(fields: tuple[str, ...], old: Manifest, new: Manifest) -> tuple[str, ...]:
+    """Changed fields in words: images by name, the rest by path."""
+    paths = [path for path in fields if not path.endswith(".image") and "annotations" not in path]
+    images = (
+        {container["image"].partition("@")[0] for container in _containers(new)} if len(paths) < len(fields) else ()
+    )
+    before = {container["image"] for container in _containers(old)}
+    fresh = [item.partition("@")[0] for item in (c["image"] for c in _containers(new)) if item not in before]
+    return tuple(dict.fromkeys([f"image {name}" for name in fresh if name in images] + paths))
+
+
+def _containers(item: Manifest) -> list[dict[str, Any]]:
+    take: Callable[[], Iterable[dict[str, Any]]] = item.containers
+    return list(take()) if item.workload else []
+
+
+def _because(why: tuple[str, ...]) -> str:
+    if not why:
+        return ""
+    rest = f" and {len(why) - _SHOWN} more" if len(why) > _SHOWN else ""
+    return f" ({', '.join(why[:_SHOWN])}{rest})"
+
+
+__all__ = ["NULL", "Host", "Image", "Plan", "Workload", "hosts_between", "make"]

@@ -1,0 +1,86 @@
+"""Giving the master a revision to read: all of it or none of it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pillarbox.pipeline.errors import PipelineError
+from pillarbox.pipeline.git import Repository, is_name
+from pillarbox.pipeline.places import Places
+
+#: Revisions that stay on disk, the current one included.
+KEEP = 5
+
+
+def current(places: Places) -> str | None:
+    """The revision that is published now."""
+    target = places.current.resolve()
+    return target.name if places.current.is_symlink() and target.is_dir() and is_name(target.name) else None
+
+
+def publish(places: Places, revision: str) -> Path:
+    """Make ``revision`` (a full commit name) what the master reads; returns its directory.
+
+    The link changes in one step. Whoever resolved it before goes on reading the revision it got: old directories stay
+    for a while.
+    """
+    target = prepare(places, revision)
+    scratch = places.published / f".link-{os.getpid()}"
+    scratch.unlink(missing_ok=True)
+    scratch.symlink_to(target.name)
+    os.replace(scratch, places.current)
+    os.utime(target)
+    _forget(places)
+    return target
+
+
+def prepare(places: Places, revision: str) -> Path:
+    """The directory with the whole tree of ``revision``; the link is left as it is."""
+    if not is_name(revision):
+        raise PipelineError(f"not a full commit name: {revision!r}")
+    target = places.published / revision
+    if target.is_dir():
+        return target
+    places.published.mkdir(parents=True, exist_ok=True, mode=0o700)
+    scratch = Path(tempfile.mkdtemp(dir=places.published, prefix=".new-"))
+    try:
+        tree = scratch / "tree"
+        Repository(places.repository).extract(revision, tree)
+        tree.chmod(0o755)
+        try:
+            tree.rename(target)
+        except OSError:
+            # Somebody else was as fast; a revision's tree is the same whoever writes it.
+            if not target.is_dir():
+                raise
+    except OSError as error:
+        raise PipelineError(f"revision {revision[:12]} cannot be written to {places.published}: {error}") from error
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return target
+
+
+@contextmanager
+def extracted(repository: Path, revision: str) -> Iterator[Path]:
+    """The tree of ``revision`` in a private directory that is gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix="pillarbox-model-") as scratch:
+        tree = Path(scratch) / "model"
+        Repository(repository).extract(revision, tree)
+        yield tree
+
+
+def _forget(places: Places) -> None:
+    kept = current(places)
+    known = sorted(
+        (path for path in places.published.iterdir() if is_name(path.name) and path.name != kept),
+        key=lambda path: path.stat().st_mtime,
+    )
+    for path in known[: max(0, len(known) - (KEEP - 1))]:
+        doomed = path.with_name(f".old-{path.name}")
+        path.rename(doomed)
+        shutil.rmtree(doomed, ignore_errors=True)

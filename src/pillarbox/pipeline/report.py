@@ -1,0 +1,118 @@
+"""A run's record as people read it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from pillarbox.progress import elapsed
+
+
+def render(run: Mapping[str, Any]) -> str:
+    """The report of a run, from its record as plain data."""
+    lines = [
+        f"{run['kind']} {run['id']}: {run['state'].upper()} after {elapsed(run['seconds'])}",
+        f"  asked by   {run['by'] or 'unknown'}",
+        f"  revision   {run['revision'][:12]}{'  ' + run['subject'] if run['subject'] else ''}",
+        f"  started    {run['started']}",
+    ]
+    if run.get("dry_run"):
+        lines.append("  dry run    nothing was written")
+    lines += _images(run.get("images") or ())
+    lines += _hosts(run.get("hosts") or {})
+    lines += _rollout(run.get("rollout") or {})
+    if run["durations"]:
+        lines.append("  steps")
+        lines += [f"    {elapsed(seconds):>7}  {name}" for name, seconds in run["durations"].items()]
+    if run["error"]:
+        lines.append("  error")
+        lines += [f"    {line}" for line in run["error"].splitlines()]
+    return "\n".join(lines) + "\n"
+
+
+def _images(images: Iterable[Mapping[str, Any]]) -> list[str]:
+    images = list(images)
+    built = [item for item in images if item.get("state") == "built"]
+    failed = [item for item in images if item.get("state") == "failed"]
+    lines = []
+    if built:
+        lines.append(f"  built      {len(built)} of {len(images)} images")
+        lines += [
+            f"    {elapsed(item.get('seconds') or 0):>7}  {item['name']}{_size(item)}  {item.get('digest', '')[:19]}"
+            for item in built
+        ]
+    elif images and not failed:
+        lines.append(f"  built      nothing: all {len(images)} images were in the registry")
+    if failed:
+        lines.append("  not built")
+        lines += [f"    {item['name']}: {item.get('error', '')}" for item in failed]
+    return lines
+
+
+def _size(item: Mapping[str, Any]) -> str:
+    sizes = [
+        f"{item[key] / 1e6:.0f} MB {word}" for key, word in (("size", ""), ("pushed_size", "pushed")) if item.get(key)
+    ]
+    return f"  ({', '.join(size.strip() for size in sizes)})" if sizes else ""
+
+
+def _hosts(hosts: Mapping[str, Any]) -> list[str]:
+    if not hosts:
+        return []
+    lines = ["  hosts"]
+    for name, result in sorted(hosts.items()):
+        lines.append(f"    {name}: {result}")
+    return lines
+
+
+def _rollout(rollout: Mapping[str, Any]) -> list[str]:
+    if not rollout:
+        return []
+    steps = rollout.get("steps") or []
+    groups: list[tuple[str, list[str]]] = [
+        (
+            "rolled",
+            [
+                f"{elapsed(step['seconds']):>7}  {_object(step)}  (wave {step['wave']})"
+                for step in steps
+                if step["rolls"] and step["result"] == "ok" and step["action"] != "unchanged" and step["kind"] in _PODS
+            ],
+        ),
+        (
+            "changed",
+            [
+                f"{step['action']:>7}  {_object(step)}"
+                for step in steps
+                if step["result"] == "ok"
+                and step["action"] not in ("unchanged",)
+                and not (step["rolls"] and step["kind"] in _PODS)
+            ],
+        ),
+        (
+            "rolled back",
+            [f"{_object(step)}: {step.get('reason', '')}" for step in steps if step["result"] == "rolled back"],
+        ),
+        ("not reached", [_object(step) for step in steps if step["result"] == "not reached"]),
+        ("kept", [f"{item['object']}: not in the model, {item['reason']}" for item in rollout.get("kept") or ()]),
+    ]
+    lines = []
+    for title, items in groups:
+        if items:
+            lines.append(f"  {title}")
+            lines += [f"    {item}" for item in items]
+    alone = [step for step in steps if step["action"] == "unchanged" and step["result"] == "ok"]
+    if alone:
+        names = sorted(step["name"] for step in alone if step["kind"] in _PODS)
+        lines.append(f"  left alone {len(alone)} objects{': ' + ', '.join(names) if names else ''}")
+    for step in steps:
+        if step["result"] == "failed":
+            lines.append(f"  UNHEALTHY  {_object(step)}: {step.get('reason', '')}")
+            lines += [f"    | {line}" for line in (step.get("log") or "").splitlines()]
+    return lines
+
+
+_PODS = ("Deployment", "StatefulSet", "DaemonSet", "Job")
+
+
+def _object(step: Mapping[str, Any]) -> str:
+    return f"{step['kind']} {step['namespace'] + '/' if step['namespace'] else ''}{step['name']}"

@@ -1,0 +1,59 @@
+"""Engine of the master: notices pushes, and sees to it that each is built.
+
+The hook leaves word in the spool; the branch itself tells the same. The engine raises ``pillarbox/push`` on the bus,
+which the reactor turns into the build orchestration. Where nothing comes of the event (no reactor, a published model
+that lacks the orchestration, a dropped event, a master that was down), the engine builds by itself.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from typing import Any
+
+import salt.runner
+import salt.utils.event
+
+from pillarbox.pipeline.build import wanted
+from pillarbox.pipeline.lock import busy
+from pillarbox.pipeline.places import Places
+
+log = logging.getLogger(__name__)
+
+__opts__: dict[str, Any] = {}
+
+
+def start(interval: float = 1.0, grace: float = 20.0) -> None:
+    """Run until the master stops. ``grace`` is how many seconds the event has to get a build started."""
+    places = Places.of(__opts__.get("pillarbox"))
+    told: tuple[str, float] | None = None
+    pause = threading.Event()
+    while True:
+        try:
+            places.ensure()
+            revision = None if busy(places.lock) else wanted(places)
+            if revision is None:
+                told = None
+            elif told is None or told[0] != revision:
+                _raise(revision)
+                told = (revision, time.monotonic())
+            elif time.monotonic() - told[1] > grace:
+                log.warning("pillarbox: nothing came of the event for %s; building it from the engine", revision)
+                told = None
+                _build()
+        except Exception:
+            # An engine that dies is restarted by the master at once, and would fill the log with the same.
+            log.exception("pillarbox: looking for pushes failed; trying again")
+            pause.wait(30)
+        pause.wait(interval)
+
+
+def _raise(revision: str) -> None:
+    with salt.utils.event.get_master_event(__opts__, __opts__["sock_dir"], listen=False) as bus:
+        bus.fire_event({"revision": revision}, "pillarbox/push")
+
+
+def _build() -> None:
+    with salt.runner.RunnerClient(__opts__) as client:
+        client.cmd("pillarbox.build", [], print_event=False)
