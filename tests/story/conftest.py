@@ -1,0 +1,53 @@
+"""A lab of the tests' own: brought up from nothing or repaired, as a user's ``make lab`` would be."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.story.lab import COMMAND, NAME, Lab, run
+
+# A user's lab may run beside the tests', so theirs is on a network of its own.
+PREFIX = "172.30.21"
+PARTS = ("classes", "nodes", "formulas", "images", "manifests", "setup.cfg", "README.md")
+
+
+def _own_model(source: Path, target: Path) -> Path:
+    """The reference model on a network of the tests' own."""
+    for part in PARTS:
+        if (source / part).is_dir():
+            shutil.copytree(source / part, target / part)
+        else:
+            shutil.copy2(source / part, target / part)
+    for file, old, new in (
+        ("classes/cluster/lab/init.yml", "lab_prefix: 172.30.20", f"lab_prefix: {PREFIX}"),
+        ("classes/cluster/lab/host.yml", "name: pillarbox-lab", f"name: {NAME}"),
+    ):
+        text = (target / file).read_text()
+        assert old in text
+        (target / file).write_text(text.replace(old, new))
+    return target
+
+
+@pytest.fixture(scope="session")
+def lab(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Iterator[Lab]:
+    """The lab, up and deployed. ``PILLARBOX_TEST_LAB=keep`` leaves it running afterwards."""
+    if os.geteuid() != 0:
+        pytest.skip("the lab needs root, for its container engine")
+    if os.environ.get("PILLARBOX_TEST_LAB") == "none":
+        pytest.skip("PILLARBOX_TEST_LAB=none")
+    model = _own_model(repository, tmp_path_factory.mktemp("lab") / "model")
+    lab = Lab(model)
+    command = [*COMMAND, "--model", str(model), "lab", "--name", NAME]
+    try:
+        # Not captured: it takes minutes, and whoever waits wants to see how far it is.
+        with open(os.dup(2), "w") as stderr:
+            up = run([*command, "up"], stdout=stderr, stderr=stderr)
+        assert up.returncode == 0, "pillarbox lab up failed"
+        yield lab
+    finally:
+        if os.environ.get("PILLARBOX_TEST_LAB") != "keep":
+            run([*command, "clean", "--keep", "cache"], capture_output=True)

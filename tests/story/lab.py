@@ -1,0 +1,80 @@
+"""The lab as the tests use it: by the commands that its user has."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.story.load import Load
+
+from pillarbox.model import Inventory
+
+NAME = "pillarbox-test"
+COMMAND = [sys.executable, "-c", "from pillarbox.cli import main; main()"]
+# A user's lab may run beside the tests'; Keystone and Glance are the same in both.
+KEYSTONE_PORT, GLANCE_PORT = 30500, 30929
+
+
+def run(command: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, text=True, stdin=subprocess.DEVNULL, **options)
+
+
+@dataclass(frozen=True)
+class Lab:
+    """The running lab, by the commands that its user has."""
+
+    model: Path
+
+    def command(self, *arguments: str | Path, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run ``pillarbox lab …``; its output is captured, and shown when a test fails."""
+        command = [*COMMAND, "--model", str(self.model), "lab", "--name", NAME, *map(str, arguments)]
+        done = run(command, capture_output=True)
+        print(f"$ pillarbox lab {' '.join(map(str, arguments))}\n{done.stdout}{done.stderr}")
+        assert not check or done.returncode == 0, f"pillarbox lab {arguments[0]} exited {done.returncode}"
+        return done
+
+    def on(self, host: str, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run a command on a host of the lab."""
+        return self.command("exec", host, "--", *command, check=check)
+
+    def kubectl(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        return self.on("cfg01", "kubectl", "--kubeconfig", "/etc/kubernetes/admin.conf", *arguments, check=check)
+
+    def objects(self, kind: str, selector: str = "") -> list[dict[str, Any]]:
+        """The objects of a kind in the namespace ``default``."""
+        command = ["get", kind, "-o", "json", *(["-l", selector] if selector else [])]
+        items: list[dict[str, Any]] = json.loads(self.kubectl(*command).stdout)["items"]
+        return items
+
+    def deploy(self, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """The administrator's step, word for word."""
+        return self.on("cfg01", "salt-run", "state.orchestrate", "orch.deploy", check=check)
+
+    def secrets(self) -> dict[str, str]:
+        """Every secret of the deployment in the clear, straight from the key on the master; for assertions only."""
+        script = (
+            "import json, subprocess, yaml; "
+            "p = yaml.safe_load(open('/srv/pillarbox/published/current/classes/cluster/lab/secrets.yml'))"
+            "['parameters']['_param']; "
+            "print(json.dumps({k: subprocess.run(['gpg', '--homedir', '/etc/salt/gpgkeys', '--batch', '--quiet', "
+            "'--decrypt'], input=v, capture_output=True, text=True, check=True).stdout for k, v in p.items()}))"
+        )
+        command = [*COMMAND, "--model", str(self.model), "lab", "--name", NAME, "exec", "cfg01", "--"]
+        done = run([*command, "/opt/salt/bin/python", "-c", script], capture_output=True, check=True)
+        found: dict[str, str] = json.loads(done.stdout)
+        return found
+
+    @property
+    def addresses(self) -> list[str]:
+        """The hosts that run pods."""
+        inventory = Inventory(self.model)
+        nodes = [inventory.node(name).parameters for name in inventory.nodes]
+        return [node["lab"]["host"]["address"] for node in nodes if "pool" in node.get("kubernetes", {})]
+
+    def load(self) -> Load:
+        """Requests on Keystone and Glance for as long as the ``with`` block lasts."""
+        return Load(self.addresses, KEYSTONE_PORT, GLANCE_PORT, self.secrets()["keystone_admin_password"])

@@ -1,0 +1,98 @@
+"""A steady load of requests on Keystone and Glance, counted one by one."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass, field
+from itertools import cycle
+from typing import Any
+
+import requests
+
+PAUSE_SECONDS = 0.1
+TIMEOUT_SECONDS = 20
+
+
+@dataclass
+class Tally:
+    """Requests to one service: how many were sent, the slowest, and what failed."""
+
+    sent: int = 0
+    slowest: float = 0.0
+    failures: list[str] = field(default_factory=list)
+
+    def as_dict(self) -> dict[str, Any]:
+        return {"sent": self.sent, "failed": len(self.failures), "slowest_seconds": round(self.slowest, 2)}
+
+
+class Load:
+    """Requests as users of the cloud send them, each on a connection of its own, through the services' node ports.
+
+    Keystone: a token for the administrator (password checked against the database). Glance: the list of images with a
+    token. An answer counts only when it is the service's own: the status and the body that belong to it.
+    """
+
+    def __init__(self, addresses: list[str], keystone_port: int, glance_port: int, password: str) -> None:
+        self._addresses = addresses
+        self._ports = {"keystone": keystone_port, "glance": glance_port}
+        self._password = password
+        self._stop = threading.Event()
+        self.tallies = {"keystone": Tally(), "glance": Tally()}
+        self._threads = [threading.Thread(target=self._run, args=(name,), daemon=True) for name in self.tallies]
+
+    def token(self, address: str) -> str:
+        """A new token, or :class:`AssertionError` saying what came instead."""
+        body = {
+            "auth": {
+                "identity": {
+                    "methods": ["password"],
+                    "password": {
+                        "user": {"name": "admin", "domain": {"id": "default"}, "password": self._password},
+                    },
+                },
+                "scope": {"project": {"name": "admin", "domain": {"id": "default"}}},
+            }
+        }
+        url = f"http://{address}:{self._ports['keystone']}/v3/auth/tokens"
+        answer = requests.post(url, json=body, timeout=TIMEOUT_SECONDS)
+        assert answer.status_code == 201, f"{answer.status_code} {answer.text[:200]}"
+        assert answer.json()["token"]["user"]["name"] == "admin"
+        return answer.headers["X-Subject-Token"]
+
+    def images(self, address: str, token: str) -> list[dict[str, Any]]:
+        """The list of images, or :class:`AssertionError` saying what came instead."""
+        url = f"http://{address}:{self._ports['glance']}/v2/images"
+        answer = requests.get(url, headers={"X-Auth-Token": token}, timeout=TIMEOUT_SECONDS)
+        assert answer.status_code == 200, f"{answer.status_code} {answer.text[:200]}"
+        found: list[dict[str, Any]] = answer.json()["images"]
+        return found
+
+    def _run(self, name: str) -> None:
+        tally = self.tallies[name]
+        token = ""
+        for address in cycle(self._addresses):
+            if self._stop.is_set():
+                return
+            start = time.monotonic()
+            try:
+                if name == "keystone":
+                    self.token(address)
+                else:
+                    token = token or self.token(address)
+                    self.images(address, token)
+            except (AssertionError, requests.RequestException, KeyError, ValueError) as error:
+                tally.failures.append(f"{time.strftime('%H:%M:%S')} {address}: {error}")
+            tally.sent += 1
+            tally.slowest = max(tally.slowest, time.monotonic() - start)
+            self._stop.wait(PAUSE_SECONDS)
+
+    def __enter__(self) -> Load:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()

@@ -1,0 +1,114 @@
+"""The story of the README: change one line, push, deploy, and not one request fails."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.story.lab import Lab
+
+pytestmark = pytest.mark.lab
+
+
+def git(clone: Path, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    identity = ["-c", "user.name=Test", "-c", "user.email=test@localhost"]
+    done = subprocess.run(["git", "-C", clone, *identity, *arguments], capture_output=True, text=True)
+    print(f"$ git {' '.join(arguments)}\n{done.stdout}{done.stderr}")
+    assert not check or done.returncode == 0, f"git {arguments[0]} exited {done.returncode}"
+    return done
+
+
+@pytest.fixture(scope="module")
+def clone(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("clone") / "model"
+    lab.command("clone", directory)
+    return directory
+
+
+def push(clone: Path, message: str, check: bool = True) -> str:
+    """Commit everything and push; what the push said."""
+    git(clone, "add", "--all")
+    git(clone, "commit", "--quiet", "--allow-empty", "--message", message)
+    done = git(clone, "push", check=check)
+    return done.stderr
+
+
+def change(clone: Path, file: str, old: str, new: str) -> None:
+    path = clone / file
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+def workloads(lab: Lab) -> dict[str, Any]:
+    """What decides whether anything rolled: each workload's generation and images."""
+    found = {}
+    for kind in ("deployment", "statefulset", "daemonset"):
+        for item in lab.objects(kind):
+            images = [container["image"] for container in item["spec"]["template"]["spec"]["containers"]]
+            found[item["metadata"]["name"]] = (item["metadata"]["generation"], tuple(images))
+    return found
+
+
+def versions(lab: Lab) -> dict[str, str]:
+    return {name: images[0].rpartition("@")[0].rpartition(":")[2] for name, (_, images) in workloads(lab).items()}
+
+
+def test_the_first_deploy_runs_the_release_of_the_model(lab: Lab) -> None:
+    assert versions(lab)["keystone-server"] == "zed"
+    assert versions(lab)["glance-server"] == "zed"
+    for service in ("keystone-server", "glance-server"):
+        pods = lab.objects("pod", f"app={service}")
+        assert len({pod["spec"]["nodeName"] for pod in pods}) >= 2, "replicas of one service share a host"
+
+
+def test_a_push_without_a_change_builds_and_writes_nothing(lab: Lab, clone: Path) -> None:
+    before = workloads(lab)
+    said = push(clone, "Nothing")
+    assert "nothing to build" in said.lower()
+    lab.deploy()
+    assert workloads(lab) == before
+
+
+def test_upgrade_by_one_line_with_no_request_failed(lab: Lab, clone: Path) -> None:
+    before = workloads(lab)
+    with lab.load() as load:
+        change(clone, "classes/cluster/lab/init.yml", "openstack_version: zed", "openstack_version: epoxy")
+        said = push(clone, "Upgrade to Epoxy")
+        for name in ("keystone-server", "glance-server"):
+            assert name in said
+        assert "mariadb-server" not in said.partition("Progress")[0]
+        report = lab.deploy().stdout
+    print(json.dumps({name: tally.as_dict() for name, tally in load.tallies.items()}))
+    for name, tally in load.tallies.items():
+        assert tally.failures == [], f"{name}: {len(tally.failures)} of {tally.sent} requests failed"
+        assert tally.sent > 50
+    assert versions(lab)["keystone-server"] == versions(lab)["glance-server"] == "epoxy"
+    for name in ("mariadb-server", "memcached-server", "rabbitmq-server"):
+        assert workloads(lab)[name] == before[name], f"{name} was touched by the upgrade"
+    assert "keystone-server" in report
+
+
+def test_going_back_over_a_contracted_schema_is_refused(lab: Lab, clone: Path) -> None:
+    before = workloads(lab)
+    change(clone, "classes/cluster/lab/init.yml", "openstack_version: epoxy", "openstack_version: zed")
+    push(clone, "Back to Zed")
+    refused = lab.deploy(check=False)
+    assert refused.returncode != 0
+    assert "contract" in refused.stdout + refused.stderr
+    assert workloads(lab) == before
+    change(clone, "classes/cluster/lab/init.yml", "openstack_version: zed", "openstack_version: epoxy")
+    push(clone, "Stay on Epoxy")
+    lab.deploy()
+
+
+def test_a_push_that_does_not_render_is_refused(lab: Lab, clone: Path) -> None:
+    change(clone, "nodes/images/glance-server.yml", "classes:", "classes:\n- service.nowhere")
+    said = push(clone, "Break it", check=False)
+    assert "nodes/images/glance-server.yml" in said
+    assert "service.nowhere" in said
+    assert git(clone, "status", "-sb").stdout.startswith("## main...origin/main [ahead 1]")
+    git(clone, "reset", "--quiet", "--hard", "origin/main")
