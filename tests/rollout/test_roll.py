@@ -38,7 +38,7 @@ def lines() -> list[str]:
 
 
 @pytest.fixture
-def roll(cluster: Cluster, store: GoodStore, keyring: Keyring, namespace: str, lines: list[str]) -> Callable[..., Outcome]:
+def roll(cluster: Cluster, store: GoodStore, keyring: Keyring, namespace: str, lines: list[str]) -> Any:
     def run(*manifests: Manifest, **options: Any) -> Outcome:
         options.setdefault("keyring", keyring)
         # Every test is a deployment of its own, so that none prunes another's objects.
@@ -51,8 +51,12 @@ def roll(cluster: Cluster, store: GoodStore, keyring: Keyring, namespace: str, l
 
 def versions(cluster: Cluster, namespace: str) -> dict[str, str]:
     kinds = (("apps/v1", "Deployment"), ("v1", "ConfigMap"), ("v1", "Secret"), ("v1", "Service"))
+
+    def version(kind: str, item: dict[str, Any]) -> str:
+        return str(item["metadata"]["generation" if kind == "Deployment" else "resourceVersion"])
+
     return {
-        f"{kind}/{item['metadata']['name']}": item["metadata"]["generation" if kind == "Deployment" else "resourceVersion"]
+        f"{kind}/{item['metadata']['name']}": version(kind, item)
         for api, kind in kinds
         for item in cluster.list(api, kind, namespace)[0]
     }

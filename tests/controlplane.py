@@ -1,0 +1,150 @@
+"""A real Kubernetes control plane on loopback: etcd, API server, controllers; no node runs."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+import yaml
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from pillarbox.rollout import Cluster
+
+BINARIES = ("etcd", "kube-apiserver", "kube-controller-manager")
+
+
+def binaries() -> Path | None:
+    """The directory with a control plane's binaries, if this machine has one."""
+    candidates = [Path(os.environ["PILLARBOX_KUBERNETES_BIN"])] if "PILLARBOX_KUBERNETES_BIN" in os.environ else []
+    for pattern in ("srv/kubernetes/*", "srv/kubernetes/*/bin", "var/cache/pillarbox-lab/**/bin"):
+        candidates += sorted(Path("/").glob(pattern), reverse=True)
+    return next((path for path in candidates if all(_find(path, name) for name in BINARIES)), None)
+
+
+def _find(folder: Path, name: str) -> str | None:
+    # etcd comes from Debian's etcd-server, and so may lie elsewhere than the compiled binaries.
+    return shutil.which(name, path=str(folder)) or (shutil.which(name) if name == "etcd" else None)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class ControlPlane:
+    """The processes, and how to stop and start the API server in the middle of a test."""
+
+    def __init__(self, folder: Path, root: Path) -> None:
+        self.root = root
+        self._folder = folder
+        self._running: dict[str, subprocess.Popen[bytes]] = {}
+        self._token = secrets.token_hex(16)
+        self._port, self._etcd, peer = free_port(), free_port(), free_port()
+        key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        (root / "sa.key").write_bytes(
+            key.private_bytes(
+                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+            )
+        )
+        (root / "tokens.csv").write_text(f'{self._token},admin,admin,"system:masters"\n')
+        etcd = f"http://127.0.0.1:{self._etcd}"
+        self._commands = {
+            "etcd": [
+                *("--data-dir", str(root / "etcd"), "--listen-client-urls", etcd, "--advertise-client-urls", etcd),
+                *("--listen-peer-urls", f"http://127.0.0.1:{peer}", "--unsafe-no-fsync"),
+            ],
+            "kube-apiserver": [
+                f"--etcd-servers={etcd}",
+                f"--secure-port={self._port}",
+                "--bind-address=127.0.0.1",
+                "--endpoint-reconciler-type=none",
+                f"--cert-dir={root / 'certs'}",
+                f"--token-auth-file={root / 'tokens.csv'}",
+                "--authorization-mode=Node,RBAC",
+                "--service-cluster-ip-range=10.96.0.0/16",
+                "--service-account-issuer=https://kubernetes.default.svc",
+                f"--service-account-key-file={root / 'sa.key'}",
+                f"--service-account-signing-key-file={root / 'sa.key'}",
+            ],
+            "kube-controller-manager": [
+                f"--kubeconfig={root / 'kubeconfig'}",
+                f"--service-account-private-key-file={root / 'sa.key'}",
+                "--use-service-account-credentials=false",
+                "--bind-address=127.0.0.1",
+                f"--secure-port={free_port()}",
+                "--port=0",
+                f"--cert-dir={root / 'certs'}",
+                "--leader-elect=false",
+            ],
+        }
+
+    @property
+    def kubeconfig(self) -> Path:
+        return self.root / "kubeconfig"
+
+    def start(self, name: str) -> None:
+        program = _find(self._folder, name)
+        assert program
+        arguments = list(self._commands[name])
+        if name == "etcd" and "--unsafe-no-fsync" in arguments and "unsafe-no-fsync" not in _help(program):
+            arguments.remove("--unsafe-no-fsync")
+        with (self.root / f"{name}.log").open("ab") as log:
+            self._running[name] = subprocess.Popen([program, *arguments], stdout=log, stderr=log)
+
+    def stop(self, name: str) -> None:
+        process = self._running.pop(name)
+        process.terminate()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+    def close(self) -> None:
+        for name in reversed(BINARIES):
+            if name in self._running:
+                self.stop(name)
+
+    def up(self) -> None:
+        self.start("etcd")
+        self.start("kube-apiserver")
+        certificate = self.root / "certs" / "apiserver.crt"
+        deadline = time.monotonic() + 60
+        while not certificate.is_file():
+            assert time.monotonic() < deadline, (self.root / "kube-apiserver.log").read_text()[-2000:]
+            time.sleep(0.1)
+        self.kubeconfig.write_text(
+            yaml.safe_dump(
+                {
+                    "apiVersion": "v1",
+                    "kind": "Config",
+                    "current-context": "test",
+                    "contexts": [{"name": "test", "context": {"cluster": "test", "user": "admin"}}],
+                    "clusters": [
+                        {
+                            "name": "test",
+                            "cluster": {
+                                "server": f"https://127.0.0.1:{self._port}",
+                                "certificate-authority": str(certificate),
+                            },
+                        }
+                    ],
+                    "users": [{"name": "admin", "user": {"token": self._token}}],
+                }
+            )
+        )
+        self.kubeconfig.chmod(0o600)
+        self.start("kube-controller-manager")
+        with Cluster(self.kubeconfig) as cluster:
+            cluster.version()
+
+
+def _help(program: str) -> str:
+    return subprocess.run([program, "--help"], capture_output=True, text=True).stdout
