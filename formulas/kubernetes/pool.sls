@@ -1,9 +1,9 @@
-{%- from 'linux/map.jinja' import container with context %}
+{%- from 'linux/map.jinja' import container, sys_resource with context %}
 {%- from 'kubernetes/map.jinja' import pki, version, binaries, complete, binary, certificate, authority, kubeconfig, unit with context %}
 {%- set pool = pillar.kubernetes.pool %}
 {%- set server = 'https://' ~ pool.master.host ~ ':' ~ pool.master.get('port', 6443) %}
 {%- set pause = pool.get('pause_image', 'localhost/pause:local') %}
-{%- set context = {'pool': pool, 'pki': pki, 'pause': pause} %}
+{%- set context = {'pool': pool, 'pki': pki, 'pause': pause, 'sys_resource': sys_resource} %}
 include:
 - kubernetes.source_complete
 {%- if container %}
