@@ -14,9 +14,9 @@ import jsonschema
 import kubernetes_validate
 import pytest
 import yaml
-from control_pillars import by_title
 from referencing import Registry
 from referencing.jsonschema import DRAFT7
+from tests.manifests.control_pillars import by_title
 
 from pillarbox.manifests import render
 from pillarbox.model import Inventory

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import yaml
-from control_pillars import BLOCK, Spec, container, service
+from tests.manifests.control_pillars import BLOCK, Spec, container, service
 
 from pillarbox.errors import ErrorGroup, PillarboxError
 from pillarbox.manifests import ManifestError, render
@@ -66,6 +66,11 @@ CASES: dict[str, tuple[Any, str, str | None]] = {
     "a rollout that cannot move": (
         service(strategy={"max_surge": 0, "max_unavailable": 0}),
         "no pod could ever be replaced",
+        None,
+    ),
+    "a strategy of another kind": (
+        service(kind="StatefulSet", strategy={"max_surge": 1}),
+        "strategy:max_surge: a StatefulSet in this version of Kubernetes has no max_surge",
         None,
     ),
     "ports without names": (service(ports=[{"port": 1}, {"port": 2}]), "several ports need a name each", None),

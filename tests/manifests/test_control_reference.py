@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
-from control_pillars import Spec
+from tests.manifests.control_pillars import Spec
 
 from pillarbox.manifests import render
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
-from control_pillars import service
+from tests.manifests.control_pillars import service
 
 from pillarbox.manifests import ManifestError, files, render
 

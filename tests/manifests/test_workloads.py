@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from control_pillars import BLOCK, Spec, by_title, container, one, service
+from tests.manifests.control_pillars import BLOCK, Spec, by_title, container, one, service
 
 from pillarbox.manifests import render
 

@@ -123,35 +123,39 @@ def _spec(kind: str, name: str, section: Section, scope: Scope) -> Object:
         "template": template(section, name, scope, name),
     }
     history = section.number("revision_history_limit")
-    # One process counts the seconds of a rolling update for every kind; StatefulSets learned to in 1.22.
     patience = section.number("min_ready_seconds")
-    strategy = section.section("strategy")
     section.ignore(
         "progress_deadline", "progress_deadline_seconds", "service_name", "pod_management_policy", "volume_claim"
     )
+    if kind != "StatefulSet" and section.value("volume_claim") is not None:
+        section.problem(
+            f"a {kind} has no volume_claim", "Use a StatefulSet, or a volume of type persistent_volume_claim."
+        )
+    # DaemonSets and StatefulSets learned in 1.22 what Deployments could before.
+    grown = scope.version >= (1, 22)
+    with section.section("strategy") as strategy:
+        match kind:
+            case "DaemonSet":
+                fitting = ("max_surge", "max_unavailable") if grown else ("max_unavailable",)
+                update = _strategy(strategy, kind, ("RollingUpdate", "OnDelete"), fitting)
+            case "StatefulSet":
+                update = _strategy(strategy, kind, ("RollingUpdate", "OnDelete"), ("partition",))
+            case _:
+                update = _strategy(strategy, kind, ("RollingUpdate", "Recreate"), ("max_surge", "max_unavailable"))
     match kind:
         case "DaemonSet":
-            with strategy:
-                update = _strategy(strategy, ("RollingUpdate", "OnDelete"), surge=scope.version >= (1, 22))
             extra = compact(updateStrategy=update, minReadySeconds=patience, revisionHistoryLimit=history)
         case "StatefulSet":
-            with strategy:
-                update = _strategy(strategy, ("RollingUpdate", "OnDelete"), surge=False, partition=True)
             extra = compact(
                 replicas=1 if replicas is None else replicas,
                 serviceName=section.name("service_name") or name,
                 updateStrategy=update,
-                minReadySeconds=patience if scope.version >= (1, 22) else None,
+                minReadySeconds=patience if grown else None,
                 revisionHistoryLimit=history,
                 podManagementPolicy=section.choice("pod_management_policy", among=("OrderedReady", "Parallel")),
-                volumeClaimTemplates=[
-                    {"metadata": {"name": title}, "spec": claim(item)}
-                    for title, item in section.sections("volume_claim")
-                ],
+                volumeClaimTemplates=[_claim_template(title, item) for title, item in section.sections("volume_claim")],
             )
         case _:
-            with strategy:
-                update = _strategy(strategy, ("RollingUpdate", "Recreate"), surge=True)
             extra = compact(
                 replicas=1 if replicas is None else replicas,
                 strategy=update,
@@ -162,19 +166,28 @@ def _spec(kind: str, name: str, section: Section, scope: Scope) -> Object:
     return extra | common
 
 
-def _strategy(section: Section, types: tuple[str, ...], *, surge: bool, partition: bool = False) -> Object:
-    kind = section.choice("type", among=types)
-    rolling = compact(
-        maxSurge=section.amount("max_surge") if surge else None,
-        maxUnavailable=None if partition else section.amount("max_unavailable"),
-        partition=section.number("partition") if partition else None,
-    )
-    if rolling and kind not in (None, "RollingUpdate"):
-        section.problem(f"a strategy of type {kind} has no max_surge, max_unavailable or partition")
-        rolling = {}
+def _claim_template(name: str, section: Section) -> Object:
+    with section:
+        section.ignore("name")
+        return {"metadata": {"name": section.checked(name, names.LABEL)}, "spec": claim(section)}
+
+
+def _strategy(section: Section, kind: str, types: tuple[str, ...], fitting: tuple[str, ...]) -> Object:
+    """How pods are replaced; ``fitting`` are the keys that the kind knows in the cluster's version."""
+    given = section.choice("type", among=types)
+    amounts = {
+        "max_surge": section.amount("max_surge"),
+        "max_unavailable": section.amount("max_unavailable"),
+        "partition": section.number("partition"),
+    }
+    rolling = {names.camel(key): amount for key, amount in amounts.items() if amount is not None}
+    for key in amounts:
+        if amounts[key] is not None and (key not in fitting or given not in (None, "RollingUpdate")):
+            strategy = f" with strategy {given}" if key in fitting else " in this version of Kubernetes"
+            section.problem(f"a {kind}{strategy} has no {key}", key=key)
     if rolling.get("maxSurge") in (0, "0%") and rolling.get("maxUnavailable") in (0, "0%"):
         section.problem("max_surge and max_unavailable are both 0: no pod could ever be replaced")
-    return compact(type=kind or ("RollingUpdate" if rolling else None), rollingUpdate=rolling)
+    return compact(type=given or ("RollingUpdate" if rolling else None), rollingUpdate=rolling)
 
 
 def _budget(section: Section, name: str) -> Object:
