@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.controlplane import ControlPlane, binaries
 
-from controlplane import ControlPlane, binaries
 from pillarbox.manifests import Manifest
 from pillarbox.manifests.errors import Place
 from pillarbox.rollout import ApiError, Cluster, GoodStore, Keyring

@@ -1,0 +1,137 @@
+"""``salt-run state.orchestrate orch.deploy``, for real: hosts, cluster, report, and exit codes that agree."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from pillarbox.pipeline.git import Repository
+from pillarbox.rollout import Cluster
+from pillarbox.rollout.objects import Ref
+from tests.controlplane import ControlPlane
+from tests.pipeline.support import Deployment, Salt
+
+ORCHESTRATE = ("state.orchestrate", "orch.deploy")
+
+
+@pytest.fixture
+def ready(deployment: Deployment, salt: Salt, model: dict[str, Any], apiserver: ControlPlane) -> Salt:
+    """The first revision with the cluster's kubeconfig in it, built and published."""
+    model["nodes/control.yml"]["parameters"]["kubernetes"]["control"]["kubeconfig"] = str(apiserver.kubeconfig)
+    deployment.commit(model)
+    deployment.push()
+    assert deployment.finished(head(deployment)).succeeded
+    return salt
+
+
+def head(deployment: Deployment) -> str:
+    return Repository(deployment.work).resolve("HEAD")
+
+
+def greet(deployment: Deployment, model: dict[str, Any], text: str) -> str:
+    model["classes/cloud.yml"]["parameters"]["_param"]["greeting"] = text
+    revision = deployment.commit(model)
+    deployment.push()
+    assert deployment.finished(revision).succeeded
+    return revision
+
+
+def greeting(apiserver: ControlPlane) -> str | None:
+    with Cluster(apiserver.kubeconfig) as cluster:
+        live = cluster.get(Ref("v1", "ConfigMap", "default", "greeting"))
+    return live["data"]["text"] if live else None
+
+
+def test_deploy_reports_what_it_did(
+    deployment: Deployment, ready: Salt, model: dict[str, Any], apiserver: ControlPlane
+) -> None:
+    file = deployment.root / "demo.txt"
+    done = ready.run(*ORCHESTRATE)
+    print(done.stdout, done.stderr)
+    assert file.read_text().strip() == "hello" and greeting(apiserver) == "hello"
+    report = deployment.runs.last("deploy")
+    assert report and report.succeeded and report.revision == head(deployment)
+    assert report.data["hosts"] == {"m1": "states applied"}
+    assert "SUCCEEDED" in done.stderr and "ConfigMap default/greeting" in done.stderr
+    assert (report.directory / "report.txt").stat().st_mode & 0o077 == 0
+
+    # Again: no host changes, nothing is written.
+    done = ready.run(*ORCHESTRATE)
+    again = deployment.runs.last("deploy")
+    assert again and again.succeeded and again.data["rollout"]["writes"] == 0 and again.data["hosts"] == {}
+
+    # A dry run tells and does nothing.
+    revision = greet(deployment, model, "goodbye")
+    done = ready.run(*ORCHESTRATE, 'pillar={"dry_run": true}')
+    assert "host m1 changes: demo.text" in done.stderr
+    assert file.read_text().strip() == "hello" and greeting(apiserver) == "hello"
+    dry = deployment.runs.last("deploy")
+    assert dry and dry.data["dry_run"] and dry.data["rollout"]["writes"] == 1
+
+    ready.run(*ORCHESTRATE)
+    assert file.read_text().strip() == "goodbye" and greeting(apiserver) == "goodbye"
+    newest = deployment.runs.last("deploy")
+    assert newest and newest.revision == revision
+
+    # An older revision, asked for by name, brings the hosts' pillar back as well.
+    older = Repository(deployment.work).resolve("HEAD~1")
+    ready.run(*ORCHESTRATE, "pillar=" + json.dumps({"revision": older}))
+    assert file.read_text().strip() == "hello" and greeting(apiserver) == "hello"
+
+    assert '"wrong": []' in ready.run("pillarbox.status", "--out=json", check=False).stdout.replace("\n", "")
+
+
+def test_failing_looks_like_failing(
+    deployment: Deployment, ready: Salt, model: dict[str, Any], apiserver: ControlPlane
+) -> None:
+    # A manifest that the API server refuses: nothing is written.
+    before = greeting(apiserver)
+    control = model["nodes/control.yml"]["parameters"]["kubernetes"]["control"]
+    control["service"] = {
+        "web": {
+            "service": "web",
+            "role": "server",
+            "kind": "Deployment",
+            "replicas": 0,
+            "container": {"web": {"image": "example.org/web", "tag": "1", "resources": {"requests": {"cpu": "much"}}}},
+        }
+    }
+    model["classes/cloud.yml"]["parameters"]["_param"]["greeting"] = "refused"
+    revision = deployment.commit(model)
+    done = deployment.push(check=False)
+    if done.returncode == 0:
+        assert deployment.finished(revision).succeeded
+        done = ready.run(*ORCHESTRATE, check=False)
+        assert done.returncode != 0
+        run = deployment.runs.last("deploy")
+        assert run and run.state == "failed" and "FAILED" in done.stderr
+        assert greeting(apiserver) == before
+    del control["service"]
+
+    # A host whose state fails: the cluster is not touched, and there is a report.
+    deployment.commit({"formulas/demo/init.sls": "demo:\n  test.fail_without_changes: []\n"})
+    greet(deployment, model, "half")
+    done = ready.run(*ORCHESTRATE, check=False)
+    assert done.returncode != 0
+    run = deployment.runs.last("deploy")
+    assert run and run.state == "failed" and "states of a host failed" in run.error
+    assert greeting(apiserver) == before
+
+    # A runner by itself fails, too.
+    assert ready.run("pillarbox.deploy", "revision=nonsense", check=False).returncode != 0
+    done = ready.run(*ORCHESTRATE, 'pillar={"revision": "nonsense"}', check=False)
+    assert done.returncode != 0 and "no revision nonsense" in done.stdout + done.stderr
+
+
+def test_an_unreachable_cluster_fails_with_its_address(
+    deployment: Deployment, salt: Salt, model: dict[str, Any], tmp_path: Any
+) -> None:
+    control = model["nodes/control.yml"]["parameters"]["kubernetes"]["control"]
+    control["kubeconfig"] = str(tmp_path / "nowhere")
+    greet(deployment, model, "x")
+    done = salt.run(*ORCHESTRATE, check=False)
+    assert done.returncode != 0
+    run = deployment.runs.last("deploy")
+    assert run and "no kubeconfig at" in run.error
