@@ -1,0 +1,318 @@
+"""Formulas of the hosts: pillar schemas, samples, rendering, and the scripts that they install.
+
+schemas    every sample of a README and every host of the lab satisfies them; an unknown key does not
+rendering  Salt itself compiles each host's highstate, and every template in it gives a file of the format it claims
+model      a new node is one new file: every other host gets its name and route, and nothing else changes
+scripts    routes as the kernel has them; archives with a wrong digest leave nothing behind
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import tarfile
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import salt.client
+import salt.config
+import yaml
+
+from pillarbox.model import Inventory
+from pillarbox.salt import pki
+
+ROOT = Path(__file__).resolve().parents[2]
+FORMULAS = ("linux", "salt", "etcd", "containerd", "docker", "registry", "pillarbox", "kubernetes")
+FENCE = re.compile(r"^```yaml\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: network namespaces")
+
+
+def schema(formula: str, role: str) -> dict[str, Any]:
+    return yaml.safe_load((ROOT / "formulas" / formula / "schemas" / f"{role}.yml").read_text())
+
+
+def roles(formula: str) -> list[str]:
+    return sorted(file.stem for file in (ROOT / "formulas" / formula / "schemas").glob("*.yml"))
+
+
+def samples() -> Iterator[Any]:
+    for formula in FORMULAS:
+        text = (ROOT / "formulas" / formula / "README.md").read_text()
+        for number, fence in enumerate(FENCE.findall(text), 1):
+            yield pytest.param(formula, yaml.safe_load(fence), id=f"{formula}-{number}")
+
+
+def hosts() -> list[str]:
+    return sorted(file.stem for file in (ROOT / "nodes" / "hosts").glob("*.yml"))
+
+
+def complaints(pillar: dict[str, Any]) -> list[str]:
+    """What the schemas of all roles in ``pillar`` have to say against it."""
+    found = []
+    for formula in FORMULAS:
+        for role, data in pillar.get(formula, {}).items():
+            if formula == "kubernetes" and role == "control":
+                continue
+            if role not in roles(formula):
+                found.append(f"{formula}:{role}: no such role")
+                continue
+            validator = jsonschema.Draft202012Validator(schema(formula, role))
+            found += [f"{formula}:{role}: {error.json_path}: {error.message}" for error in validator.iter_errors(data)]
+    return found
+
+
+@pytest.fixture(scope="module")
+def inventory() -> Inventory:
+    return Inventory(ROOT)
+
+
+@pytest.mark.parametrize("formula", FORMULAS)
+def test_schemas_are_schemas(formula: str) -> None:
+    for role in roles(formula):
+        data = schema(formula, role)
+        jsonschema.Draft202012Validator.check_schema(data)
+        assert data["title"] == f"{formula}:{role}"
+
+
+@pytest.mark.parametrize(("formula", "pillar"), samples())
+def test_samples_satisfy_the_schemas(formula: str, pillar: dict[str, Any]) -> None:
+    assert formula in pillar
+    assert complaints(pillar) == []
+
+
+@pytest.mark.parametrize("formula", FORMULAS)
+def test_every_role_has_a_sample(formula: str) -> None:
+    text = (ROOT / "formulas" / formula / "README.md").read_text()
+    shown = {role for fence in FENCE.findall(text) for role in yaml.safe_load(fence).get(formula, {})}
+    assert shown >= set(roles(formula))
+
+
+def test_unknown_key_is_refused() -> None:
+    assert complaints({"registry": {"server": {"enabled": True, "bind": {"address": "::", "port": 1}, "tsl": {}}}})
+    assert complaints({"kubernetes": {"source": {"engine": "url"}}})
+
+
+@pytest.mark.parametrize("host", hosts())
+def test_lab_hosts_satisfy_the_schemas(inventory: Inventory, host: str) -> None:
+    parameters = inventory.node(host).parameters
+    assert complaints(dict(parameters)) == []
+    assert parameters["salt"]["minion"]["enabled"]
+
+
+def test_hosts_have_addresses_and_ranges_of_their_own(inventory: Inventory) -> None:
+    parameters = [inventory.node(host).parameters for host in hosts()]
+    addresses = [each["lab"]["host"]["address"] for each in parameters]
+    ranges = [each["kubernetes"]["pool"]["network"]["range"] for each in parameters if "pool" in each["kubernetes"]]
+    assert len(set(addresses)) == len(addresses)
+    assert len(set(ranges)) == len(ranges) > 0
+
+
+def test_a_new_node_is_one_new_file(inventory: Inventory, tmp_path: Path) -> None:
+    for folder in ("nodes", "classes"):
+        shutil.copytree(ROOT / folder, tmp_path / folder)
+    for file in ROOT.glob("reclass-config.yml"):
+        shutil.copy(file, tmp_path)
+    text = (ROOT / "nodes" / "hosts" / "ctl03.yml").read_text()
+    new = text.replace(".23", ".24").replace("10.244.3.", "10.244.4.")
+    assert new != text
+    (tmp_path / "nodes" / "hosts" / "ctl04.yml").write_text(new)
+    grown = Inventory(tmp_path)
+    assert grown.node("ctl04").parameters["kubernetes"]["pool"]["name"] == "ctl04"
+    for host in hosts():
+        before, after = (each.node(host).parameters["linux"]["network"] for each in (inventory, grown))
+        assert after["host"]["ctl04"]["names"] == ["ctl04"]
+        assert after["peer_route"]["ctl04"]["destination"] == "10.244.4.0/24"
+        assert {k: v for k, v in after["host"].items() if k != "ctl04"} == before["host"]
+        assert {k: v for k, v in after["peer_route"].items() if k != "ctl04"} == before["peer_route"]
+
+
+def compiled(host: str, inventory: Inventory, directory: Path) -> tuple[salt.client.Caller, list[dict[str, Any]]]:
+    """Salt's own low state of a host's highstate, with certificates issued under ``directory``."""
+    node = inventory.node(host)
+    pillar = json.loads(json.dumps(node.parameters))
+    # Secrets stay sealed: no state that is compiled here looks into one.
+    pillar["pki"] = pki.issue(node.parameters, directory / "pki")["pki"]
+    (directory / "pillar").mkdir()
+    (directory / "pillar" / "top.sls").write_text("base:\n  '*':\n  - data\n")
+    (directory / "pillar" / "data.sls").write_text("#!json\n" + json.dumps(pillar))
+    options = salt.config.minion_config(None)
+    options.update(
+        id=host,
+        file_client="local",
+        file_roots={"base": [str(ROOT / "formulas")]},
+        pillar_roots={"base": [str(directory / "pillar")]},
+        root_dir=str(directory),
+        cachedir=str(directory / "cache"),
+        log_file=str(directory / "log"),
+        pki_dir=str(directory / "minion"),
+    )
+    caller = salt.client.Caller(mopts=options)
+    return caller, caller.cmd("state.show_low_sls", ",".join(node.applications))
+
+
+def parsed(name: str, text: str) -> object:
+    """What a configuration file says, read as its name tells; raises where it is not of that format."""
+    if name.endswith((".yml", ".yaml", "/admin.conf")) or "/salt/m" in name:
+        return yaml.safe_load(text)
+    if name.endswith((".json", ".conflist")):
+        return json.loads(text)
+    if name.endswith(".toml"):
+        return tomllib.loads(text)
+    if name.endswith(".service"):
+        assert "[Service]" in text.splitlines()
+        assert "{{" not in text and "{%" not in text
+    return text
+
+
+@pytest.mark.parametrize("host", hosts())
+def test_salt_compiles_the_highstate(inventory: Inventory, tmp_path: Path, host: str) -> None:
+    caller, low = compiled(host, inventory, tmp_path)
+    assert low and all(isinstance(chunk, dict) for chunk in low), low
+    identifiers = [(chunk["state"], chunk["__id__"], chunk["fun"]) for chunk in low]
+    assert len(set(identifiers)) == len(identifiers)
+    files = {}
+    for chunk in low:
+        if (
+            chunk["state"] != "file"
+            or chunk["fun"] != "managed"
+            or not str(chunk.get("source", "")).startswith("salt:")
+        ):
+            continue
+        source = ROOT / "formulas" / chunk["source"].removeprefix("salt://")
+        text = source.read_text()
+        if chunk.get("template"):
+            text = caller.cmd(
+                "file.apply_template_on_contents", text, chunk["template"], chunk.get("context"), {}, "base"
+            )
+            assert isinstance(text, str), text
+        files[chunk["name"]] = parsed(chunk["name"], text)
+    assert "/etc/salt/minion.d/pillarbox.conf" in files
+    if host.startswith("ctl"):
+        kubelet = files["/etc/kubernetes/kubelet.yml"]
+        assert kubelet["authentication"]["anonymous"] == {"enabled": False}
+        assert kubelet["authorization"]["mode"] == "Webhook"
+        assert "--node-labels=role=control" in files["/etc/systemd/system/kubelet.service"]
+
+
+def test_no_key_shows_in_a_states_data(inventory: Inventory, tmp_path: Path) -> None:
+    _, low = compiled("kmst01", inventory, tmp_path)
+    assert "PRIVATE KEY" not in json.dumps(low)
+    secret = [chunk for chunk in low if str(chunk.get("contents_pillar", "")).endswith(":key")]
+    assert secret
+    for chunk in secret:
+        assert chunk["mode"] == "0600" and chunk["show_changes"] is False, chunk["name"]
+
+
+def scripts() -> list[str]:
+    files = (file for formula in FORMULAS for file in (ROOT / "formulas" / formula / "files").iterdir())
+    return sorted(str(file.relative_to(ROOT)) for file in files if file.read_bytes()[:2] == b"#!")
+
+
+@pytest.mark.parametrize("script", scripts())
+def test_scripts_parse(script: str) -> None:
+    first = (ROOT / script).read_text().splitlines()[0]
+    subprocess.run(["bash" if "bash" in first else "sh", "-n", ROOT / script], check=True)
+
+
+@as_root
+def test_routes_are_made_repaired_and_taken_away(tmp_path: Path) -> None:
+    script = ROOT / "formulas" / "linux" / "files" / "linux-route"
+    table = tmp_path / "table"
+    test = f"""
+    set -eu
+    touch /etc/linux-route 2>/dev/null || true
+    mount --bind {table} /etc/linux-route
+    ip link add left type veth peer name right
+    ip address add 192.0.2.1/24 dev left; ip link set left up; ip link set right up
+    route() {{ sh {script} "$@"; }}
+    ! route check
+    route apply; route check
+    ip -4 route show proto 251 | sed 's/ *$//' | sort
+    ip route delete 10.1.0.0/16; ! route check; route apply; route check
+    echo '10.1.0.0/16 via 192.0.2.3' > {table}
+    ! route check; route apply; route check
+    echo --; ip -4 route show proto 251 | sed 's/ *$//'
+    ip route add 10.9.0.0/16 dev left; route apply; ip -4 route show 10.9.0.0/16 | sed 's/ *$//'
+    """
+    table.write_text("# table\n10.1.0.0/16 via 192.0.2.2\n10.2.0.0/16 dev-of 192.0.2.1\nunreachable 10.3.0.0/16\n")
+    existed = Path("/etc/linux-route").exists()
+    try:
+        done = subprocess.run(
+            ["unshare", "--net", "--mount", "--propagation", "private", "bash", "-c", test],
+            check=False,
+            capture_output=True,
+            text=True,
+        )
+    finally:
+        if not existed:
+            Path("/etc/linux-route").unlink(missing_ok=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [
+        "10.1.0.0/16 via 192.0.2.2 dev left",
+        "10.2.0.0/16 dev left scope link",
+        "unreachable 10.3.0.0/16",
+        "--",
+        "10.1.0.0/16 via 192.0.2.3 dev left",
+        "10.9.0.0/16 dev left scope link",
+    ]
+
+
+COMMANDS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", "kubectl")
+
+
+def archive(directory: Path, names: tuple[str, ...]) -> tuple[str, str]:
+    """The URL and hash of an archive like those of Kubernetes releases."""
+    tree = directory / "kubernetes" / "server" / "bin"
+    tree.mkdir(parents=True)
+    file = directory / "server.tar.gz"
+    with tarfile.open(file, "w:gz") as tar:
+        for name in names:
+            (tree / name).write_text(f"#!/bin/sh\necho {name}\n")
+            tar.add(tree / name, f"kubernetes/server/bin/{name}")
+    return file.as_uri(), f"sha256={hashlib.sha256(file.read_bytes()).hexdigest()}"
+
+
+def fetch(target: Path, url: str, digest: str) -> subprocess.CompletedProcess[str]:
+    script = ROOT / "formulas" / "kubernetes" / "files" / "source-url"
+    return subprocess.run(["bash", script, "1.20.2", target, url, digest], check=False, capture_output=True, text=True)
+
+
+needs_curl = pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
+
+
+@needs_curl
+def test_archive_is_published_with_its_sums(tmp_path: Path) -> None:
+    url, digest = archive(tmp_path, COMMANDS)
+    target = tmp_path / "out"
+    done = fetch(target, url, digest)
+    assert done.returncode == 0, done.stdout
+    subprocess.run(["sha256sum", "--check", "--quiet", "SHA256SUMS"], cwd=target, check=True)
+    assert sorted(path.name for path in target.iterdir()) == sorted([*COMMANDS, "SHA256SUMS", "build.log"])
+    assert all(os.access(target / name, os.X_OK) for name in COMMANDS)
+
+
+@needs_curl
+@pytest.mark.parametrize("fault", ["digest", "algorithm", "missing", "absent"])
+def test_archive_that_is_wrong_is_never_complete(tmp_path: Path, fault: str) -> None:
+    url, digest = archive(tmp_path, COMMANDS[:-1] if fault == "missing" else COMMANDS)
+    digest = {"digest": "sha256=" + "0" * 64, "algorithm": "md5=" + "0" * 32}.get(fault, digest)
+    target = tmp_path / "out"
+    done = fetch(target, url + (".gone" if fault == "absent" else ""), digest)
+    assert done.returncode != 0
+    assert not (target / "SHA256SUMS").exists()
+    assert (target / "FAILED").exists()
+    wanted = {
+        "digest": "expected 0000",
+        "algorithm": "expected a hash",
+        "missing": "expected kubectl",
+        "absent": "curl",
+    }
+    assert wanted[fault] in done.stdout
