@@ -59,6 +59,18 @@ glance_schema:
   - require:
     - file: glance_directories
 
+glance_database:
+  file.managed:
+  - name: /etc/glance/database.cnf
+  - source: salt://glance/files/database.cnf
+  - template: jinja
+  - user: glance
+  - group: glance
+  - mode: 600
+  - context: {server: {{ server | json }}}
+  - require:
+    - file: glance_directories
+
 glance_logging:
   file.managed:
   - name: /etc/glance/logging.conf

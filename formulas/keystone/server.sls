@@ -35,6 +35,18 @@ keystone_config:
   - require:
     - file: keystone_directories
 
+keystone_database:
+  file.managed:
+  - name: /etc/keystone/database.cnf
+  - source: salt://keystone/files/database.cnf
+  - template: jinja
+  - user: keystone
+  - group: keystone
+  - mode: 600
+  - context: {server: {{ server | json }}}
+  - require:
+    - file: keystone_directories
+
 keystone_logging:
   file.managed:
   - name: /etc/keystone/logging.conf
