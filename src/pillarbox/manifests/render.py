@@ -105,7 +105,9 @@ def _rendered(
     place = Place(node.name, str(node.file), ("kubernetes", "control"))
     with Section(data, place, problems) as control:
         # What the formula wrote its files by; here it changes nothing.
-        control.ignore("config_type", "host_network", "kubeconfig", *SECTIONS, *(name for each in _ALIASES.values() for name in each))
+        control.ignore("config_type", "host_network", *SECTIONS, *(name for each in _ALIASES.values() for name in each))
+        # How to reach the cluster: rollout's business.
+        control.ignore("kubeconfig")
         if control.flag("enabled") is False:
             control.ignore(*control.given)
             return
