@@ -59,7 +59,7 @@ glance_unneeded:
   cmd.run:
   - name: >-
       dpkg-query -W -f '${db:Status-Abbrev} ${Package}\n' '{{ unneeded | join("' '") }}' 2>/dev/null
-      | sed -n 's/^ii *//p' | xargs -r dpkg --purge --force-depends
+      | sed -n 's/^ii *//p' | SUDO_FORCE_REMOVE=yes xargs -r dpkg --purge --force-depends
   - require:
     - cmd: glance_packages
 
