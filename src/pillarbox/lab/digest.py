@@ -28,10 +28,6 @@ def of_files(base: Path, paths: Iterable[Path]) -> str:
 def _files(paths: Iterable[Path]) -> Iterable[Path]:
     for path in paths:
         if path.is_dir():
-            yield from (
-                each
-                for each in path.rglob("*")
-                if each.is_file() and "__pycache__" not in each.parts and not each.parent.name.endswith(".egg-info")
-            )
+            yield from (each for each in path.rglob("*") if each.is_file())
         elif path.is_file():
             yield path

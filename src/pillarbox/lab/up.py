@@ -10,8 +10,22 @@ from pathlib import Path
 
 from docker.models.containers import Container
 
+from pillarbox.lab import (
+    copy,
+    hosts,
+    image,
+    layout,
+    lock,
+    machine,
+    minions,
+    network,
+    parallel,
+    software,
+    states,
+    wheels,
+)
 from pillarbox.lab import engine as engines
-from pillarbox.lab import hosts, image, layout, lock, machine, network, parallel, wheels
+from pillarbox.lab import master as master_of
 from pillarbox.lab.engine import Engine
 from pillarbox.lab.errors import LabError
 from pillarbox.lab.layout import Layout
@@ -102,11 +116,46 @@ def start_hosts(run: Run) -> None:
         run.say(f"{name}: no longer in the model; `pillarbox lab remove {name}` takes it away")
 
 
+def install_software(run: Run) -> None:
+    wheel = wheels.project(run.settings, run.wheelhouse)
+
+    def one(name: str) -> None:
+        if software.install(run.containers[name], wheel, run.settings.checkout / "ci" / "bootstrap"):
+            run.say(f"{name}: {wheel.name} installed")
+
+    parallel.each(one, run.containers)
+
+
+def make_master(run: Run) -> None:
+    settings, master, name = run.settings, run.master, run.layout.master
+    if master_of.answers(master):
+        run.say(f"{name}: serves the published model")
+        return
+    copy.refresh(settings, master_of.public_key(master))
+    outcome = master_of.bootstrap(settings, master, name, run.say)
+    run.say(f"{name}: {outcome.summary()}")
+
+
+def connect_minions(run: Run) -> None:
+    minions.start(run.master, run.containers, run.layout.master)
+    minions.accept(run.master, run.containers, run.say)
+    minions.await_answers(run.master, sorted(run.containers))
+    run.say(f"{len(run.containers)} minions answer")
+
+
+def apply_states(run: Run) -> None:
+    states.highstate(run.master, sorted(run.containers), run.say)
+
+
 PHASES: dict[str, tuple[str, Callable[[Run], None]]] = {
     "machine": ("Checking the machine", check_machine),
     "engine": ("Container engine", start_engine),
     "image": ("Host image", build_image),
     "hosts": ("Network and hosts", start_hosts),
+    "software": ("Pillarbox on the hosts", install_software),
+    "master": ("Salt master", make_master),
+    "minions": ("Minions and their keys", connect_minions),
+    "states": ("Highstates", apply_states),
 }
 
 

@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from pillarbox.lab import digest
+from pillarbox.lab import copy, digest
 from pillarbox.lab.command import run
 from pillarbox.lab.errors import LabError
 from pillarbox.lab.settings import Settings
@@ -76,18 +76,16 @@ def dependencies(settings: Settings, say: Callable[[str], None]) -> Path:
 def project(settings: Settings, wheelhouse: Path) -> Path:
     """The project's own wheel, rebuilt when its sources have changed."""
     checkout = settings.checkout
-    parts = [checkout / name for name in ("src", "setup.cfg", "pyproject.toml", "README.md")]
-    directory = settings.cache / "wheels" / f"project-{digest.of_files(checkout, parts)}"
+    sources = copy.listed(checkout, ("src", "setup.cfg", "pyproject.toml", "README.md"))
+    directory = settings.cache / "wheels" / f"project-{digest.of_files(checkout, sources)}"
     if not directory.is_dir():
         with tempfile.TemporaryDirectory(prefix=".new-", dir=directory.parent) as scratch:
             # In a copy: setuptools leaves build/ behind, and the checkout is the user's.
             tree, out = Path(scratch, "tree"), Path(scratch, "out")
-            for part in parts:
-                if part.is_dir():
-                    ignored = shutil.ignore_patterns("__pycache__", "*.egg-info")
-                    shutil.copytree(part, tree / part.name, ignore=ignored)
-                elif part.is_file():
-                    shutil.copy2(part, tree / part.name)
+            for source in sources:
+                target = tree / source.relative_to(checkout)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(source, target)
             command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-index", "--find-links", str(wheelhouse)]
             run([*command, "--wheel-dir", str(out), str(tree)], log=settings.root / "pip.log")
             out.chmod(0o755)

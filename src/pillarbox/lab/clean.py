@@ -1,0 +1,96 @@
+"""Taking a lab away without a trace."""
+
+from __future__ import annotations
+
+import shutil
+
+import docker
+
+from pillarbox.lab import engine as engines
+from pillarbox.lab import hosts, image, lock, machine, parallel
+from pillarbox.lab.engine import Engine
+from pillarbox.lab.errors import LabError
+from pillarbox.lab.settings import Settings
+from pillarbox.progress import Progress
+
+
+def clean(settings: Settings, progress: Progress, *, keep_cache: bool = False) -> None:
+    """Remove the lab: containers, volumes, networks, state; with the last lab of the machine also the host images, the
+    private engine, the cache (unless ``keep_cache``), and what was changed of the machine.
+
+    Safe to repeat, and after a lab that only half came up.
+    """
+    if not settings.root.exists() and not settings.cache.exists():
+        progress.step("there is no lab here")
+        return
+    machine.check(settings)
+    with lock.held(settings.root / "locks" / settings.name, what=f"lab {settings.name}"):
+        engine = _engine(settings, progress)
+        if engine is not None:
+            with progress.phase("Removing hosts"):
+                _hosts(settings, engine, progress)
+            with progress.phase("Removing volumes and networks"):
+                _volumes(settings, engine)
+                _networks(settings, engine)
+        if settings.state.exists():
+            shutil.rmtree(settings.state)
+        others = sorted(path.name for path in settings.root.glob("labs/*"))
+        if others:
+            progress.step(f"other labs use this machine, so its engine and settings stay: {', '.join(others)}")
+            return
+        if engine is not None:
+            with progress.phase("Removing host images"):
+                image.remove(engine)
+        if settings.engine_dir.exists():
+            with progress.phase("Removing the private engine"):
+                engines.remove(settings)
+        with progress.phase("Restoring the machine's settings"):
+            # An engine of the machine's own goes on using its chains.
+            for change in machine.restore(settings, firewall=engine is None or engine.private):
+                progress.step(f"  {change}")
+        shutil.rmtree(settings.machine, ignore_errors=True)
+    if not keep_cache:
+        shutil.rmtree(settings.cache, ignore_errors=True)
+    _tidy(settings)
+
+
+def _engine(settings: Settings, progress: Progress) -> Engine | None:
+    """The engine that has the lab's things. A private one that died is started: only it can undo what it did."""
+    engine = engines.find(settings)
+    if engine is None and (settings.engine_dir / "data").is_dir():
+        try:
+            return engines.start(settings, progress.step)
+        except LabError as error:
+            progress.step(f"the private engine does not start any more; deleting its files: {error.message}")
+    return engine
+
+
+def _hosts(settings: Settings, engine: Engine, progress: Progress) -> None:
+    def one(container: docker.models.containers.Container) -> None:
+        # Not stopped first: what the hosts have is going to be deleted, and systemd would take its time.
+        hosts.remove(engine, container)
+        progress.step(f"  {hosts.host_of(container)}: removed")
+
+    parallel.each(one, hosts.of_lab(settings, engine))
+
+
+def _volumes(settings: Settings, engine: Engine) -> None:
+    for volume in engine.client.volumes.list(filters={"label": settings.label}):
+        volume.remove(force=True)
+
+
+def _networks(settings: Settings, engine: Engine) -> None:
+    for network in engine.client.networks.list(filters={"label": settings.label}):
+        network.remove()
+
+
+def _tidy(settings: Settings) -> None:
+    """The directories themselves, unless something else lies in them (what was installed on the machine is noted there
+    and removed by `make lab-clean` at the very end)."""
+    shutil.rmtree(settings.root / "labs", ignore_errors=True)
+    shutil.rmtree(settings.root / "locks", ignore_errors=True)
+    for log in settings.root.glob("*.log"):
+        log.unlink()
+    for directory in (settings.root, settings.cache):
+        if directory.is_dir() and not any(directory.iterdir()):
+            directory.rmdir()

@@ -1,0 +1,97 @@
+"""The lab's own copy of the model: the source's files with this lab's secrets, until somebody pushes something else."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import yaml
+
+from pillarbox.lab import digest, git
+from pillarbox.lab.errors import LabError
+from pillarbox.lab.settings import Settings
+from pillarbox.model.secrets import generate
+
+# What a deployment's repository holds of a checkout; the program itself is installed, not pushed.
+PARTS = ("classes", "nodes", "formulas", "images", "manifests", "ci", "setup.cfg", "README.md", "reclass-config.yml")
+
+
+def files(source: Path) -> list[Path]:
+    """The files of the model in ``source``: git's, where it is a git work tree, else all of them."""
+    if not (source / "nodes").is_dir():
+        raise LabError(f"no model in {source}: expected nodes/ and classes/ there", hint="Name it with --model.")
+    return listed(source, PARTS)
+
+
+def listed(base: Path, parts: tuple[str, ...]) -> list[Path]:
+    """The files in ``parts`` of ``base``: those that git knows or would add, or all of them where there is no git."""
+    found = git.listed(base, *parts)
+    if found:
+        return found
+    plain = [base / part for part in parts if (base / part).is_file()]
+    for part in parts:
+        if (base / part).is_dir():
+            plain += [each for each in (base / part).rglob("*") if each.is_file() and "__pycache__" not in each.parts]
+    return sorted(plain)
+
+
+def refresh(settings: Settings, public_key: str) -> bool:
+    """Make the copy what the source is now, with secrets for the holder of ``public_key``; whether anything changed.
+
+    For a lab that nobody has pushed to. Secrets that were made for this key stay as they are.
+    """
+    copy = settings.model
+    kept = _secrets(copy)
+    copy.mkdir(parents=True, exist_ok=True)
+    wanted = {file.relative_to(settings.source): file for file in files(settings.source)}
+    for old in _present(copy):
+        if old.relative_to(copy) not in wanted:
+            old.unlink()
+    for name, file in wanted.items():
+        target = copy / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(file, target, follow_symlinks=False)
+    _renew(settings, kept, public_key)
+    return commit(settings, "The model of this lab")
+
+
+def commit(settings: Settings, message: str) -> bool:
+    """Commit whatever changed in the copy; whether there was anything."""
+    copy = settings.model
+    if not (copy / ".git" / "HEAD").is_file():
+        git.git(copy, "init", "--quiet", "--initial-branch=main")
+    # A run that was killed may have left git's lock; nobody else works here, for we hold the lab's.
+    (copy / ".git" / "index.lock").unlink(missing_ok=True)
+    git.git(copy, "add", "--all", "--force")
+    if git.head(copy) and not git.git(copy, "status", "--porcelain").strip():
+        return False
+    git.git(copy, "commit", "--quiet", "--message", message)
+    return True
+
+
+def _present(copy: Path) -> list[Path]:
+    return [each for each in copy.rglob("*") if each.is_file() and ".git" not in each.relative_to(copy).parts]
+
+
+def _secrets(model: Path) -> dict[Path, str]:
+    return {file.relative_to(model): file.read_text() for file in model.glob("classes/cluster/*/secrets.yml")}
+
+
+def _renew(settings: Settings, kept: dict[Path, str], public_key: str) -> None:
+    """Put the kept secrets back, or make new ones where the key or what is asked for has changed."""
+    copy, mark = settings.model, settings.state / "secrets.key"
+    key = digest.of_text(public_key)
+    asked = {name: _asked(text) for name, text in _secrets(copy).items()}
+    same_key = mark.is_file() and mark.read_text().strip() == key
+    if same_key and asked == {name: _asked(text) for name, text in kept.items()}:
+        for name, text in kept.items():
+            (copy / name).write_text(text)
+        return
+    mark.unlink(missing_ok=True)
+    generate(copy, public_key)
+    mark.write_text(f"{key}\n")
+
+
+def _asked(text: str) -> object:
+    parameters = (yaml.safe_load(text) or {}).get("parameters") or {}
+    return parameters.get("_secret")

@@ -1,0 +1,65 @@
+"""The first host: it gets its key, the model and, without a master to ask, its highstate; then it is the master."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from docker.models.containers import Container
+
+from pillarbox.lab import copy, git, salt, shell
+from pillarbox.lab.errors import LabError
+from pillarbox.lab.following import following
+from pillarbox.lab.settings import Settings
+from pillarbox.lab.software import BOOTSTRAP
+
+_MODEL = "/var/lib/pillarbox-bootstrap/model"
+
+
+def public_key(container: Container) -> str:
+    """The public half of the key that opens the deployment's secrets; the key is made on the host and stays there."""
+    return shell.run(container, [BOOTSTRAP, "key"], what="making the key for secrets").out
+
+
+def answers(container: Container) -> bool:
+    """Whether the host already is a Salt master that serves a published model."""
+    if shell.run(container, ["systemctl", "is-active", "--quiet", "salt-master"], check=False).code != 0:
+        return False
+    return shell.run(container, ["test", "-d", "/srv/pillarbox/published/current/nodes"], check=False).code == 0
+
+
+def bootstrap(settings: Settings, container: Container, host: str, say: Callable[[str], None]) -> salt.Outcome:
+    """Apply the model's states on the host without a master. Raises :class:`LabError` with every state that failed."""
+    shell.put_tree(container, _MODEL, settings.model, copy.files(settings.model))
+    say(f"{host}: applying its states from revision {(git.head(settings.model) or '?')[:12]}, without a master")
+    command = [BOOTSTRAP, "apply", host, _MODEL, "--out=json", "--out-indent=-1", "--log-level=info"]
+    count = 0
+    with following(say) as follow:
+
+        def read(line: str) -> None:
+            nonlocal count
+            state = salt.executing(line)
+            if state is not None:
+                count += 1
+                follow.note(f"{host}: state {count}: {state[:100]}")
+
+        result = shell.run(container, command, on_err=read, check=False)
+    outcome = salt.parse(result.out, "local")
+    if not outcome.ok or result.code != 0:
+        told = outcome.told() if outcome.failed else result.err[-2000:]
+        raise LabError(f"the states of {host} failed ({outcome.summary()}):\n{told}")
+    _await_active(container, host)
+    shell.run(container, [BOOTSTRAP, "serve", _MODEL, git.head(settings.model) or ""], what="serving the model")
+    return outcome
+
+
+def _await_active(container: Container, host: str) -> None:
+    # The states start the master a little after themselves.
+    deadline = time.monotonic() + 60
+    while shell.run(container, ["systemctl", "is-active", "--quiet", "salt-master"], check=False).code != 0:
+        if time.monotonic() > deadline:
+            raise LabError(
+                f"salt-master does not run on {host}",
+                hint=f"`pillarbox lab exec {host} -- journalctl -u salt-master` may say why.",
+            )
+        time.sleep(0.5)

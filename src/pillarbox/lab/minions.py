@@ -1,0 +1,106 @@
+"""Minions and their keys: accepted only after the same key was read on both sides."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import time
+from collections.abc import Callable, Mapping
+
+from docker.models.containers import Container
+
+from pillarbox.lab import parallel, shell
+from pillarbox.lab.errors import LabError
+from pillarbox.lab.software import BOOTSTRAP
+
+_PKI = "/etc/salt/pki/master"
+_MINION = "/etc/salt/pki/minion"
+_WAIT_SECONDS = 90
+
+
+def fingerprint(pem: str) -> str:
+    """SHA-256 over the key itself, without the PEM file's marks and line ends; Salt strips those differently."""
+    body = "".join(line.strip() for line in pem.splitlines() if line.strip() and not line.startswith("-----"))
+    return hashlib.sha256(body.encode()).hexdigest()
+
+
+def start(master: Container, containers: Mapping[str, Container], master_name: str) -> None:
+    """Start every minion. Each knows the master's key beforehand, so it never trusts whoever answers first.
+
+    Raises :class:`LabError` when the master has no key yet after a while.
+    """
+    key = _await(lambda: _read(master, f"{_PKI}/master.pub"), f"the Salt master on {master_name} made no key")
+
+    def one(name: str) -> None:
+        container = containers[name]
+        known = _read(container, f"{_MINION}/minion_master.pub")
+        if known is None or fingerprint(known) != fingerprint(key):
+            shell.run(container, ["systemctl", "stop", "salt-minion"], check=False)
+            shell.put(container, f"{_MINION}/minion_master.pub", key)
+        shell.run(container, [BOOTSTRAP, "minion", name, master_name], what="starting the minion")
+
+    parallel.each(one, containers)
+
+
+def accept(master: Container, containers: Mapping[str, Container], say: Callable[[str], None]) -> None:
+    """Accept the key of each minion that the master does not know, if it is the one that the minion has.
+
+    A key under a host's name that is not that host's is deleted on the master: the minion offers its own again.
+    Raises :class:`LabError` when a minion's own key never arrives.
+    """
+    for name, container in containers.items():
+        read_own = functools.partial(_read, container, f"{_MINION}/minion.pub")
+        wanted = fingerprint(_await(read_own, f"the minion of {name} made no key"))
+        accepted = _read(master, f"{_PKI}/minions/{name}")
+        if accepted is not None and fingerprint(accepted) == wanted:
+            continue
+        if accepted is not None:
+            say(f"{name}: the master knows another key by this name; replacing it with the host's own")
+            shell.run(master, ["salt-key", "--yes", f"--delete={name}"], what="salt-key")
+            shell.run(container, ["systemctl", "restart", "salt-minion"])
+        deadline = time.monotonic() + _WAIT_SECONDS
+        while True:
+            offered = _read(master, f"{_PKI}/minions_pre/{name}")
+            if offered is not None and fingerprint(offered) == wanted:
+                break
+            if offered is not None:
+                say(f"{name}: somebody else offered a key by this name ({fingerprint(offered)[:16]}); deleted")
+                shell.run(master, ["salt-key", "--yes", f"--delete={name}"], what="salt-key")
+            if time.monotonic() > deadline:
+                raise LabError(
+                    f"the minion of {name} did not offer its key to the master within {_WAIT_SECONDS}s",
+                    hint=f"`pillarbox lab exec {name} -- journalctl -u salt-minion` may say why.",
+                )
+            time.sleep(0.3)
+        shell.run(master, ["salt-key", "--yes", f"--accept={name}"], what="salt-key")
+        say(f"{name}: key {wanted[:16]} is the same on both sides, accepted")
+
+
+def await_answers(master: Container, names: list[str]) -> None:
+    """Wait until every minion answers the master. Raises :class:`LabError` naming those that do not."""
+    deadline = time.monotonic() + _WAIT_SECONDS
+    missing = set(names)
+    while missing and time.monotonic() < deadline:
+        command = ["salt", "--out=txt", "--timeout=5", "-L", ",".join(sorted(missing)), "test.ping"]
+        said = shell.run(master, command, check=False).out
+        missing -= {line.split(":")[0] for line in said.splitlines() if line.endswith(": True")}
+    if missing:
+        raise LabError(
+            f"no answer from the minions of {', '.join(sorted(missing))}",
+            hint="`pillarbox lab exec HOST -- journalctl -u salt-minion` may say why.",
+        )
+
+
+def _read(container: Container, path: str) -> str | None:
+    result = shell.run(container, ["cat", path], check=False)
+    return result.out if result.code == 0 and result.out.strip() else None
+
+
+def _await(read: Callable[[], str | None], failure: str) -> str:
+    deadline = time.monotonic() + _WAIT_SECONDS
+    while time.monotonic() < deadline:
+        found = read()
+        if found is not None:
+            return found
+        time.sleep(0.3)
+    raise LabError(failure)
