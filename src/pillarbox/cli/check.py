@@ -1,0 +1,28 @@
+"""``pillarbox check``: everything that is wrong with a model, at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from pillarbox.cli.output import format_option, print_data
+from pillarbox.errors import raise_all
+from pillarbox.pipeline.check import check
+
+
+@click.command("check")
+@format_option("text", "json")
+@click.pass_obj
+def command(model: Path, output_format: str) -> int:
+    """Check that every node renders, every image can be built, and every manifest stands.
+
+    The model repository's hook asks the same of every push.
+    """
+    errors = check(model)
+    if output_format == "json":
+        print_data([error.as_dict() for error in errors], "json")
+        return 1 if errors else 0
+    raise_all(list(errors))
+    click.echo("The model is sound.")
+    return 0

@@ -1,0 +1,48 @@
+"""``pillarbox status``: what of the model runs, and what does not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from pillarbox.cli.output import format_option, print_data
+from pillarbox.pipeline.deploy import state
+from pillarbox.rollout.secrets import DEFAULT_HOME
+
+_COLOURS = {"ok": "green", "drifted": "yellow", "extra": "yellow", "missing": "red", "unhealthy": "red"}
+
+
+@click.command("status")
+@click.option(
+    "--kubeconfig",
+    type=click.Path(dir_okay=False, exists=True, path_type=Path),
+    help="How to reach the cluster (default: what the model says, then $KUBECONFIG).",
+)
+@click.option(
+    "--gpg-home",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path(DEFAULT_HOME),
+    show_default=True,
+    help="Where the key is that opens the secrets.",
+)
+@click.option("--all", "everything", is_flag=True, help="Show what is as it should be, too.")
+@format_option("text", "json")
+@click.pass_obj
+def command(model: Path, kubeconfig: Path | None, gpg_home: Path, everything: bool, output_format: str) -> int:
+    """Compare the cluster with the model: what is missing, unhealthy, drifted, or no longer in the model.
+
+    Exits with 1 when anything is missing or unhealthy. Writes nothing.
+    """
+    found = state(model, kubeconfig=kubeconfig, gpg_home=gpg_home)
+    shown = [item for item in found if everything or item.state != "ok"]
+    if output_format == "json":
+        print_data([item.as_dict() for item in shown], "json")
+    else:
+        for item in shown:
+            where = f"{item.ref.namespace}/" if item.ref.namespace else ""
+            word = click.style(f"{item.state:<9}", fg=_COLOURS.get(item.state))
+            click.echo(f"{word} {item.ref.kind} {where}{item.ref.name}  {item.detail}".rstrip())
+        fine = sum(item.state == "ok" for item in found)
+        click.echo(f"{fine} of {len(found)} objects are as the model says.", err=True)
+    return 1 if any(item.state in ("missing", "unhealthy") for item in found) else 0
