@@ -1,0 +1,71 @@
+"""The reference deployment in this repository: sound, its manifests up to date, valid for old and new Kubernetes."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import kubernetes_validate
+import pytest
+import yaml
+from tests.cli.test_inventory import pillarbox
+
+
+def test_the_model_is_sound(repository: Path) -> None:
+    done = pillarbox("--model", repository, "check")
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_committed_manifests_are_what_the_model_says(repository: Path) -> None:
+    done = pillarbox("--model", repository, "manifests", "--check")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_stale_manifests_fail_the_check(repository: Path, tmp_path: Path) -> None:
+    shutil.copytree(repository / "manifests", tmp_path / "manifests")
+    file = tmp_path / "manifests" / "lab" / "keystone-server-deployment.yml"
+    file.write_text(file.read_text().replace("replicas: 2", "replicas: 1"))
+    done = pillarbox("--model", repository, "manifests", "--check", "--output", tmp_path / "manifests")
+    assert done.returncode == 1
+    assert "stale: lab/keystone-server-deployment.yml" in done.stdout
+
+
+def committed(repository: Path) -> Iterator[Path]:
+    yield from sorted((repository / "manifests").rglob("*.yml"))
+
+
+@pytest.mark.parametrize("version", ["1.20", kubernetes_validate.latest_version()])
+def test_committed_manifests_validate(repository: Path, version: str) -> None:
+    files = list(committed(repository))
+    assert files
+    for file in files:
+        document = yaml.safe_load(file.read_text())
+        if document["apiVersion"] == "policy/v1beta1" and version != "1.20":
+            # The API versions follow the cluster's Kubernetes, which is 1.20 here; 1.25 took this one away.
+            continue
+        kubernetes_validate.validate(document, version, strict=True)
+
+
+def test_the_upgrade_is_one_changed_line(repository: Path, tmp_path: Path) -> None:
+    for part in ("classes", "nodes", "formulas", "images"):
+        shutil.copytree(repository / part, tmp_path / part)
+    knobs = tmp_path / "classes/cluster/lab/init.yml"
+    text = knobs.read_text()
+    assert text.count("openstack_version: zed") == 1
+    knobs.write_text(text.replace("openstack_version: zed", "openstack_version: epoxy"))
+    before = pillarbox("--model", repository, "images", "list", "--offline").stdout.split("\n")
+    after = pillarbox("--model", tmp_path, "images", "list", "--offline").stdout.split("\n")
+    changed = {line.split()[0].rpartition("/")[2] for line in set(after) - set(before)}
+    assert changed == {"keystone-server:epoxy", "glance-server:epoxy"}
+
+
+def test_an_unknown_release_is_an_error(repository: Path, tmp_path: Path) -> None:
+    for part in ("classes", "nodes", "formulas", "images"):
+        shutil.copytree(repository / part, tmp_path / part)
+    knobs = tmp_path / "classes/cluster/lab/init.yml"
+    knobs.write_text(knobs.read_text().replace("openstack_version: zed", "openstack_version: epoxi"))
+    done = pillarbox("--model", tmp_path, "check")
+    assert done.returncode == 1
+    assert "system.openstack.release.epoxi" in done.stderr
+    assert "Did you mean system.openstack.release.epoxy?" in done.stderr
