@@ -127,3 +127,72 @@ def test_masters_that_share_a_class_ask_for_one_object(model: Any) -> None:
     manifests = render(model(files=files))
     assert list(by_title(manifests)) == ["Deployment/nova-controller", "Service/nova-controller"]
     assert {each.node for each in manifests} == {"ctl01"}
+
+
+TOOLS = """
+parameters:
+  _param: {cluster_name: tools}
+  kubernetes:
+    control:
+      service:
+        build_master:
+          enabled: true
+          create: true
+          cluster: tools
+          namespace: tools
+          service: build
+          type: ClusterIP
+          apiVersion: extensions/v1beta1
+          kind: Deployment
+          replicas: 1
+          ports: [{port: 8080, name: ui}]
+          image_pull_secretes: registry01
+          nodeSelector: [{key: role, value: tools}]
+          container:
+            build:
+              image: example/build
+              variables: [{name: EXECUTORS, value: "'4'"}]
+              ports: [{port: 8080, name: ui}]
+              volumes: [{name: home, mount: /var/home, read_only: false}]
+          volume:
+            home: {type: glusterfs, endpoints: glusterfs, path: home, read_only: false}
+      ingress:
+        build:
+          namespace: tools
+          cluster: tools
+          annotations: [{name: kubernetes.io/ingress.class, value: nginx}, {name: example/redirect, value: false}]
+          rules: {hosts: [{paths: {/build: {service: build, port: 8080}}}]}
+      endpoints:
+        glusterfs:
+          service_enabled: true
+          namespace: tools
+          ports: [{port: 1, name: endpoint}]
+          subsets: [{ip: 192.0.2.1, port: {number: 1}}]
+      role:
+        view:
+          kind: ClusterRole
+          binding: {nodes-view: {subject: {"system:nodes": {kind: Group}}}}
+"""
+
+
+def test_a_service_without_role_and_what_stands_around_it(model: Any) -> None:
+    manifests = render(model(files={"nodes/ctl01.yml": TOOLS}))
+    assert [each.filename for each in manifests] == [
+        "tools/nodes-view-clusterrolebinding.yml",
+        "tools/tools/build-deployment.yml",
+        "tools/tools/build-ingress.yml",
+        "tools/tools/build-svc.yml",
+        "tools/tools/glusterfs-endpoints.yml",
+        "tools/tools/glusterfs-svc.yml",
+    ]
+    objects = by_title(manifests)
+    pod = objects["Deployment/build"]["spec"]["template"]["spec"]
+    assert pod["containers"][0]["env"] == [{"name": "EXECUTORS", "value": "4"}]
+    assert pod["volumes"] == [{"name": "home", "glusterfs": {"endpoints": "glusterfs", "path": "home"}}]
+    assert pod["nodeSelector"] == {"role": "tools"}
+    assert pod["imagePullSecrets"] == [{"name": "registry01"}]
+    assert objects["Ingress/build"]["metadata"]["annotations"] == {
+        "example/redirect": "false",
+        "kubernetes.io/ingress.class": "nginx",
+    }
+    assert "selector" not in objects["Service/glusterfs"]["spec"]

@@ -191,6 +191,14 @@ def test_a_stateful_set(rendered: Any) -> None:
     assert spec["volumeClaimTemplates"] == [{"metadata": {"name": "data"}, "spec": claim}]
 
 
+@pytest.mark.parametrize(
+    ("version", "ports"), [("1.20.2", [{"port": 80, "protocol": "TCP"}]), ("1.30", [{"port": 80}])]
+)
+def test_ports_that_server_side_apply_takes(rendered: Any, version: str, ports: Any) -> None:
+    control = service(ports=[{"port": 80}]) | {"version": version}
+    assert one(rendered(control), "Service")["spec"]["ports"] == ports
+
+
 def test_a_headless_service(rendered: Any) -> None:
     spec = one(rendered(service(type="Headless", ports=[{"port": 80}])), "Service")["spec"]
     assert (spec["type"], spec["clusterIP"]) == ("ClusterIP", "None")

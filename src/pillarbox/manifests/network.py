@@ -44,7 +44,7 @@ def endpoints(key: str, section: Section, scope: Scope) -> Iterator[Manifest]:
         subsets = [_subset(item) for item in section.items("subsets")]
         place = section.place
         yield scope.manifest("Endpoints", name, {"subsets": subsets}, place, namespace=namespace, labels=labels)
-        balanced, spec = section.flag("service_enabled"), service(section)
+        balanced, spec = section.flag("service_enabled"), service(section, scope)
         if spec is not None and balanced is not False:
             yield scope.manifest("Service", name, {"spec": spec}, place, namespace=namespace, labels=labels)
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from pillarbox.manifests import names
 from pillarbox.manifests.manifest import Object
-from pillarbox.manifests.scope import compact
+from pillarbox.manifests.scope import Scope, compact
 from pillarbox.manifests.section import Section
 
 TYPES = ("ClusterIP", "NodePort", "LoadBalancer", "Headless")
 
 
-def service(section: Section) -> Object | None:
+def service(section: Section, scope: Scope) -> Object | None:
     """The spec of the Service that stands beside a workload, without its selector; ``None`` where no port is given."""
     kind = section.choice("type", among=TYPES)
-    ports = [_port(item, kind) for item in section.items("ports")]
+    ports = [_port(item, kind, scope) for item in section.items("ports")]
     address = section.text("cluster_ip")
     if kind == "Headless":
         kind, address = "ClusterIP", "None"
@@ -40,8 +40,10 @@ def service(section: Section) -> Object | None:
     return spec
 
 
-def _port(section: Section, kind: str | None) -> Object:
+def _port(section: Section, kind: str | None, scope: Scope) -> Object:
     with section:
+        # The server-side apply of Kubernetes 1.20 refuses a Service port without one.
+        default = "TCP" if scope.version < (1, 23) else None
         port = section.port()
         if port is None and "port" not in section.given:
             section.problem("a port needs a number: port")
@@ -55,7 +57,7 @@ def _port(section: Section, kind: str | None) -> Object:
         return compact(
             port=port,
             name=section.name("name"),
-            protocol=section.choice("protocol", among=("TCP", "UDP", "SCTP")),
+            protocol=section.choice("protocol", among=("TCP", "UDP", "SCTP"), default=default),
             targetPort=section.name("target_port", form=names.PORT) if named else section.port("target_port"),
             nodePort=node_port,
         )

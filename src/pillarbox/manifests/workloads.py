@@ -44,7 +44,7 @@ def service_workload(key: str, section: Section, scope: Scope) -> Iterator[Manif
             workload=workload_name(namespace, "service", name),
             depends_on=_dependencies(section),
         )
-        spec, notes = service(section), section.texts("service_annotations")
+        spec, notes = service(section, scope), section.texts("service_annotations")
         if spec is not None:
             body = {"spec": spec | {"selector": {"app": name}}}
             yield own("Service", name, body, labels={"name": name} | labels, annotations=notes)

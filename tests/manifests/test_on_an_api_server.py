@@ -1,0 +1,55 @@
+"""A real API server takes what is rendered; it knows rules that no schema holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from tests.controlplane import ControlPlane, binaries
+from tests.manifests.control_pillars import Spec
+from tests.manifests.test_control_reference import EXAMPLES, IMAGES
+from tests.manifests.test_manifest_properties import CONTROLS, OneNode, quick
+from tests.manifests.test_schema_of_the_formula import NOVA
+
+from pillarbox.manifests import Manifest, render
+from pillarbox.rollout import Cluster
+
+PILLARS = [yaml.safe_load(text) for text in EXAMPLES] + [yaml.safe_load(NOVA)["parameters"]]
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    folder = binaries()
+    if folder is None:
+        pytest.skip("no Kubernetes binaries here: set PILLARBOX_KUBERNETES_BIN, or make the lab, which compiles them")
+    plane = ControlPlane(folder, tmp_path_factory.mktemp("kubernetes"))
+    plane._commands["kube-apiserver"].append("--allow-privileged=true")
+    try:
+        plane.up()
+        with Cluster(plane.kubeconfig) as connection:
+            # The API server makes it by itself, some time after it began to answer.
+            connection.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "default"}})
+            yield connection
+    finally:
+        plane.close()
+
+
+def offer(cluster: Cluster, manifests: tuple[Manifest, ...]) -> None:
+    """Apply everything without keeping it, but for namespaces, which the rest needs."""
+    for each in sorted(manifests, key=lambda each: each.kind != "Namespace"):
+        cluster.apply(each.object, dry_run=each.kind != "Namespace")
+
+
+@pytest.mark.parametrize("pillar", PILLARS, ids=range(len(PILLARS)))
+def test_examples_are_accepted(pillar: Any, cluster: Cluster) -> None:
+    control = pillar["kubernetes"]["control"] | {"version": cluster.version()}
+    offer(cluster, render(OneNode(control), {name: Spec(name) for name in IMAGES}))
+
+
+@settings(quick, max_examples=25)
+@given(control=CONTROLS)
+def test_any_workload_is_accepted(control: Any, cluster: Cluster) -> None:
+    offer(cluster, render(OneNode(control | {"version": cluster.version()})))
