@@ -107,7 +107,7 @@ class _Build:
 
     def run(self) -> Built:
         image = self.image
-        with self._lock(f"{image.registry}/{image.repository}"):
+        with self._lock(image.location):
             if (built := self._existing()) is not None:
                 self.say("in the registry already, nothing to build")
                 return built
@@ -116,7 +116,7 @@ class _Build:
             parent = self._packages()
             image_id = self._role(parent)
             self.step("pushing")
-            self.engine.tag(image_id, f"{image.registry}/{image.repository}", image.version)
+            self.engine.tag(image_id, image.location, image.version)
             self._push(image.repository, image.version)
             # The key comes last: where it is, the image is whole.
             self._push(image.repository, image.tag)
@@ -242,7 +242,7 @@ class _Build:
             pillar=pillar,
             packages=image.packages,
             dynamic=image.dynamic,
-            build=stage.build_name(image, name),
+            location=image.location,
         )
         return stage.run(
             work,

@@ -80,6 +80,12 @@ class Engine:
             found = self._api.images(filters={"label": [f"{key}={value}" for key, value in labels.items()]})
         return str(found[0]["Id"]) if found else None
 
+    def names(self, prefix: str) -> tuple[str, ...]:
+        """The names (``repository:tag``) of images that start with ``prefix``."""
+        with _translated("listing images"):
+            names = (name for image in self._api.images() for name in image.get("RepoTags") or ())
+            return tuple(sorted(name for name in names if name.startswith(prefix)))
+
     def pull(self, reference: str) -> bool:
         """Fetch an image from its registry. False where the registry has none of that name."""
         with _translated(f"pulling {reference}"):
@@ -123,38 +129,34 @@ class Engine:
 
     @contextlib.contextmanager
     def container(self, image: str, name: str, labels: Mapping[str, str]) -> Iterator[str]:
-        """A container to work in: its id, while the context lasts.
+        """A container to work in: its name, while the context lasts.
 
         /run and /tmp are in memory and never part of a layer. The container uses the machine's own network, as
         installing packages on the machine would. It ends when this process does, however that happens: its only
         process reads a pipe that the engine closes with our connection.
         """
-        with _translated(f"starting a container of {image}"):
-            created = self._api.create_container(
-                image,
-                name=name,
-                command=["cat"],
-                entrypoint=[],
-                user="0:0",
-                stdin_open=True,
-                labels=dict(labels),
-                host_config=self._api.create_host_config(
-                    network_mode="host",
-                    auto_remove=True,
-                    tmpfs={"/run": "rw,exec,nosuid,nodev,mode=755", "/tmp": "rw,exec,nosuid,nodev,mode=1777"},
-                ),
-            )
-        container = str(created["Id"])
         try:
             with _translated(f"starting a container of {image}"):
-                pipe = self._api.attach_socket(container, {"stdin": 1, "stream": 1})
-                self._api.start(container)
-            try:
-                yield container
-            finally:
-                pipe.close()
+                self._api.create_container(
+                    image,
+                    name=name,
+                    command=["cat"],
+                    entrypoint=[],
+                    user="0:0",
+                    stdin_open=True,
+                    labels=dict(labels),
+                    host_config=self._api.create_host_config(
+                        network_mode="host",
+                        auto_remove=True,
+                        tmpfs={"/run": "rw,exec,nosuid,nodev,mode=755", "/tmp": "rw,exec,nosuid,nodev,mode=1777"},
+                    ),
+                )
+                pipe = self._api.attach_socket(name, {"stdin": 1, "stream": 1})
+                self._api.start(name)
+            with contextlib.closing(pipe):
+                yield name
         finally:
-            self.remove_container(container)
+            self.remove_container(name)
 
     def containers(self, labels: Mapping[str, str], prefix: str) -> tuple[str, ...]:
         """The names of containers, running or not, that carry the labels and whose name starts with ``prefix``."""

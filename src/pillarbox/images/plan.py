@@ -13,7 +13,7 @@ from pillarbox.images.builder import Built, build
 from pillarbox.images.engine import Engine
 from pillarbox.images.registry import Registry
 from pillarbox.images.spec import ImageSpec
-from pillarbox.images.stage import BUILD_LABEL, CONTAINER_PREFIX, build_name
+from pillarbox.images.stage import BUILD_LABEL, CONTAINER_PREFIX
 from pillarbox.images.store import Store
 from pillarbox.progress import SILENT, Progress
 
@@ -123,6 +123,5 @@ def build_all(
 def _end_containers(engine: Engine, specs: list[ImageSpec]) -> None:
     """Take the containers from under running builds, which end them at once."""
     for spec in specs:
-        for stage in ("packages", "role"):
-            for container in engine.containers({BUILD_LABEL: build_name(spec, stage)}, CONTAINER_PREFIX):
-                engine.remove_container(container)
+        for container in engine.containers({BUILD_LABEL: spec.location}, CONTAINER_PREFIX):
+            engine.remove_container(container)

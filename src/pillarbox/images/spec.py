@@ -87,9 +87,14 @@ class ImageSpec:
         return key_tag(self.package_key)
 
     @property
+    def location(self) -> str:
+        """Registry and repository; one image of the model, whatever its content."""
+        return f"{self.registry}/{self.repository}"
+
+    @property
     def reference(self) -> str:
         """The name people use, e.g. ``cfg01:5000/lab/keystone-server:zed``."""
-        return f"{self.registry}/{self.repository}:{self.version}"
+        return f"{self.location}:{self.version}"
 
     @property
     def tag(self) -> str:

@@ -14,7 +14,7 @@ import yaml
 from pillarbox.images import apt, tree
 from pillarbox.images.engine import Commit, Engine
 from pillarbox.images.errors import BuildError
-from pillarbox.images.spec import ENTRYPOINT, FINISH, FORMULAS, SHARED_STATES, ImageSpec
+from pillarbox.images.spec import ENTRYPOINT, FINISH, FORMULAS, SHARED_STATES
 
 #: In memory; nothing below it is ever part of a layer.
 WORK = "/run/pillarbox"
@@ -37,7 +37,10 @@ REQUISITE = "One or more requisite failed"
 
 @dataclass(frozen=True)
 class Stage:
-    """What a stage is to do: to which image, with which SLS, files, pillar and package source."""
+    """What a stage is to do: to which image, with which SLS, files, pillar and package source.
+
+    ``location`` tells the containers of this image's builds from others; the caller holds the lock on it.
+    """
 
     image: str
     name: str
@@ -46,7 +49,7 @@ class Stage:
     pillar: Mapping[str, Any] = field(repr=False)
     packages: Mapping[str, Any]
     dynamic: tuple[str, ...] = ()
-    build: str = ""
+    location: str = ""
 
     def fail(
         self, message: str, *, state: str | None = None, sls: str | None = None, hint: str | None = None
@@ -65,13 +68,6 @@ class Layer:
     processes: tuple[str, ...]
 
 
-def build_name(image: ImageSpec, stage: str) -> str:
-    """What a stage's containers are labelled with: no two builds that may run side by side share it."""
-    if stage == "packages":
-        return f"{image.registry}/{image.packages_repository}:{image.packages_tag}"
-    return f"{image.registry}/{image.repository}"
-
-
 def run(
     stage: Stage,
     parent: str,
@@ -87,7 +83,7 @@ def run(
     Raises :class:`BuildError` with the state that failed. Whatever happens, no container is left behind.
     """
     role = stage.name == "role"
-    build = {BUILD_LABEL: stage.build}
+    build = {BUILD_LABEL: stage.location}
     for leftover in engine.containers(build, CONTAINER_PREFIX):
         engine.remove_container(leftover)
     with engine.container(parent, f"{CONTAINER_PREFIX}{tag}-{stage.image}-{stage.name}", build) as container:

@@ -1,0 +1,188 @@
+"""A registry of the tests' own, a small model to build from, and the engine they build with."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.machinery
+import importlib.util
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import settings
+
+from pillarbox.images import ImageSpec, image_specs
+from pillarbox.images.engine import Engine
+from pillarbox.images.errors import EngineError, RegistryError
+from pillarbox.images.registry import Registry
+from pillarbox.images.store import Store
+from pillarbox.model import Inventory
+
+# How long an example takes is this machine's business.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="session")
+def script() -> ModuleType:
+    """images/entrypoint itself, imported."""
+    loader = importlib.machinery.SourceFileLoader("entrypoint", str(ROOT / "images" / "entrypoint"))
+    spec = importlib.util.spec_from_loader("entrypoint", loader)
+    assert spec is not None
+    module = importlib.util.module_from_spec(spec)
+    kept, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+    try:
+        loader.exec_module(module)
+    finally:
+        sys.dont_write_bytecode = kept
+    return module
+
+
+@contextlib.contextmanager
+def serve_registry(folder: Path, port: int = 0) -> Iterator[str]:
+    """Debian's docker-registry on a free port of the loopback interface, its data in ``folder``."""
+    binary = shutil.which("docker-registry")
+    if binary is None:
+        pytest.skip("needs docker-registry (apt install docker-registry)")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", port))
+        port = probe.getsockname()[1]
+    config = {
+        "version": 0.1,
+        "log": {"level": "warn", "accesslog": {"disabled": True}},
+        "storage": {"filesystem": {"rootdirectory": str(folder / "data")}, "delete": {"enabled": True}},
+        "http": {"addr": f"127.0.0.1:{port}"},
+    }
+    file = folder / "registry.yml"
+    file.write_text(yaml.safe_dump(config), encoding="utf-8")
+    with (folder / "registry.log").open("ab") as log:
+        process = subprocess.Popen([binary, "serve", str(file)], stdout=log, stderr=log)
+    try:
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                Registry(f"127.0.0.1:{port}").check()
+                break
+            except RegistryError:
+                if process.poll() is not None or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.05)
+        yield f"127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait()
+
+
+@pytest.fixture(scope="session")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a registry that is empty at first."""
+    with serve_registry(tmp_path_factory.mktemp("registry")) as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
+def engine(registry: str) -> Iterator[Engine]:
+    """The container engine; every image that the tests name goes with them."""
+    try:
+        engine = Engine()
+    except EngineError as error:
+        pytest.skip(f"needs a container engine: {error.message}")
+    if os.geteuid() != 0 or not shutil.which("debootstrap"):
+        pytest.skip("needs debootstrap, and root")
+    yield engine
+    for image in engine.names(f"{registry}/"):
+        engine.remove_image(image)
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    return Store(tmp_path_factory.mktemp("store"))
+
+
+class Toy:
+    """A model with one image, ``toy-server``, whose parts a test may change."""
+
+    def __init__(self, path: Path, registry: str) -> None:
+        self.path = path
+        self.image: dict[str, Any] = {
+            "service": "toy",
+            "role": "server",
+            "version": "zed",
+            "registry": registry,
+            "deploy_name": "toys",
+            "base": {"name": "bookworm", "engine": "debootstrap", "suite": "bookworm"},
+            "packages": {"suite": "bookworm", "components": ["main"]},
+        }
+        self.pillar: dict[str, Any] = {"toy": {"server": {"host": "$DB_HOST", "password": "$DB_PASSWORD", "limit": 3}}}
+        self.name = "toy-server"
+        for folder in ("nodes", "classes", "formulas/toy"):
+            (path / folder).mkdir(parents=True)
+        shutil.copytree(ROOT / "images", path / "images")
+        self.write("formulas/toy/packages.sls", "hello:\n  pkg.installed:\n    - refresh: true\n")
+        self.write("formulas/toy/server.sls", SERVER)
+        self.write("formulas/toy/files/toy.conf", CONFIG)
+
+    def write(self, name: str, text: str) -> Path:
+        file = self.path / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, encoding="utf-8")
+        return file
+
+    def specs(self) -> dict[str, ImageSpec]:
+        node = {"parameters": {"image": self.image, **self.pillar}}
+        self.write(f"nodes/{self.name}.yml", yaml.safe_dump(node, sort_keys=False))
+        return image_specs(Inventory(self.path))
+
+    def spec(self) -> ImageSpec:
+        return self.specs()[self.name]
+
+
+SERVER = """\
+/etc/toy/toy.conf:
+  file.managed:
+    - source: salt://toy/files/toy.conf
+    - template: jinja
+    - makedirs: true
+    - user: root
+    - group: mail
+    - mode: "0640"
+
+/entrypoint.d/show:
+  file.managed:
+    - makedirs: true
+    - mode: "0755"
+    - contents: |
+        #!/bin/sh
+        # reads $DB_HOST from its environment
+        [ "$1" ] && exec "$@"
+        exec cat /etc/toy/toy.conf
+"""
+
+CONFIG = """\
+host = {{ pillar.toy.server.host }}
+password = {{ pillar.toy.server.password }}
+url = mysql://toy:{{ pillar.toy.server.password|replace('$', '$url:') }}@{{ pillar.toy.server.host }}/toy
+limit = {{ pillar.toy.server.limit }}
+other = $NOT_DECLARED
+"""
+
+
+@pytest.fixture
+def make_toy(tmp_path: Path) -> Callable[..., Toy]:
+    """Make a toy model; ``name`` tells several of one test apart."""
+
+    def make(registry: str = "registry.example:5000", name: str = "model") -> Toy:
+        return Toy(tmp_path / name, registry)
+
+    return make

@@ -1,0 +1,188 @@
+"""What a model says about images: names, static pillar, dynamic names, and everything that may be wrong with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from pillarbox.errors import ErrorGroup, PillarboxError
+from pillarbox.images import SpecError
+from pillarbox.images.dynamic import names
+
+PGP = "-----BEGIN PGP MESSAGE-----\n\nhQEMA\n-----END PGP MESSAGE-----"
+DIGEST = "sha256:" + "0" * 64
+
+
+def test_a_spec_says_what_the_image_is(make_toy: Callable[..., Any]) -> None:
+    spec = make_toy().spec()
+    assert spec.reference == "registry.example:5000/toys/toy-server:zed"
+    assert spec.repository == "toys/toy-server"
+    assert (spec.service, spec.role, spec.base.name) == ("toy", "server", "bookworm")
+    assert spec.dynamic == ("DB_HOST", "DB_PASSWORD")
+    assert spec.tag == f"key-{spec.content_key[:32]}"
+
+
+def test_the_static_pillar_is_the_service_and_the_image(make_toy: Callable[..., Any]) -> None:
+    toy = make_toy()
+    toy.pillar |= {"_param": {"mysql_password": PGP}, "linux": {"a": 1}, "kubernetes": {"b": 2}}
+    spec = toy.spec()
+    assert sorted(spec.pillar) == ["image", "toy"]
+    assert spec.image_pillar == {"image": spec.pillar["image"]}
+    assert "registry" not in spec.pillar["image"]
+    toy.image["pillar"] = ["linux"]
+    assert toy.spec().pillar["linux"] == {"a": 1}
+
+
+def test_nodes_without_an_image_are_no_images(make_toy: Callable[..., Any]) -> None:
+    toy = make_toy()
+    toy.write("nodes/ctl01.yml", "parameters: {linux: {system: {name: ctl01}}}")
+    assert list(toy.specs()) == ["toy-server"]
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        ("$A", ("A",)),
+        ("$B_1$A/$A", ("A", "B_1")),
+        ({"k": ["x $url:HOST", 3, None, True]}, ("HOST",)),
+        ({"$KEY": "value"}, ()),
+        ("$lower ${A} $1 $ price$", ()),
+        ("$A.b", ("A",)),
+    ],
+)
+def test_dynamic_names(data: object, expected: tuple[str, ...]) -> None:
+    assert names(data) == expected
+
+
+def errors_of(toy: Any) -> list[PillarboxError]:
+    with pytest.raises(PillarboxError) as raised:
+        toy.specs()
+    error = raised.value
+    return list(error.errors) if isinstance(error, ErrorGroup) else [error]
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        ({"base": None}, "image:base is missing"),
+        ({"packages": None}, "image:packages is missing"),
+        ({"packages": {"suite": "../x"}}, "image:packages:suite is '../x'"),
+        ({"base": {"name": "b", "engine": "magic"}}, "image:base:engine is 'magic', expected debootstrap or registry"),
+        ({"base": {"name": "b", "engine": "debootstrap"}}, "image:base:suite is None"),
+        ({"base": {"name": "../b", "engine": "debootstrap", "suite": "s"}}, "image:base:name is '../b'"),
+        ({"base": {"name": "b", "engine": "registry", "image": "debian:12"}}, "expected NAME@sha256:DIGEST"),
+        ({"role": "../../etc"}, "image:role is '../../etc'"),
+        ({"service": "Toy"}, "image:service is 'Toy'"),
+        ({"service": "none"}, "there is no formula formulas/none"),
+        ({"role": "client"}, "formula toy has no SLS toy.client"),
+        ({"role": "client"}, "named <service>-<role>, here toy-client"),
+        ({"version": "a b"}, "image:version is 'a b'"),
+        ({"version": "key-abc"}, "tags that start with key- are the builder's own"),
+        ({"deploy_name": "a/b"}, "image:deploy_name is 'a/b'"),
+        ({"registry": "http://x/"}, "image:registry is 'http://x/'"),
+        ({"registry": None}, "image:registry is None"),
+        ({"pillar": ["absent"]}, "image:pillar names 'absent'"),
+        ({"public": "x"}, "image:public is 'x', expected a list"),
+    ],
+)
+def test_what_is_wrong_with_an_image_node(make_toy: Callable[..., Any], image: dict[str, Any], message: str) -> None:
+    toy = make_toy()
+    toy.image |= image
+    errors = errors_of(toy)
+    assert all(isinstance(error, SpecError) and error.file == "nodes/toy-server.yml" for error in errors)
+    assert any(message in error.message for error in errors), errors
+
+
+def test_a_node_is_named_after_its_image(make_toy: Callable[..., Any]) -> None:
+    toy = make_toy()
+    toy.name = "other"
+    assert "named <service>-<role>, here toy-server" in errors_of(toy)[0].message
+
+
+def test_all_errors_come_at_once(make_toy: Callable[..., Any]) -> None:
+    toy = make_toy()
+    toy.image |= {"version": "a b", "base": None}
+    toy.pillar["toy"]["server"]["password"] = "hunter2"
+    assert len(errors_of(toy)) == 3
+
+
+def test_a_base_pinned_by_digest_needs_no_recipe(make_toy: Callable[..., Any]) -> None:
+    toy = make_toy()
+    toy.image["base"] = {"name": "debian", "engine": "registry", "image": f"registry.example/debian@{DIGEST}"}
+    assert toy.spec().base.image == f"registry.example/debian@{DIGEST}"
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"anything": PGP},
+        {"list": [{"deep": f"x{PGP}"}]},
+        {"password": "hunter2"},
+        {"admin_token": "0123"},
+        {"api-key": "0123"},
+        {"passwords": ["$GOOD", "bad"]},
+        {"database": {"connection_secret": " x "}},
+        {"tls": "-----BEGIN RSA PRIVATE KEY-----\nMII"},
+        {"url": "mysql://user:hunter2@host/db"},
+    ],
+)
+def test_secrets_are_always_dynamic(make_toy: Callable[..., Any], parameters: dict[str, Any]) -> None:
+    toy = make_toy()
+    toy.pillar["toy"]["server"] |= parameters
+    (error,) = errors_of(toy)
+    assert "static parameter toy:server:" in error.message
+    assert "hunter2" not in str(error)
+    assert "$NAME" in str(error.hint)
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"password": "$DB_PASSWORD"},
+        {"password": ""},
+        {"password": None},
+        {"token": {"provider": "fernet", "expiration": 3600}},
+        {"ssl_key": "/etc/ssl/private/toy.key"},
+        {"url": "mysql://user:$url:DB_PASSWORD@host:3306/db"},
+        {"url": "http://host:5000/v3"},
+        {"primary_key": "id"},
+        {"tokens": 3},
+    ],
+)
+def test_what_is_no_secret(make_toy: Callable[..., Any], parameters: dict[str, Any]) -> None:
+    toy = make_toy()
+    toy.pillar["toy"]["server"] |= parameters
+    toy.spec()
+
+
+def test_the_model_may_say_that_something_is_public(make_toy: Callable[..., Any]) -> None:
+    toy = make_toy()
+    toy.pillar["toy"]["server"] |= {"site_key": "6Lc", "other": PGP}
+    toy.image["public"] = ["toy:server:site_key", "toy:server:other"]
+    (error,) = errors_of(toy)
+    assert "toy:server:other holds a PGP block" in error.message
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (r"\${DB_HOST}", "${DB_HOST} is no placeholder"),
+        ("$uri:DB_HOST", "there is no encoding uri"),
+        ("$DB_Host", "runs on into 'o'"),
+    ],
+)
+def test_malformed_dynamic_names(make_toy: Callable[..., Any], text: str, message: str) -> None:
+    toy = make_toy()
+    toy.pillar["toy"]["server"]["host"] = text
+    (error,) = errors_of(toy)
+    assert message in error.message
+    assert "toy:server:host" in error.message
+
+
+def test_a_symbolic_link_in_a_formula_is_refused(make_toy: Callable[..., Any]) -> None:
+    toy = make_toy()
+    (toy.path / "formulas/toy/files/passwd").symlink_to("/etc/passwd")
+    (error,) = errors_of(toy)
+    assert "formulas/toy/files/passwd is a symbolic link" in error.message
