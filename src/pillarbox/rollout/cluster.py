@@ -97,8 +97,8 @@ class Cluster:
         """Server-side apply; what the object is then (or would be). We own what we apply, whoever set it before."""
         query = {"fieldManager": FIELD_MANAGER, "force": "true", **({"dryRun": "All"} if dry_run else {})}
         # The server reads this as YAML, which has no surrogate escapes for what JSON would escape.
-        body = json.dumps(obj, ensure_ascii=False)
-        return self._request("PATCH", self._path(ref(obj)), query, body=body, content_type="application/apply-patch+yaml")
+        text, kind = json.dumps(obj, ensure_ascii=False), "application/apply-patch+yaml"
+        return self._request("PATCH", self._path(ref(obj)), query, body=text.encode(), content_type=kind)
 
     def try_create(self, obj: Object, namespace: str) -> Object:
         """Validate a new ``obj`` on the server as if it were created in ``namespace``, under a name of no one's."""
