@@ -40,8 +40,23 @@ def refresh(settings: Settings, public_key: str) -> bool:
 
     For a lab that nobody has pushed to. Secrets that were made for this key stay as they are.
     """
+    kept = _secrets(settings.model)
+    _take(settings)
+    _renew(settings, kept, public_key)
+    return commit(settings, "The model of this lab")
+
+
+def overlay(settings: Settings) -> bool:
+    """Commit what the source is now on top of what was pushed, all but the secrets; whether anything changed."""
+    kept = _secrets(settings.model)
+    _take(settings)
+    for name, text in kept.items():
+        (settings.model / name).write_text(text)
+    return commit(settings, f"The model of {settings.source}")
+
+
+def _take(settings: Settings) -> None:
     copy = settings.model
-    kept = _secrets(copy)
     copy.mkdir(parents=True, exist_ok=True)
     wanted = {file.relative_to(settings.source): file for file in files(settings.source)}
     for old in _present(copy):
@@ -51,8 +66,6 @@ def refresh(settings: Settings, public_key: str) -> bool:
         target = copy / name
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(file, target, follow_symlinks=False)
-    _renew(settings, kept, public_key)
-    return commit(settings, "The model of this lab")
 
 
 def commit(settings: Settings, message: str) -> bool:

@@ -32,8 +32,11 @@ def base_key(settings: Settings) -> str:
 
 
 def key(settings: Settings) -> str:
-    """The key of the host image: the Debian tree, Salt's wheels, and the files that make a host of them."""
-    files = [settings.checkout / "ci" / name for name in ("host", "bootstrap")]
+    """The key of the host image: the Debian tree, Salt's wheels, and the files that make a host of them.
+
+    Not ci/bootstrap, which is brought to each host and run there when it changes.
+    """
+    files = [settings.checkout / "ci" / "host"]
     return digest.of_text(base_key(settings), wheels.key(settings), digest.of_files(settings.checkout, files))
 
 

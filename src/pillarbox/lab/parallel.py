@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from pillarbox.errors import PillarboxError, raise_all
+from pillarbox.errors import ErrorGroup, PillarboxError, raise_all
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -26,6 +26,8 @@ def each(work: Callable[[T], R], items: Iterable[T]) -> list[R]:
         for future in [pool.submit(work, item) for item in items]:
             try:
                 results.append(future.result())
+            except ErrorGroup as group:
+                errors.extend(group.errors)
             except PillarboxError as error:
                 errors.append(error)
     raise_all(errors)

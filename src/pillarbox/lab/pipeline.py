@@ -23,9 +23,7 @@ def published(master: Container) -> str | None:
 
 def runs(master: Container, kind: str) -> list[dict[str, Any]]:
     """The records of builds or deploys, newest first."""
-    script = (
-        'cd "$1" 2>/dev/null || exit 0; for f in $(ls -r | grep -e "-$2-"); do cat "$f/run.json" && printf "\\0"; done'
-    )
+    script = 'cd "$1" && for run in $(ls -r | grep -e "-$2-"); do cat "$run/run.json" && printf "\\0"; done'
     found = shell.run(master, ["sh", "-c", script, "sh", _RUNS, kind], check=False).out
     records = []
     for text in found.split("\0"):

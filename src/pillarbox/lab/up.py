@@ -10,16 +10,21 @@ from pathlib import Path
 
 from docker.models.containers import Container
 
+from pillarbox.errors import PillarboxError
 from pillarbox.lab import (
     copy,
+    git,
     hosts,
     image,
+    kept,
     layout,
     lock,
     machine,
     minions,
     network,
     parallel,
+    pipeline,
+    repository,
     software,
     states,
     wheels,
@@ -28,7 +33,9 @@ from pillarbox.lab import engine as engines
 from pillarbox.lab import master as master_of
 from pillarbox.lab.engine import Engine
 from pillarbox.lab.errors import LabError
+from pillarbox.lab.following import following
 from pillarbox.lab.layout import Layout
+from pillarbox.lab.repository import Repository
 from pillarbox.lab.settings import Settings
 from pillarbox.model import Inventory
 from pillarbox.progress import Progress
@@ -41,10 +48,14 @@ class Run:
     settings: Settings
     progress: Progress
     recreate: tuple[str, ...] = ()
+    push: bool = False
     layout: Layout = field(init=False)
     engine: Engine = field(init=False)
     image: str = field(init=False)
     wheelhouse: Path = field(init=False)
+    repository: Repository = field(init=False)
+    ssh_config: Path = field(init=False)
+    pushed: str | None = None
     containers: dict[str, Container] = field(default_factory=dict)
     created: set[str] = field(default_factory=set)
 
@@ -128,12 +139,38 @@ def install_software(run: Run) -> None:
 
 def make_master(run: Run) -> None:
     settings, master, name = run.settings, run.master, run.layout.master
-    if master_of.answers(master):
+    run.repository = repository.read(Inventory(run.settings.source), run.layout)
+    kept.restore(settings, run.layout, run.containers, run.say)
+    serves = master_of.answers(master)
+    run.pushed = repository.head(master, run.repository)
+    if run.pushed is None:
+        changed = copy.refresh(settings, master_of.public_key(master))
+        serves = serves and not changed
+    if serves:
         run.say(f"{name}: serves the published model")
-        return
-    copy.refresh(settings, master_of.public_key(master))
-    outcome = master_of.bootstrap(settings, master, name, run.say)
-    run.say(f"{name}: {outcome.summary()}")
+    else:
+        outcome = master_of.bootstrap(settings, master, name, run.say)
+        run.say(f"{name}: {outcome.summary()}")
+    run.ssh_config = repository.open_door(settings, run.layout, run.repository, master)
+    if run.pushed is not None:
+        follow_repository(run)
+
+
+def follow_repository(run: Run) -> None:
+    repository.follow(run.settings, run.repository, run.ssh_config)
+    run.say(f"the repository is at {(run.pushed or '')[:12]}")
+    now = layout.read(Inventory(run.settings.model))
+    if now != run.layout:
+        # Pushed since this command read the lab's copy: the next phases are about the hosts as they are now.
+        run.layout = now
+        start_hosts(run)
+        install_software(run)
+    different = repository.differs(run.settings)
+    if different and run.push:
+        copy.overlay(run.settings)
+    elif different:
+        some = ", ".join(different[:3]) + (", ..." if len(different) > 3 else "")
+        run.say(f"it differs from {run.settings.source} in {len(different)} files ({some}); `--push` would push them")
 
 
 def connect_minions(run: Run) -> None:
@@ -143,8 +180,40 @@ def connect_minions(run: Run) -> None:
     run.say(f"{len(run.containers)} minions answer")
 
 
-def apply_states(run: Run) -> None:
-    states.highstate(run.master, sorted(run.containers), run.say)
+def push_and_apply(run: Run) -> None:
+    """The first push builds images on the master for minutes; meanwhile the other hosts get their states."""
+
+    def push() -> None:
+        with following(run.say, every=0, silence=30) as follow:
+            if run.pushed is None or git.head(run.settings.model) != run.pushed:
+                follow.note(f"pushing {(git.head(run.settings.model) or '')[:12]} to {run.repository.url}")
+                repository.push(run.settings, run.repository, run.ssh_config, lambda text: follow.note(f"push: {text}"))
+            run.pushed = repository.head(run.master, run.repository)
+            if not pipeline.succeeded(run.master, "build", run.pushed):
+                follow.note("the pushed revision is not built yet")
+                pipeline.build(run.master, lambda text: follow.note(f"build: {text}"))
+
+    def apply() -> None:
+        states.highstate(run.master, sorted(run.containers), run.say)
+        kept.save(run.settings, run.layout, run.containers, run.say)
+
+    def told(work: Callable[[], None]) -> None:
+        # The other one may go on for minutes; whoever watches should know at once.
+        try:
+            work()
+        except PillarboxError as error:
+            run.say(f"{work.__name__} failed: {str(error).splitlines()[0]}")
+            raise
+
+    parallel.each(told, (push, apply))
+
+
+def deploy(run: Run) -> None:
+    if pipeline.succeeded(run.master, "deploy"):
+        run.say("deployed before; what was pushed since then is for you to deploy")
+        return
+    with following(run.say, every=0, silence=30) as follow:
+        pipeline.deploy(run.master, follow.note)
 
 
 PHASES: dict[str, tuple[str, Callable[[Run], None]]] = {
@@ -155,7 +224,8 @@ PHASES: dict[str, tuple[str, Callable[[Run], None]]] = {
     "software": ("Pillarbox on the hosts", install_software),
     "master": ("Salt master", make_master),
     "minions": ("Minions and their keys", connect_minions),
-    "states": ("Highstates", apply_states),
+    "push": ("Model repository and highstates", push_and_apply),
+    "deploy": ("Deploy", deploy),
 }
 
 
@@ -163,8 +233,18 @@ def hosts_exist(settings: Settings) -> bool:
     return settings.model.is_dir()
 
 
-def up(settings: Settings, progress: Progress, *, until: str | None = None, recreate: tuple[str, ...] = ()) -> Run:
+def up(
+    settings: Settings,
+    progress: Progress,
+    *,
+    until: str | None = None,
+    recreate: tuple[str, ...] = (),
+    push: bool = False,
+) -> Run:
     """Bring the lab up, or check and repair one that is up, as far as the phase ``until``.
+
+    ``recreate`` names hosts whose containers are to be made anew; ``push`` pushes what the source's model has on top of
+    what the lab's repository has.
 
     Raises :class:`LabError` when another command works on this lab and for whatever a phase cannot mend. A run that
     was cut off anywhere is repaired by the next one.
@@ -172,7 +252,7 @@ def up(settings: Settings, progress: Progress, *, until: str | None = None, recr
     if until is not None and until not in PHASES:
         raise LabError(f"no phase {until}; expected one of {', '.join(PHASES)}")
     machine.check(settings)
-    run = Run(settings, progress, recreate)
+    run = Run(settings, progress, recreate, push)
     with lock.held(settings.root / "locks" / settings.name, what=f"lab {settings.name}"):
         settings.state.mkdir(parents=True, exist_ok=True)
         start = time.time()
