@@ -64,8 +64,8 @@ pillarbox_repository:
 {%- for name, value in values.items() %}
 pillarbox_repository_{{ section }}_{{ name }}:
   cmd.run:
-  - name: git config --file {{ directory }}/config {{ section }}.{{ name }} {{ value }}
-  - unless: test "$(git config --file {{ directory }}/config {{ section }}.{{ name }})" = {{ value }}
+  - name: git config --file {{ directory }}/config {{ section }}.{{ name }} {{ value }} && chown {{ user }}:{{ user }} {{ directory }}/config
+  - unless: test "$(git config --file {{ directory }}/config {{ section }}.{{ name }})" = {{ value }} && test "$(stat -c %U {{ directory }}/config)" = {{ user }}
   - runas: root
   - require:
     - cmd: pillarbox_repository
