@@ -20,7 +20,7 @@ pillarbox_hosts:
   - highstate: true
   {%- if dry_run %}
   - test: true
-  {%- endif %}
+  {%- else %}
 
 # Without this the deploy would end without a report. It fails, too: a handled failure would count as a success.
 pillarbox_hosts_failed:
@@ -30,6 +30,7 @@ pillarbox_hosts_failed:
   - hosts: {{ ready.hosts | json }}
   - onfail:
     - salt: pillarbox_hosts
+  {%- endif %}
 {%- endif %}
 
 pillarbox_deploy:
@@ -38,7 +39,7 @@ pillarbox_deploy:
   - revision: {{ ready.revision }}
   - dry_run: {{ dry_run | json }}
   - hosts: {{ ready.hosts | json }}
-  {%- if ready.hosts %}
+  {%- if ready.hosts and not dry_run %}
   - require:
     - salt: pillarbox_hosts
   {%- endif %}

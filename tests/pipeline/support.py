@@ -46,7 +46,9 @@ def git(*arguments: str, cwd: Path, check: bool = True) -> subprocess.CompletedP
         "GIT_COMMITTER_EMAIL": "ann@example.org",
         "GIT_CONFIG_GLOBAL": "/dev/null",
     }
-    return subprocess.run(["git", *arguments], cwd=cwd, check=check, capture_output=True, text=True, env=environment)
+    done = subprocess.run(["git", *arguments], cwd=cwd, capture_output=True, text=True, env=environment)
+    assert not check or done.returncode == 0, done.stderr
+    return done
 
 
 class Deployment:

@@ -156,7 +156,8 @@ def _digests(inventory: Inventory) -> dict[str, str]:
 
 def _kubeconfig(inventory: Inventory, node: str) -> Path | None:
     kubernetes = inventory.node(node).parameters.get("kubernetes") or {}
-    path = (kubernetes.get("control") or {}).get("kubeconfig")
+    # A node that deploys is usually an administrator's host as well, and has its kubeconfig by the formula.
+    path = (kubernetes.get("control") or {}).get("kubeconfig") or (kubernetes.get("client") or {}).get("kubeconfig")
     return Path(str(path)) if path else None
 
 
