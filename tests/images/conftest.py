@@ -129,7 +129,7 @@ class Toy:
         for folder in ("nodes", "classes", "formulas/toy"):
             (path / folder).mkdir(parents=True)
         shutil.copytree(ROOT / "images", path / "images")
-        self.write("formulas/toy/packages.sls", "hello:\n  pkg.installed:\n    - refresh: true\n")
+        self.write("formulas/toy/packages.sls", f"# {path}\nhello:\n  pkg.installed:\n    - refresh: true\n")
         self.write("formulas/toy/server.sls", SERVER)
         self.write("formulas/toy/files/toy.conf", CONFIG)
 

@@ -184,7 +184,7 @@ def test_layers_hold_nothing_of_the_build(shop: Shop, client: docker.DockerClien
     names = []
     for name, content in files_of_layers(client, built.reference):
         names.append(name)
-        if content is not None:
+        if content is not None and "/.wh." not in name:
             assert b"a-value-that-no-file-has" not in content, name
             assert b"pillar_roots" not in content, name
             emptied = ("var/lib/apt/lists/", "var/cache/", "var/log/", "usr/share/man/", "usr/share/doc/", "var/tmp/")
@@ -270,11 +270,12 @@ def test_one_failure_does_not_stop_the_others(shop: Shop, make_toy: Callable[...
         results.raise_failures()
 
 
+# The path of the test makes it another content each time: an engine may still have what an earlier run built.
 SLOW = "slow:\n  cmd.run:\n    - name: sleep {}\n"
 
 
-def test_two_builders_build_one_image_once(shop: Shop) -> None:
-    shop.toy.write("formulas/toy/packages.sls", SLOW.format(3))
+def test_two_builders_build_one_image_once(shop: Shop, tmp_path: Path) -> None:
+    shop.toy.write("formulas/toy/packages.sls", f"# {tmp_path}\n" + SLOW.format(3))
     processes = [shop.process(shop.toy) for _ in range(2)]
     outputs = [process.communicate() for process in processes]
     assert [process.returncode for process in processes] == [0, 0], outputs
@@ -283,9 +284,9 @@ def test_two_builders_build_one_image_once(shop: Shop) -> None:
 
 
 @pytest.mark.parametrize("kill", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_a_killed_builder_leaves_nothing(shop: Shop, kill: signal.Signals) -> None:
+def test_a_killed_builder_leaves_nothing(shop: Shop, kill: signal.Signals, tmp_path: Path) -> None:
     """However a builder ends, its container goes with it, nothing is tagged, and the next build succeeds."""
-    shop.toy.write("formulas/toy/packages.sls", SLOW.format(8) + f"    - unless: 'false'  # {kill.name}\n")
+    shop.toy.write("formulas/toy/packages.sls", f"# {tmp_path}\n" + SLOW.format(8))
     process = shop.process(shop.toy)
     shop.until(lambda: shop.running() or process.poll() is not None)
     process.send_signal(kill)

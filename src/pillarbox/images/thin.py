@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
+import subprocess
 import sys
 import tarfile
 import tempfile
 from pathlib import Path
 
-import salt.utils.thin
-import salt.version
-
+from pillarbox.images.errors import EngineError
 from pillarbox.images.store import Store
 
 FORMAT = 1
+# Salt extensions stay out: one of them is Pillarbox, which no container needs to see. In a process of its own, for
+# importing Salt takes long and changes how the process imports everything else.
+MAKE = "import sys, salt.utils.thin as t; print(t.gen_thin(sys.argv[1], absonly=True, exclude_saltexts=True))"
 
 
 def archive(store: Store) -> bytes:
     """Salt of this environment as a tar archive with ``salt-call`` on top, made once and then kept in the store."""
     python = ".".join(str(part) for part in sys.version_info[:2])
-    file = store.folder("salt") / f"salt-{salt.version.__version__}-{python}-{FORMAT}.tar"
+    file = store.folder("salt") / f"salt-{importlib.metadata.version('salt')}-{python}-{FORMAT}.tar"
     if not file.is_file():
         with store.lock("salt"):
             if not file.is_file():
@@ -29,8 +32,10 @@ def archive(store: Store) -> bytes:
 
 def _make(file: Path) -> None:
     with tempfile.TemporaryDirectory(dir=file.parent) as work:
-        # Salt extensions stay out: one of them is Pillarbox, which no container needs to see.
-        thin = salt.utils.thin.gen_thin(work, absonly=True, exclude_saltexts=True)
+        done = subprocess.run([sys.executable, "-c", MAKE, work], capture_output=True, text=True)
+        if done.returncode:
+            raise EngineError(f"cannot pack Salt for the containers: {done.stderr.strip()}")
+        thin = done.stdout.splitlines()[-1]
         partial = Path(work) / "thin.tar"
         with tarfile.open(thin) as source, tarfile.open(partial, "w") as target:
             for entry in source:
