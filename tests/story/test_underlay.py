@@ -1,0 +1,135 @@
+"""The underlay that highstates made: what it refuses, what it keeps secret, how packets go, and that it stays as it is.
+
+The cluster's own story (images, rolling, load) is ``test_story``; here are the hosts below it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+from tests.story.lab import Lab
+
+pytestmark = pytest.mark.lab
+
+NODES = ("ctl01", "ctl02", "ctl03")
+SECRET = "underlay-test"
+MARKER = "a value that must never lie in etcd in the clear"
+ETCDCTL = (
+    "env", "ETCDCTL_API=3", "etcdctl", "--endpoints=https://127.0.0.1:2379", "--cacert=/etc/etcd/pki/ca.crt",
+    "--cert=/etc/etcd/pki/server.crt", "--key=/etc/etcd/pki/server.key",
+)  # fmt: skip
+
+
+def code(lab: Lab, host: str, url: str) -> str:
+    """The HTTP status that ``host`` gets from ``url`` without showing any certificate; ``000`` for no answer."""
+    command = [
+        "curl",
+        "--silent",
+        "--insecure",
+        "--max-time",
+        "5",
+        "--output",
+        "/dev/null",
+        "--write-out",
+        "%{http_code}",
+    ]
+    return lab.on(host, *command, url, check=False).stdout.strip()
+
+
+@pytest.fixture
+def secret(lab: Lab) -> Iterator[str]:
+    lab.kubectl("create", "secret", "generic", SECRET, f"--from-literal=key={MARKER}")
+    yield SECRET
+    lab.kubectl("delete", "secret", SECRET)
+
+
+def test_every_node_is_ready_with_the_labels_of_the_model(lab: Lab) -> None:
+    nodes = {node["metadata"]["name"]: node for node in lab.objects("nodes")}
+    assert set(NODES) <= set(nodes)
+    for name in NODES:
+        conditions = {each["type"]: each["status"] for each in nodes[name]["status"]["conditions"]}
+        assert conditions["Ready"] == "True"
+        assert nodes[name]["metadata"]["labels"]["role"] == "control"
+
+
+def test_highstate_again_changes_nothing(lab: Lab) -> None:
+    done = lab.on("cfg01", "salt", "--static", "--out=json", "*", "state.highstate", "queue=True")
+    returned = json.loads(done.stdout)
+    assert {"cfg01", "kmst01", *NODES} <= set(returned)
+    for host, states in returned.items():
+        assert isinstance(states, dict), (host, states)
+        for state in states.values():
+            assert state["result"] is True and not state["changes"], (host, state["__id__"], state)
+
+
+@pytest.mark.parametrize(
+    ("host", "url", "answers"),
+    [
+        ("ctl01", "https://kmst01:6443/api", {"401"}),
+        ("ctl01", "https://kmst01:6443/version", {"401"}),
+        ("cfg01", "https://ctl01:10250/pods", {"401"}),
+        # Ports without authentication, which Kubernetes opens unless it is told not to.
+        ("cfg01", "http://ctl01:10255/pods", {"000"}),
+        ("ctl01", "http://kmst01:8080/api", {"000"}),
+        ("ctl01", "http://kmst01:10251/healthz", {"000"}),
+        ("ctl01", "http://kmst01:10252/healthz", {"000"}),
+        ("ctl01", "https://kmst01:2379/version", {"000"}),
+        ("ctl01", "http://kmst01:2379/version", {"000", "400"}),
+    ],
+)
+def test_nobody_is_anonymous(lab: Lab, host: str, url: str, answers: set[str]) -> None:
+    assert code(lab, host, url) in answers
+
+
+def test_a_node_has_a_nodes_rights_and_no_more(lab: Lab, secret: str) -> None:
+    as_node = ("kubectl", "--kubeconfig", "/etc/kubernetes/kubelet.conf")
+    assert lab.on("ctl01", *as_node, "get", "node", "ctl01", check=False).returncode == 0
+    for command in (("get", "secret", secret), ("label", "node", "ctl02", "a=b"), ("get", "secrets")):
+        refused = lab.on("ctl01", *as_node, *command, check=False)
+        assert refused.returncode != 0
+        assert "orbidden" in refused.stderr
+
+
+def test_secrets_are_encrypted_in_etcd(lab: Lab, secret: str) -> None:
+    stored = lab.on("kmst01", *ETCDCTL, "get", "--hex", f"/registry/secrets/default/{secret}").stdout
+    raw = bytes(int(byte, 16) for byte in stored.replace("\\x", " ").split())
+    assert b"k8s:enc:secretbox" in raw
+    assert MARKER.encode() not in raw
+
+
+def test_keys_on_hosts_are_roots_alone(lab: Lab) -> None:
+    for host in ("kmst01", *NODES):
+        # Anything that others could read and that holds a private key.
+        found = lab.on(
+            host, "sh", "-c", "find /etc -xdev -type f -perm /077 -exec grep -l 'PRIVATE KEY' {} +", check=False
+        )
+        assert [line for line in found.stdout.splitlines() if "/ssl/" not in line] == []
+
+
+def test_packets_for_what_is_not_there_stay_in_the_lab(lab: Lab) -> None:
+    for host in ("cfg01", "kmst01", *NODES):
+        for address in ("10.96.200.200", "10.244.200.200"):
+            route = lab.on(host, "ip", "-4", "route", "get", address).stdout
+            assert " via " not in route.splitlines()[0], (host, route)
+
+
+def test_pods_are_reached_at_their_own_addresses_from_every_host(lab: Lab) -> None:
+    pods = [
+        (pod["status"]["podIP"], pod["spec"]["nodeName"])
+        for pod in lab.objects("pods", "app=keystone-server")
+        if not pod["metadata"].get("deletionTimestamp") and not pod["spec"].get("hostNetwork")
+    ]
+    assert len({node for _, node in pods}) > 1, "expected pods on several nodes"
+    for address, _ in pods:
+        for host in ("cfg01", *NODES):
+            assert code(lab, host, f"http://{address}:5000/v3") == "200", (host, address)
+
+
+def test_binaries_are_those_that_were_published(lab: Lab) -> None:
+    check = "cd /srv/kubernetes/*/ && sha256sum --check --quiet SHA256SUMS"
+    lab.on("cfg01", "sh", "-c", check)
+    for host in NODES:
+        lab.on(host, "sh", "-c", "cd /usr/local/bin && grep -E ' (kubelet|kube-proxy)$' /srv/kubernetes/*/SHA256SUMS"
+               " | sha256sum --check --quiet")  # fmt: skip
