@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
+from click.shell_completion import CompletionItem
 
+from pillarbox.cli.output import format_option, print_data
+from pillarbox.errors import PillarboxError
 from pillarbox.lab import settings as lab_settings
 from pillarbox.lab.settings import Settings
 from pillarbox.progress import Progress
@@ -21,17 +26,124 @@ def command(ctx: click.Context, name: str | None) -> None:
     """
     root = ctx.find_root()
     given = root.params.get("model")
-    default = root.get_parameter_source("model") is click.core.ParameterSource.DEFAULT
+    default = root.get_parameter_source("model") in (ParameterSource.DEFAULT, None)
     source: Path | None = None if given is None or default else given
     ctx.obj = lab_settings.load(name, source)
 
 
+def complete_host(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Host names for shell completion; none where there is no lab."""
+    from pillarbox.lab import layout
+    from pillarbox.model import Inventory
+
+    try:
+        settings = lab_settings.load(ctx.parent.params.get("name") if ctx.parent else None)
+        found = layout.read(Inventory(settings.model if settings.model.is_dir() else settings.source))
+    except PillarboxError:
+        return []
+    return [CompletionItem(host.name) for host in found.hosts if host.name.startswith(incomplete)]
+
+
 @command.command("up")
-@click.option("--until", metavar="PHASE", help="Stop after this phase.")
+@click.option("--until", metavar="PHASE", help="Stop after this phase: machine, engine, image, hosts, software, ...")
 @click.option("--recreate", metavar="HOST", multiple=True, help="Make this host's container anew; volumes stay.")
+@click.option("--push", is_flag=True, help="Push what the model here has on top of what the lab's repository has.")
 @click.pass_obj
-def up(settings: Settings, until: str | None, recreate: tuple[str, ...]) -> None:
+def up(settings: Settings, until: str | None, recreate: tuple[str, ...], push: bool) -> None:
     """Bring the lab up; one that is up is checked and repaired."""
+    from pillarbox.lab import status, summary
     from pillarbox.lab import up as lab_up
 
-    lab_up.up(settings, Progress(), until=until, recreate=recreate)
+    progress = Progress()
+    run = lab_up.up(settings, progress, until=until, recreate=recreate, push=push)
+    if until is None:
+        click.echo()
+        click.echo(summary.text(status.read(settings)))
+        click.echo()
+        click.echo(summary.next_steps(settings, run.repository))
+
+
+@command.command("status")
+@format_option("text", "json")
+@click.pass_obj
+def show_status(settings: Settings, output_format: str) -> int:
+    """What runs where. The exit code is 1 while something is not healthy."""
+    from pillarbox.lab import status, summary
+
+    found = status.read(settings)
+    if output_format == "json":
+        print_data(found.as_dict(), "json")
+    else:
+        click.echo(summary.text(found))
+    return 0 if found.healthy else 1
+
+
+@command.command("clean")
+@click.option("--keep-cache", is_flag=True, help="Keep what was downloaded and compiled.")
+@click.pass_obj
+def clean(settings: Settings, keep_cache: bool) -> None:
+    """Take the lab away, and with the machine's last one all that labs changed there."""
+    from pillarbox.lab import clean as lab_clean
+
+    lab_clean.clean(settings, Progress(), keep_cache=keep_cache)
+
+
+@command.command("exec", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@click.argument("host", shell_complete=complete_host)
+@click.argument("arguments", nargs=-1, required=True, type=click.UNPROCESSED)
+@click.pass_obj
+def run_command(settings: Settings, host: str, arguments: tuple[str, ...]) -> int:
+    """Run a command on HOST: pillarbox lab exec cfg01 -- salt '*' test.ping"""
+    from pillarbox.lab import status
+    from pillarbox.lab.hosts import running
+    from pillarbox.lab.shell import run
+
+    engine, shape = status.connect(settings)
+    container = running(settings, engine, shape.host(host).name)
+    words = arguments[1:] if arguments[0] == "--" else arguments
+    result = run(
+        container,
+        words,
+        on_out=click.echo,
+        on_err=lambda line: click.echo(line, err=True),
+        environment={"LC_ALL": "C.UTF-8"},
+        check=False,
+    )
+    return result.code
+
+
+@command.command("ssh")
+@click.argument("host", shell_complete=complete_host)
+@click.pass_obj
+def shell(settings: Settings, host: str) -> None:
+    """A root shell on HOST, through the container engine."""
+    from pillarbox.lab import status
+    from pillarbox.lab.hosts import running
+    from pillarbox.lab.terminal import interactive
+
+    engine, shape = status.connect(settings)
+    raise SystemExit(interactive(running(settings, engine, shape.host(host).name), ["bash", "--login"]))
+
+
+@command.command("clone")
+@click.argument("directory", type=click.Path(path_type=Path))
+@click.pass_obj
+def clone(settings: Settings, directory: Path) -> None:
+    """Clone the lab's model repository to DIRECTORY, ready to push."""
+    from pillarbox.lab import repository, status
+    from pillarbox.model import Inventory
+
+    _, shape = status.connect(settings)
+    found = repository.read(Inventory(settings.model), shape)
+    repository.clone(settings, found, directory.absolute())
+    click.echo(f"cloned to {os.path.relpath(directory)}")
+
+
+@command.command("remove")
+@click.argument("host")
+@click.pass_obj
+def remove(settings: Settings, host: str) -> None:
+    """Take away a HOST that the model no longer has, with its volumes and its minion's key."""
+    from pillarbox.lab import up as lab_up
+
+    lab_up.remove_host(settings, host, Progress())

@@ -42,6 +42,15 @@ def find(settings: Settings, engine: Engine, host: str) -> Container | None:
         return None
 
 
+def running(settings: Settings, engine: Engine, host: str) -> Container:
+    """The container of ``host``. Raises :class:`LabError` when it does not run."""
+    container = find(settings, engine, host)
+    if container is None or container.status != "running":
+        state = "is missing" if container is None else f"is {container.status}"
+        raise LabError(f"host {host} {state}", hint="`make lab` repairs the lab.")
+    return container
+
+
 def ensure(settings: Settings, engine: Engine, layout: Layout, host: Host, image: str) -> Found:
     """The running container of ``host``, created or started if it is not.
 
@@ -100,7 +109,11 @@ def host_of(container: Container) -> str:
 
 def volume_name(settings: Settings, host: Host | None, volume: str) -> str:
     """The engine's name of a volume: of one host, or of all that share it."""
-    return f"{settings.name}-{host.name if host else 'shared'}-{volume}"
+    return f"{volume_prefix(settings, host.name if host else 'shared')}{volume}"
+
+
+def volume_prefix(settings: Settings, host: str) -> str:
+    return f"{settings.name}-{host}-"
 
 
 def shape(layout: Layout, host: Host) -> str:

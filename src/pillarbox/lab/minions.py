@@ -76,6 +76,11 @@ def accept(master: Container, containers: Mapping[str, Container], say: Callable
         say(f"{name}: key {wanted[:16]} is the same on both sides, accepted")
 
 
+def forget(master: Container, name: str) -> None:
+    """Delete a minion's key on the master, so that nobody gets in with it any more."""
+    shell.run(master, ["salt-key", "--yes", f"--delete={name}"], what="salt-key")
+
+
 def await_answers(master: Container, names: list[str]) -> None:
     """Wait until every minion answers the master. Raises :class:`LabError` naming those that do not."""
     deadline = time.monotonic() + _WAIT_SECONDS

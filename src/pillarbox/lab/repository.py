@@ -124,6 +124,17 @@ def push(settings: Settings, repository: Repository, config: Path, say: Callable
     git.git(settings.model, "push", url, f"HEAD:refs/heads/{branch}", ssh_config=config, on_line=tell)
 
 
+def clone(settings: Settings, repository: Repository, directory: Path) -> None:
+    """Clone the repository for a person to work in. Raises :class:`LabError` where something is in the way."""
+    if directory.exists() and any(directory.iterdir()):
+        raise LabError(f"{directory} is not empty")
+    config = settings.ssh / "config"
+    if not config.is_file():
+        raise LabError("the lab has no repository yet", hint="`make lab` makes it.")
+    command = f"ssh -F '{config}'"
+    run(["git", "clone", "--quiet", "-c", f"core.sshCommand={command}", repository.url, directory])
+
+
 def differs(settings: Settings) -> list[str]:
     """Files of the lab's copy that are not what the source has; secrets are always the lab's own."""
     wanted = {file.relative_to(settings.source): file for file in copy.files(settings.source)}

@@ -27,6 +27,7 @@ from pillarbox.lab import (
     repository,
     software,
     states,
+    status,
     wheels,
 )
 from pillarbox.lab import engine as engines
@@ -268,6 +269,28 @@ def up(
         finally:
             _record(settings, start, seconds)
     return run
+
+
+def remove_host(settings: Settings, name: str, progress: Progress) -> None:
+    """Remove the container, volumes and minion key of a host that the model no longer has.
+
+    Raises :class:`LabError` for a host that the model has, and for one that there is not.
+    """
+    machine.check(settings)
+    with lock.held(settings.root / "locks" / settings.name, what=f"lab {settings.name}"):
+        engine, shape = status.connect(settings)
+        if any(host.name == name for host in shape.hosts):
+            raise LabError(f"the model has {name}", hint=f"Remove nodes/hosts/{name}.yml, push, and run `make lab`.")
+        container = hosts.find(settings, engine, name)
+        if container is None or container.labels.get("pillarbox.lab") != settings.name:
+            raise LabError(f"the lab has no host {name}")
+        volumes = [mount["Name"] for mount in container.attrs["Mounts"] if mount.get("Type") == "volume"]
+        hosts.remove(engine, container)
+        for volume in volumes:
+            if volume.startswith(hosts.volume_prefix(settings, name)):
+                engine.client.volumes.get(volume).remove(force=True)
+        minions.forget(hosts.running(settings, engine, shape.master), name)
+        progress.step(f"{name}: removed")
 
 
 def _record(settings: Settings, start: float, seconds: dict[str, float]) -> None:
