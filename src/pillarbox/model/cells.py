@@ -78,7 +78,10 @@ CONTAINERS: Final = DICTS | LISTS
 
 
 def merge(earlier: Any, later: Any) -> Any:
-    """``later`` merged onto ``earlier``: mappings merge, lists extend, scalars replace; the rest is left to rendering."""
+    """``later`` merged onto ``earlier``: mappings merge, lists extend, scalars replace.
+
+    What cannot be decided yet is stacked, for rendering.
+    """
     old, new = type(earlier), type(later)
     if old in DICTS and new in DICTS:
         return merge_dicts(earlier, later)

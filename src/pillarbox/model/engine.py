@@ -10,6 +10,8 @@ from typing import Any
 
 from pillarbox.errors import PillarboxError, raise_all
 from pillarbox.model import yaml11
+from pillarbox.model.cache import MISS, Cache, digest, version
+from pillarbox.model.cells import LAZY, OPEN, Flagged, Layers, OpenDict, OpenList, Template
 from pillarbox.model.entity import ClassUse, Compiler, Entity
 from pillarbox.model.errors import ModelError
 from pillarbox.model.layering import Layering, State
@@ -18,7 +20,9 @@ from pillarbox.model.marks import Lines
 from pillarbox.model.query import MISSING, Query, lookup
 from pillarbox.model.render import Problem, Renderer
 from pillarbox.model.report import Reporter
+from pillarbox.model.results import Results
 from pillarbox.model.settings import CONFIG, Settings
+from pillarbox.model.stamps import Stamps
 from pillarbox.model.tree import Tree, class_files, node_files
 
 
@@ -34,6 +38,8 @@ class Rendered:
     parameters: dict[str, Any]
     exports: dict[str, Any]
     warnings: tuple[str, ...]
+    asked: bool = False
+    """Whether inventory queries of this node were answered: then it depends on all nodes."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +59,11 @@ class Engine:
     Raises :class:`ModelError` when the tree is no model. Safe to use from several threads.
     """
 
-    def __init__(self, tree: Tree, settings: Settings | None = None) -> None:
+    def __init__(self, tree: Tree, settings: Settings | None = None, cache: Cache | None = None) -> None:
         self.tree = tree
+        self.cache = cache
+        self.stamps = Stamps(cache, tree) if cache is not None else None
+        self.results = Results(cache) if cache is not None else None
         self.settings = settings or read_settings(tree)
         self.compiler = Compiler(self.settings)
         self.mappings = parse_mappings(self.settings.class_mappings)
@@ -69,6 +78,9 @@ class Engine:
         self._classes: dict[str, Entity] = {}
         self._nodes: dict[str, Entity] = {}
         self._exports: dict[str, tuple[str, dict[str, Any]]] | None = None
+        self._digests: dict[str, bytes] = {}
+        self._sets: dict[tuple[str, ...], bytes] = {}
+        self._key = digest(version(), self.settings.key().encode()) if cache is not None else b""
 
     def class_entity(self, name: str) -> Entity | None:
         """The class's file, or ``None`` when there is none. Raises when it cannot be read."""
@@ -96,6 +108,9 @@ class Engine:
         environment = entity.environment if entity.environment is not None else self.settings.default_environment
         automatic = _automatic(name, environment)
         path = entity.file[len(self.settings.nodes_uri) + 1 :].rpartition(".")[0]
+        if "/" not in path and not self.settings.compose_node_name:
+            # As reclass writes it.
+            path = f"./{path}"
         matched = path if self.settings.class_mappings_match_path else name
         mapped = tuple(dict.fromkeys(each for mapping in self.mappings for each in mapping.match(matched)))
         with self._lock:
@@ -107,14 +122,81 @@ class Engine:
 
     def render(self, name: str) -> Rendered:
         """Render one node. Raises all that is wrong with it together."""
+        cache = self.cache
+        if cache is None:
+            return self._render(self.merged(name))
+        key = self._node_key(name)
+        known = cache.get(key)
+        if known is not MISS and self._classes_digest(tuple(known[0])) == known[1]:
+            try:
+                return self._restored(name, known[2])
+            except (KeyError, ValueError, TypeError, IndexError):
+                # Lost, or not what this program wrote.
+                pass
         merged = self.merged(name)
-        renderer = self.renderer(merged, _Answers(self, merged.environment, merged.name))
+        rendered = self._render(merged)
+        if not rendered.asked:
+            used = [step.name for step in merged.state.steps if step.name is not None]
+            used += merged.state.missing
+            kept = self._kept(rendered)
+            if kept is not None:
+                cache.put(key, [used, self._classes_digest(tuple(used)), kept])
+        return rendered
+
+    def _kept(self, rendered: Rendered) -> list[Any] | None:
+        """What the cache keeps of a rendered node."""
+        if self.results is None:
+            return None
+        rest = [rendered.environment, list(rendered.classes), list(rendered.applications), list(rendered.warnings)]
+        return self.results.split(
+            [*rest, rendered.exports, list(rendered.parameters), *rendered.parameters.values()]
+        )
+
+    def _restored(self, name: str, kept: list[Any]) -> Rendered:
+        assert self.results is not None
+        environment, classes, applications, warnings, exports, keys, *values = self.results.join(kept)
+        return Rendered(
+            name=name,
+            file=self.node_files[name],
+            environment=environment,
+            classes=tuple(classes),
+            applications=tuple(applications),
+            parameters=dict(zip(keys, values, strict=True)),
+            exports=exports,
+            warnings=tuple(warnings),
+        )
+
+    def fingerprint(self, name: str) -> bytes:
+        """A digest of all files that the node is made from: nodes with the same one render the same.
+
+        Raises like :meth:`merged`. For a node that asks the inventory, these are the files of every node.
+        """
+        merged = self.merged(name)
+        renderer = Finder(merged.state.parameters, merged.state.exports)
+        names = [step.name for step in merged.state.steps if step.name is not None]
+        key = digest(self.settings.key().encode(), name.encode(), merged.entity.file.encode(), merged.entity.digest)
+        own = digest(key, self._classes_digest((*names, *merged.state.missing)))
+        if not renderer.asks:
+            return own
+        files = sorted([*self.node_files.items(), *self.class_files.items()])
+        return digest(own, *(part for each, file in files for part in (each.encode(), self._digest(file))))
+
+    def flush(self) -> None:
+        """Write to the cache what is not written yet."""
+        if self.cache is not None:
+            if self.stamps is not None:
+                self.stamps.save()
+            self.cache.flush()
+
+    def _render(self, merged: Merged) -> Rendered:
+        answers = Answers(self, merged.environment)
+        renderer = self.renderer(merged, answers)
         parameters = renderer.render(merged.state.parameters)
         exports = renderer.render(merged.state.exports)
         if renderer.problems:
             raise_all([self.reporter.problem(merged, problem) for problem in renderer.problems])
         return Rendered(
-            name=name,
+            name=merged.name,
             file=merged.entity.file,
             environment=merged.environment,
             classes=merged.state.classes,
@@ -122,11 +204,51 @@ class Engine:
             parameters=parameters,
             exports=exports,
             warnings=tuple(str(self.reporter.problem(merged, problem)) for problem in renderer.warnings),
+            asked=answers.asked,
         )
 
-    def renderer(self, merged: Merged, queries: _Answers | None = None) -> Renderer:
+    def _node_key(self, name: str) -> bytes:
+        file = self.node_files.get(name)
+        if file is None:
+            raise ModelError(f"no node {name}", node=name, hint=nearest(name, self.nodes))
+        return digest(self._key, name.encode(), file.encode(), self._digest(file))
+
+    def _classes_digest(self, names: tuple[str, ...]) -> bytes:
+        """One digest for the content of all these classes."""
+        known = self._sets.get(names)
+        if known is None:
+            parts = []
+            for name in names:
+                file = self.class_files.get(name)
+                # A class that is not there counts, too: it may be, another day.
+                parts.append(b"" if file is None else self._digest(file))
+            known = self._sets[names] = digest(*parts)
+        return known
+
+    def _digest(self, file: str) -> bytes:
+        known = self._digests.get(file)
+        if known is None:
+            known = self.stamps.get(file) if self.stamps is not None else None
+            if known is None:
+                known = self.content(file)[1]
+            self._digests[file] = known
+        return known
+
+    def content(self, file: str) -> tuple[bytes, bytes]:
+        """What ``file`` holds, and its digest. Raises when it cannot be read."""
+        data = self.tree.read(file)
+        result = hashlib.blake2b(data, digest_size=16).digest()
+        if self.stamps is not None:
+            self.stamps.put(file, result)
+        return data, result
+
+    def renderer(self, merged: Merged, queries: Answers | None = None) -> Renderer:
         """A renderer for one node's values."""
         return Renderer(merged.state.parameters, merged.automatic, self.settings, self.compiler.syntax, queries)
+
+    def lenient(self, merged: Merged) -> Renderer:
+        """A renderer that answers inventory queries, too; its ``problems`` are the caller's to look at."""
+        return self.renderer(merged, Answers(self, merged.environment))
 
     def all(self) -> Iterator[Rendered]:
         """Every node, sorted by name, one at a time. Raises at the end, together, what is wrong with any."""
@@ -136,13 +258,14 @@ class Engine:
                 yield self.render(name)
             except PillarboxError as error:
                 errors.append(error)
+        self.flush()
         raise_all(errors)
 
     def exports(self) -> dict[str, tuple[str, dict[str, Any]]]:
         """Environment and exports of every node, for inventory queries; what does not render is a :class:`Failed`."""
         with self._lock:
             if self._exports is None:
-                self._exports = {}
+                found: dict[str, tuple[str, dict[str, Any]]] = {}
                 errors: list[PillarboxError] = []
                 for name in self.nodes:
                     try:
@@ -153,17 +276,15 @@ class Engine:
                         continue
                     renderer = self.renderer(merged)
                     data = _tolerant(renderer, merged.state.exports, name)
-                    self._exports[name] = (merged.environment, data)
-                if errors:
-                    self._exports = None
-                    raise_all(errors)
+                    found[name] = (merged.environment, data)
+                raise_all(errors)
+                self._exports = found
             return self._exports
 
     def _load(self, file: str, name: str) -> Entity:
-        data = self.tree.read(file)
-        digest = hashlib.blake2b(data, digest_size=16).digest()
+        data, digest_of_data = self.content(file)
         parsed = yaml11.load(data, file)
-        return self.compiler.entity(parsed, file, name, digest, aliased=b"*" in data)
+        return self.compiler.entity(parsed, file, name, digest_of_data, aliased=b"*" in data)
 
     def _use(self, name: str) -> ClassUse:
         from pillarbox.model.template import parse
@@ -180,15 +301,16 @@ class Failed:
         self.node = node
 
 
-class _Answers:
+class Answers:
     """Answers the inventory queries of one node."""
 
-    def __init__(self, engine: Engine, environment: str, node: str) -> None:
+    def __init__(self, engine: Engine, environment: str) -> None:
         self.engine = engine
         self.environment = environment
-        self.node = node
+        self.asked = False
 
     def answer(self, query: Query, own: Callable[[tuple[str, ...]], Any]) -> Any:
+        self.asked = True
         ignore = query.ignore_errors
         if ignore is None:
             ignore = self.engine.settings.inventory_ignore_failed_render
@@ -238,8 +360,6 @@ def _inside(data: Any) -> Failed | None:
 
 def _tolerant(renderer: Renderer, section: dict[str, Any], node: str) -> dict[str, Any]:
     """Exports as plain data, each problem left at its place."""
-    from pillarbox.model.cells import LAZY, OpenDict, OpenList
-
     def plain(value: Any, depth: int) -> Any:
         if depth > 200:
             return Failed(Problem("values and references nest too deep"), node)
@@ -255,6 +375,29 @@ def _tolerant(renderer: Renderer, section: dict[str, Any], node: str) -> dict[st
         return value
 
     return {key: plain(value, 0) for key, value in section.items()}
+
+
+class Finder:
+    """Looks for inventory queries in merged layers."""
+
+    def __init__(self, *cells: Any) -> None:
+        self._seen: set[int] = set()
+        self.asks = any(map(self._find, cells))
+
+    def _find(self, cell: Any) -> bool:
+        kind_of = type(cell)
+        if kind_of not in OPEN or id(cell) in self._seen:
+            return False
+        self._seen.add(id(cell))
+        if kind_of is Template:
+            return any(isinstance(part, Query) for part in cell.parts)
+        if kind_of is OpenDict:
+            return any(map(self._find, cell.values()))
+        if kind_of is OpenList:
+            return any(map(self._find, cell))
+        if kind_of is Layers:
+            return any(map(self._find, cell.cells))
+        return kind_of is Flagged and self._find(cell.cell)
 
 
 def _is_node_file(error: PillarboxError, engine: Engine, name: str) -> bool:

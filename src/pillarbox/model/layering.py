@@ -11,8 +11,7 @@ from typing import Any
 
 from pillarbox.errors import PillarboxError
 from pillarbox.model.applications import merge_applications
-from pillarbox.model.cells import AUTOMATIC, merge_dicts
-from pillarbox.model.cells import OpenDict
+from pillarbox.model.cells import AUTOMATIC, OpenDict, merge_dicts
 from pillarbox.model.entity import ClassUse, Entity
 from pillarbox.model.errors import ModelError
 from pillarbox.model.render import Problem, Renderer, Unresolved
@@ -93,6 +92,7 @@ class _Walk:
         self.automatic = automatic
         self.errors: list[PillarboxError] = []
         self.shareable = True
+        self.begin(State())
 
     def root(self, mapped: tuple[ClassUse, ...]) -> State:
         base = Entity(file="", digest=b"", classes=mapped)
@@ -129,9 +129,9 @@ class _Walk:
         return following
 
     def begin(self, state: State) -> None:
-        self.parameters = state.parameters
-        self.exports = state.exports
-        self.classes = dict.fromkeys(state.classes)
+        self.parameters: dict[str, Any] = state.parameters
+        self.exports: dict[str, Any] = state.exports
+        self.classes: dict[str, None] = dict.fromkeys(state.classes)
         self.applications = state.applications
         self.seen = set(state.seen)
         self.missing = list(state.missing)

@@ -8,6 +8,7 @@ import yaml
 
 from pillarbox.model import yaml11
 from pillarbox.model.errors import ModelError
+from pillarbox.model.scalars import Undecided, resolve
 from pillarbox.model.tree import Tree
 
 Path = tuple[Any, ...]
@@ -86,8 +87,8 @@ class Marks:
 def _key(node: Any) -> str:
     if node.style is None and node.tag != "tag:yaml.org,2002:str":
         try:
-            return str(yaml11.resolve(node.value))
-        except yaml11.Undecided:
+            return str(resolve(node.value))
+        except Undecided:
             return str(node.value)
     return str(node.value)
 

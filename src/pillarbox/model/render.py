@@ -26,6 +26,7 @@ from pillarbox.model.cells import (
     without_flags,
 )
 from pillarbox.model.entity import kind
+from pillarbox.model.plain import expanded_size
 from pillarbox.model.query import Query
 from pillarbox.model.settings import Settings
 from pillarbox.model.template import Part, Ref, Syntax
@@ -103,6 +104,8 @@ class Renderer:
         self.problems: list[Problem] = []
         self.warnings: list[Problem] = []
         self.used_automatic = False
+        self.shares = False
+        """Whether a reference put a mapping or list into a second place."""
         self._known: dict[int, Any] = {}
         self._plain: dict[int, Any] = {}
         self._stack: list[Any] = []
@@ -113,6 +116,8 @@ class Renderer:
         """``section`` as plain data. What does not render is ``None``, and its reason is among ``problems``."""
         try:
             result: dict[str, Any] = self.plain(section)
+            if self.shares and expanded_size(result) > limits.VALUES:
+                self.record(TooLarge(f"references make it more than {limits.VALUES} values"))
         except RecursionError:
             self._trail.clear()
             self.record(TooLarge("values and references nest too deep"))
@@ -239,9 +244,13 @@ class Renderer:
         if kind_of is Template:
             try:
                 if cell.single is not None:
-                    return self.at(cell.single)
+                    found = self.at(cell.single)
+                    if type(found) in CONTAINERS:
+                        self.shares = True
+                    return found
                 parts = cell.parts
                 if len(parts) == 1:
+                    self.shares = True
                     return self._part(parts[0])
                 return self._text(parts)
             except Problem as problem:

@@ -93,7 +93,7 @@ class Reporter:
 
     def _layers(self, merged: Merged, path: tuple[str, ...]) -> list[tuple[str, int | None]]:
         """Files and lines that set the value at ``path``, in merge order."""
-        found = []
+        found: list[tuple[str, int | None]] = []
         prefixes = (self.engine.compiler.overwrite, self.engine.compiler.constant)
         for step in merged.state.steps:
             marks = self.engine.lines.marks(step.entity.file)

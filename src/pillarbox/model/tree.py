@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol
@@ -12,7 +13,15 @@ from pillarbox.model import limits
 from pillarbox.model.errors import ModelError
 
 SUFFIXES = (".yml", ".yaml")
+SETTLED = 2_000_000_000
+"""Nanoseconds that a file must have been left alone before its times are trusted."""
+
 _SKIPPED = frozenset({"CVS", "SCCS"})
+
+
+def is_skipped(file: str) -> bool:
+    """Whether a folder on the way to ``file`` is hidden or another version control's."""
+    return any(part[0] == "." or part in _SKIPPED for part in file.split("/")[:-1])
 
 
 class Tree(Protocol):
@@ -30,12 +39,21 @@ class Tree(Protocol):
         """Whether there is a file of this name."""
         ...
 
+    def stamp(self, file: str) -> tuple[int | str, ...] | None:
+        """What changes when the file's content does, or ``None`` when there is nothing to go by."""
+        ...
+
+    def identity(self) -> str:
+        """What tells this tree from others, for keeping stamps."""
+        ...
+
 
 class DirectoryTree:
     """The files below a directory, links followed."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._prefix = f"{root}/"
 
     def files(self, folder: str) -> list[str]:
         if not (self.root / folder).is_dir():
@@ -49,7 +67,9 @@ class DirectoryTree:
         found.sort()
         return found
 
-    def _walk(self, folder: str, above: tuple[tuple[int, int], ...], found: list[str], errors: list[PillarboxError]) -> None:
+    def _walk(
+        self, folder: str, above: tuple[tuple[int, int], ...], found: list[str], errors: list[PillarboxError]
+    ) -> None:
         path = self.root / folder
         try:
             status = os.stat(path)
@@ -69,7 +89,7 @@ class DirectoryTree:
 
     def read(self, file: str) -> bytes:
         try:
-            with open(self.root / file, "rb", buffering=0) as stream:
+            with open(self._prefix + file, "rb", buffering=0) as stream:
                 status = os.fstat(stream.fileno())
                 if status.st_size > limits.FILE_BYTES:
                     raise ModelError(f"expected at most {limits.FILE_BYTES} bytes, found {status.st_size}", file=file)
@@ -79,6 +99,20 @@ class DirectoryTree:
 
     def exists(self, file: str) -> bool:
         return (self.root / file).is_file()
+
+    def stamp(self, file: str) -> tuple[int | str, ...] | None:
+        try:
+            status = os.stat(self._prefix + file)
+        except OSError:
+            return None
+        changed = max(status.st_mtime_ns, status.st_ctime_ns)
+        if time.time_ns() - changed < SETTLED:
+            # Another write may follow within the clock's tick and leave the same times.
+            return None
+        return (status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino, status.st_dev)
+
+    def identity(self) -> str:
+        return str(self.root)
 
 
 def node_files(files: Iterable[str], folder: str, compose: bool) -> dict[str, str]:

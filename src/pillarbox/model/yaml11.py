@@ -50,9 +50,8 @@ def decode(data: bytes, file: str) -> str:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        raise ModelError(
-            f"expected UTF-8, found byte 0x{data[error.start]:02x}", file=file, line=line, hint="Save the file as UTF-8."
-        ) from None
+        found = f"expected UTF-8, found byte 0x{data[error.start]:02x}"
+        raise ModelError(found, file=file, line=line, hint="Save the file as UTF-8.") from None
     if "\r" in text:
         text = text.replace("\r\n", "\n").replace("\r", "\n")
     return text
@@ -82,7 +81,7 @@ def load_slow(text: str, file: str) -> Any:
 
 def yaml_error(error: yaml.YAMLError, file: str) -> ModelError:
     """What PyYAML found wrong, with its line."""
-    mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
+    mark: Any = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
     problem = getattr(error, "problem", None) or getattr(error, "reason", None) or str(error)
     context = getattr(error, "context", None)
     text = f"{context}: {problem}" if context else str(problem)
@@ -91,9 +90,9 @@ def yaml_error(error: yaml.YAMLError, file: str) -> ModelError:
 
 def check_depth(text: str, file: str) -> None:
     """Raise :class:`ModelError` for nesting that would overflow the stack of the C parser."""
-    if text.count("[") + text.count("{") < limits.DEPTH:
-        if max(map(len, _PREFIX.findall(text)), default=0) < limits.DEPTH:
-            return
+    flow = text.count("[") + text.count("{")
+    if flow < limits.DEPTH and max(map(len, _PREFIX.findall(text)), default=0) < limits.DEPTH:
+        return
     depth = 0
     try:
         for event in yaml.parse(text, Loader=Loader):

@@ -1,0 +1,90 @@
+"""Which values of which nodes differ between two trees of one model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pillarbox.errors import PillarboxError, raise_all
+from pillarbox.model.plain import same
+
+if TYPE_CHECKING:
+    from pillarbox.model.engine import Engine, Rendered
+
+
+@dataclass(frozen=True)
+class Change:
+    """One value of one node. ``kind`` is ``added``, ``removed`` or ``changed``; an empty path is the whole node.
+
+    ``path`` starts with what it is a part of: ``parameters``, ``exports``, ``classes``, ``applications`` or
+    ``environment``.
+    """
+
+    node: str
+    kind: str
+    path: tuple[str, ...]
+    before: Any
+    after: Any
+
+    def as_dict(self) -> dict[str, Any]:
+        """The change as plain data."""
+        return {
+            "node": self.node,
+            "kind": self.kind,
+            "path": list(self.path),
+            "before": self.before,
+            "after": self.after,
+        }
+
+
+def diff(before: Engine, after: Engine, node: str | None = None) -> Iterator[Change]:
+    """What differs from ``before`` to ``after``, node by node, sorted by name; with ``node``, of that one only.
+
+    A node whose files are the same in both is not rendered. Raises at the end, together, what does not render.
+    """
+    names = sorted({*before.nodes, *after.nodes}) if node is None else [node]
+    errors: list[PillarboxError] = []
+    for name in names:
+        try:
+            yield from _node(before, after, name)
+        except PillarboxError as error:
+            errors.append(error)
+    raise_all(errors)
+
+
+def _node(before: Engine, after: Engine, name: str) -> Iterator[Change]:
+    if name not in before.node_files and name not in after.node_files:
+        after.node_entity(name)
+    if name not in before.node_files:
+        yield Change(name, "added", (), None, _data(after.render(name)))
+    elif name not in after.node_files:
+        yield Change(name, "removed", (), _data(before.render(name)), None)
+    elif before.fingerprint(name) != after.fingerprint(name):
+        old, new = _data(before.render(name)), _data(after.render(name))
+        for section in old:
+            yield from _values(name, (section,), old[section], new[section])
+
+
+def _data(rendered: Rendered) -> dict[str, Any]:
+    return {
+        "environment": rendered.environment,
+        "classes": list(rendered.classes),
+        "applications": list(rendered.applications),
+        "parameters": rendered.parameters,
+        "exports": rendered.exports,
+    }
+
+
+def _values(node: str, path: tuple[str, ...], old: Any, new: Any) -> Iterator[Change]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in {**old, **new}:
+            below = (*path, str(key))
+            if key not in new:
+                yield Change(node, "removed", below, old[key], None)
+            elif key not in old:
+                yield Change(node, "added", below, None, new[key])
+            else:
+                yield from _values(node, below, old[key], new[key])
+    elif not same(old, new):
+        yield Change(node, "changed", path, old, new)

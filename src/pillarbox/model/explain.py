@@ -1,0 +1,407 @@
+"""Where a value comes from: every layer that touched it, in merge order, and the references it went through.
+
+The fast path keeps no record of this. An explanation walks the node's files again and reads their lines anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from pillarbox.model.cells import (
+    DICTS,
+    LISTS,
+    Automatic,
+    Flagged,
+    Layers,
+    OpenDict,
+    OpenList,
+    Template,
+)
+from pillarbox.model.entity import kind
+from pillarbox.model.errors import ModelError
+from pillarbox.model.layering import Step
+from pillarbox.model.query import MISSING, Query, lookup
+from pillarbox.model.render import Problem, Renderer
+from pillarbox.model.template import Part, Ref
+
+if TYPE_CHECKING:
+    from pillarbox.model.engine import Engine, Merged
+
+MAX_DEPTH = 12
+"""How many references are followed, one into the next."""
+
+AUTOMATIC = "(automatic)"
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One place that touched the value.
+
+    ``action`` is ``sets``, ``merges``, ``extends``, ``replaces``, ``overrides`` (``~``), ``removes`` (an override or a
+    scalar above the value), or ``refused`` (after a constant). ``chain`` are the classes that led to this one.
+    """
+
+    file: str
+    line: int | None
+    class_name: str | None
+    chain: tuple[str, ...]
+    path: tuple[str, ...]
+    written: Any
+    action: str
+    constant: bool
+    effective: bool
+    references: tuple[Explanation, ...] = ()
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """A value of one node and all that made it. ``error`` says why it has no value, if it has none."""
+
+    node: str
+    path: tuple[str, ...]
+    value: Any
+    kind: str
+    layers: tuple[Layer, ...]
+    error: str | None = None
+
+    @property
+    def winner(self) -> Layer | None:
+        """The layer that a scalar comes from; for mappings and lists, the last that contributes."""
+        return next((layer for layer in reversed(self.layers) if layer.effective), None)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The explanation as plain data."""
+        return {
+            "node": self.node,
+            "path": list(self.path),
+            "value": self.value,
+            "error": self.error,
+            "layers": [
+                {
+                    "file": layer.file,
+                    "line": layer.line,
+                    "class": layer.class_name,
+                    "through": list(layer.chain),
+                    "path": list(layer.path),
+                    "written": layer.written,
+                    "action": layer.action,
+                    "constant": layer.constant,
+                    "effective": layer.effective,
+                    "references": [each.as_dict() for each in layer.references],
+                }
+                for layer in self.layers
+            ],
+        }
+
+
+def explain(engine: Engine, node: str, path: str) -> Explanation:
+    """Explain the parameter at ``path`` (keys joined by the delimiter, ``:``) of one node.
+
+    Raises :class:`ModelError` when the node's files or classes are wrong, or when no layer knows the path.
+    """
+    merged = engine.merged(node)
+    job = _Job(engine, merged)
+    keys = engine.compiler.syntax.split(path)
+    found = job.explain(keys, 0)
+    if not found.layers and found.error is not None:
+        raise ModelError(f"node {node} has no parameter {path}", node=node, hint=job.hint(keys))
+    return found
+
+
+@dataclass
+class _Touch:
+    """A layer before its meaning is known: where it stands and what it holds there."""
+
+    step: Step | None
+    cell: Any
+    depth: int
+    overwrite: bool
+    constant: bool
+
+
+@dataclass
+class _Job:
+    engine: Engine
+    merged: Merged
+    renderer: Renderer = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.renderer = self.engine.lenient(self.merged)
+        self.syntax = self.engine.compiler.syntax
+        self.prefixes = (self.engine.compiler.overwrite, self.engine.compiler.constant)
+
+    def hint(self, keys: tuple[str, ...]) -> str | None:
+        from pillarbox.model.engine import nearest
+
+        for count in range(len(keys) - 1, -1, -1):
+            try:
+                container = self.renderer.at(keys[:count])
+            except Problem:
+                continue
+            if type(container) in DICTS:
+                match = nearest(keys[count], [str(key) for key in container])
+                return match and match.replace("mean ", "mean " + self.syntax.delimiter.join((*keys[:count], "")))
+        return None
+
+    def explain(self, path: tuple[str, ...], depth: int) -> Explanation:
+        value, error = self.value(path)
+        count = self.list_above(path)
+        layers = self.layers(path, depth) if count is None else self.item(path, count, depth)
+        return Explanation(self.merged.name, path, value, kind(value), tuple(layers), error)
+
+    def value(self, path: tuple[str, ...]) -> tuple[Any, str | None]:
+        before = len(self.renderer.problems)
+        try:
+            value = self.renderer.plain(self.renderer.at(path))
+        except Problem as problem:
+            return None, self.engine.reporter.problem(self.merged, problem).message
+        if len(self.renderer.problems) > before:
+            return value, self.engine.reporter.problem(self.merged, self.renderer.problems[before]).message
+        return value, None
+
+    def layers(self, path: tuple[str, ...], depth: int) -> list[Layer]:
+        touches = [touch for touch in self.touches(path)]
+        out: list[Layer] = []
+        held: str | None = None
+        constant = False
+        for touch in touches:
+            at_value = touch.depth == len(path)
+            above = path[: touch.depth]
+            shown = self.kind_of(touch, path)
+            if constant:
+                action = "refused"
+            elif touch.overwrite and held is not None:
+                action = "overrides" if at_value or shown is not None else "removes"
+                self.reset(out)
+            elif held is None or held == "null":
+                action = "sets"
+                if shown is None:
+                    continue
+            elif shown is None:
+                action = "removes"
+                self.reset(out)
+            elif held == shown == "a mapping":
+                action = "merges"
+            elif held == shown == "a list":
+                action = "extends"
+            else:
+                action = "replaces"
+                self.reset(out)
+            effective = action not in ("removes", "refused")
+            if effective:
+                held = shown
+            elif action == "removes":
+                held = None
+            constant = constant or (touch.constant and at_value)
+            out.append(self.layer(touch, above, path, action, effective, depth))
+        return out
+
+    def list_above(self, path: tuple[str, ...]) -> int | None:
+        """How many keys lead to the first list that ``path`` goes into."""
+        for count in range(1, len(path)):
+            try:
+                if type(self.renderer.at(path[:count])) in LISTS:
+                    return count
+            except Problem:
+                return None
+        return None
+
+    def item(self, path: tuple[str, ...], count: int, depth: int) -> list[Layer]:
+        """The layer that an item of a list, or what stands in it, comes from."""
+        parts: list[tuple[_Touch, int]] = []
+        for touch in self.touches(path[:count]):
+            try:
+                value = self.renderer.value(touch.cell)
+            except Problem:
+                continue
+            if touch.overwrite or type(value) not in LISTS:
+                parts.clear()
+            if type(value) in LISTS:
+                parts.append((touch, len(value)))
+        try:
+            index = int(path[count])
+        except ValueError:
+            return []
+        if index < 0:
+            index += sum(length for _, length in parts)
+        for touch, length in parts:
+            if index < length:
+                return [self.item_layer(touch, path, count, index, depth)]
+            index -= length
+        return []
+
+    def item_layer(self, touch: _Touch, path: tuple[str, ...], count: int, index: int, depth: int) -> Layer:
+        cell = touch.cell
+        keys = (str(index), *path[count + 1 :])
+        used = 0
+        while type(cell) is not Template and used < len(keys):
+            if type(cell) in LISTS:
+                cell = cell[int(keys[used])]
+            elif type(cell) in DICTS and keys[used] in cell:
+                cell = cell[keys[used]]
+            else:
+                break
+            used += 1
+        references: list[Explanation] = []
+        if type(cell) is Template and depth < MAX_DEPTH:
+            references = [self.explain((*target, *keys[used:]), depth + 1) for target in self.targets(cell.parts)]
+        file, line = self.place(touch, (*path[:count], *keys[:used]))
+        if type(cell) is Template:
+            line = self.engine.lines.line(cell.file, cell.path)
+        step = touch.step
+        return Layer(
+            file=file,
+            line=line,
+            class_name=step.name if step else None,
+            chain=step.chain if step else (),
+            path=path,
+            written=written(cell),
+            action="sets",
+            constant=touch.constant,
+            effective=True,
+            references=tuple(references),
+        )
+
+    def reset(self, layers: list[Layer]) -> None:
+        layers[:] = [replace(layer, effective=False) for layer in layers]
+
+    def kind_of(self, touch: _Touch, path: tuple[str, ...]) -> str | None:
+        """The type that this layer gives the value at ``path``, or ``None`` when it gives it none."""
+        rest = path[touch.depth :]
+        try:
+            value = self.renderer.value(touch.cell)
+            for part in rest:
+                if type(value) in DICTS:
+                    if part not in value:
+                        return None
+                    value = self.renderer.value(value[part])
+                elif type(value) in LISTS:
+                    try:
+                        value = self.renderer.value(value[int(part)])
+                    except (ValueError, IndexError):
+                        return None
+                else:
+                    return None
+        except Problem:
+            return "an error"
+        if type(value) is OpenDict:
+            return "a mapping"
+        return "a list" if type(value) is OpenList else kind(value)
+
+    def layer(
+        self, touch: _Touch, above: tuple[str, ...], path: tuple[str, ...], action: str, effective: bool, depth: int
+    ) -> Layer:
+        references: list[Explanation] = []
+        cell = touch.cell
+        rest = path[touch.depth :]
+        if type(cell) is Template and depth < MAX_DEPTH:
+            for target in self.targets(cell.parts):
+                # Where the reference stands above the value, the value is what stands below the reference's target.
+                references.append(self.explain((*target, *rest), depth + 1))
+        elif not rest and type(cell) in (OpenDict, OpenList) and depth == 0:
+            for inner in _templates(cell):
+                references += [self.explain(target, depth + 1) for target in self.targets(inner.parts)]
+        file, line = self.place(touch, above)
+        step = touch.step
+        return Layer(
+            file=file,
+            line=line,
+            class_name=step.name if step else None,
+            chain=step.chain if step else (),
+            path=above,
+            written=self.automatic(path) if step is None else written(cell),
+            action=action,
+            constant=touch.constant,
+            effective=effective,
+            references=tuple(references),
+        )
+
+    def automatic(self, path: tuple[str, ...]) -> Any:
+        found = lookup(self.merged.automatic, path[1:])
+        return None if found is MISSING else found
+
+    def place(self, touch: _Touch, path: tuple[str, ...]) -> tuple[str, int | None]:
+        if touch.step is None:
+            return AUTOMATIC, None
+        file = touch.step.entity.file
+        if type(touch.cell) is Template:
+            return file, self.engine.lines.line(file, touch.cell.path)
+        marks = self.engine.lines.marks(file)
+        return file, marks.parameter_line(path, self.prefixes) if marks else None
+
+    def targets(self, parts: tuple[Part, ...]) -> Iterator[tuple[str, ...]]:
+        """The paths that references in a string lead to, the ones inside other references first."""
+        for part in parts:
+            if isinstance(part, Ref):
+                yield from self.targets(part.parts)
+                if part.path is not None:
+                    yield part.path
+                else:
+                    try:
+                        yield self.syntax.split(self.renderer.text(part.parts))
+                    except Problem:
+                        continue
+            elif isinstance(part, Query):
+                yield from (test.own for test in part.tests if test.own is not None)
+
+    def touches(self, path: tuple[str, ...]) -> Iterator[_Touch]:
+        if path[:1] == ("_reclass_",) and self.engine.settings.automatic_parameters:
+            cell = lookup(self.merged.automatic, path[1:])
+            if cell is not MISSING:
+                yield _Touch(None, cell, len(path), False, False)
+        for step in self.merged.state.steps:
+            yield from self.within(step, step.entity.parameters, path, 0, False, False)
+
+    def within(
+        self, step: Step, cell: Any, path: tuple[str, ...], depth: int, overwrite: bool, constant: bool
+    ) -> Iterator[_Touch]:
+        """What one file has to say about ``path``, seen from ``cell`` at the path's first ``depth`` keys."""
+        kind_of = type(cell)
+        if kind_of is Flagged:
+            yield from self.within(step, cell.cell, path, depth, cell.overwrite, cell.constant or constant)
+        elif kind_of is Layers:
+            for each in cell.cells:
+                yield from self.within(step, each, path, depth, False, constant)
+        elif depth == len(path):
+            yield _Touch(step, cell, depth, overwrite, constant)
+        elif kind_of in DICTS:
+            if overwrite:
+                # All that earlier layers said below goes, whether this one says something or not.
+                yield _Touch(step, cell, depth, True, constant)
+            elif path[depth] in cell:
+                yield from self.within(step, cell[path[depth]], path, depth + 1, False, constant)
+        elif kind_of in LISTS or kind_of is Template or depth:
+            yield _Touch(step, cell, depth, overwrite, constant)
+
+
+def written(cell: Any) -> Any:
+    """A value as its file says it, references unresolved."""
+    kind_of = type(cell)
+    if kind_of is Template:
+        return cell.text
+    if kind_of is Flagged:
+        return written(cell.cell)
+    if kind_of is Layers:
+        return [written(each) for each in cell.cells]
+    if kind_of is Automatic:
+        return AUTOMATIC
+    if kind_of in DICTS:
+        return {key: written(value) for key, value in cell.items()}
+    if kind_of in LISTS:
+        return [written(value) for value in cell]
+    return cell
+
+
+def _templates(cell: Any) -> Iterator[Template]:
+    if type(cell) is Template:
+        yield cell
+    elif type(cell) is OpenDict:
+        for value in cell.values():
+            yield from _templates(value)
+    elif type(cell) is OpenList:
+        for value in cell:
+            yield from _templates(value)
+    elif type(cell) is Flagged:
+        yield from _templates(cell.cell)

@@ -1,0 +1,132 @@
+"""A model's files at a git revision, read straight from git's objects."""
+
+from __future__ import annotations
+
+import posixpath
+import subprocess
+import threading
+from pathlib import Path
+
+from pillarbox.model import limits
+from pillarbox.model.errors import ModelError
+from pillarbox.model.tree import SUFFIXES, is_skipped
+
+_LINK = "120000"
+
+
+class GitTree:
+    """The files of one commit or tree, below the folder that ``path`` is in its repository.
+
+    Needs the ``git`` command, no checkout and no index. Symbolic links to files and folders of the same revision are
+    followed. Raises :class:`ModelError` when ``path`` is in no repository or the revision is unknown. Close it, or use
+    it as a context manager, to end its git process.
+    """
+
+    def __init__(self, path: Path, revision: str) -> None:
+        self.path = path
+        self.revision = revision
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        wanted = f"{revision}^{{object}}"
+        self.commit = self._git("rev-parse", "--verify", "--quiet", "--end-of-options", wanted).strip()
+        prefix = self._git("rev-parse", "--show-prefix").strip().rstrip("/")
+        self._prefix = f"{prefix}/" if prefix else ""
+        self._blobs: dict[str, str] = {}
+        links: dict[str, str] = {}
+        listing = self._git("ls-tree", "-r", "-z", "--full-tree", self.commit, *([prefix] if prefix else []))
+        for entry in listing.split("\0"):
+            head, _, name = entry.partition("\t")
+            if not name.startswith(self._prefix):
+                continue
+            mode, kind, blob = head.split(" ")
+            if kind == "blob":
+                (links if mode == _LINK else self._blobs)[name[len(self._prefix) :]] = blob
+        for name, blob in sorted(links.items()):
+            self._follow(name, blob)
+
+    def __enter__(self) -> GitTree:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the git process that reads objects."""
+        with self._lock:
+            if self._process is not None:
+                assert self._process.stdin is not None and self._process.stdout is not None
+                self._process.stdin.close()
+                self._process.wait()
+                self._process.stdout.close()
+                self._process = None
+
+    def files(self, folder: str) -> list[str]:
+        above = f"{folder}/"
+        found = [
+            name
+            for name in self._blobs
+            if name.startswith(above) and name.endswith(SUFFIXES) and not is_skipped(name[len(above) :])
+        ]
+        if not any(name.startswith(above) for name in self._blobs):
+            raise ModelError(f"no {folder}/ in revision {self.revision}")
+        return sorted(found)
+
+    def read(self, file: str) -> bytes:
+        blob = self._blobs.get(file)
+        if blob is None:
+            raise ModelError(f"no such file in revision {self.revision}", file=file)
+        return self._read(blob, file)
+
+    def exists(self, file: str) -> bool:
+        return file in self._blobs
+
+    def stamp(self, file: str) -> tuple[int | str, ...] | None:
+        blob = self._blobs.get(file)
+        return None if blob is None else (blob,)
+
+    def identity(self) -> str:
+        return f"git:{self.path}"
+
+    def _follow(self, name: str, blob: str) -> None:
+        target = self._read(blob, name).decode("utf-8", "surrogateescape")
+        path = posixpath.normpath(posixpath.join(posixpath.dirname(name), target))
+        if path in self._blobs:
+            self._blobs[name] = self._blobs[path]
+        else:
+            inside = {each: found for each, found in self._blobs.items() if each.startswith(f"{path}/")}
+            self._blobs.update({name + each[len(path) :]: found for each, found in inside.items()})
+
+    def _read(self, blob: str, file: str) -> bytes:
+        with self._lock:
+            if self._process is None:
+                self._process = subprocess.Popen(
+                    ["git", "-C", str(self.path), "cat-file", "--batch"],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                )
+            stdin, stdout = self._process.stdin, self._process.stdout
+            assert stdin is not None and stdout is not None
+            stdin.write(f"{blob}\n".encode())
+            stdin.flush()
+            header = stdout.readline().split()
+            if len(header) != 3:
+                raise ModelError(f"git has no object {blob}", file=file)
+            size = int(header[2])
+            if size > limits.FILE_BYTES:
+                left = size + 1
+                while left > 0:
+                    left -= len(stdout.read(min(1 << 20, left)))
+                raise ModelError(f"expected at most {limits.FILE_BYTES} bytes, found {size}", file=file)
+            data = stdout.read(size)
+            stdout.read(1)
+            return data
+
+    def _git(self, *arguments: str) -> str:
+        try:
+            done = subprocess.run(["git", "-C", str(self.path), *arguments], capture_output=True)
+        except OSError as error:
+            raise ModelError(f"cannot run git: {error.strerror}") from None
+        if done.returncode != 0:
+            reason = done.stderr.decode(errors="replace").strip() or f"no revision {self.revision} in {self.path}"
+            raise ModelError(reason.removeprefix("fatal: "))
+        return done.stdout.decode("utf-8", "surrogateescape")

@@ -1,0 +1,271 @@
+"""What is doubtful about a model although it may render: one rule a function, findings with file and line.
+
+A comment ``# lint: ignore`` on a line hides its findings, ``# lint: ignore[rule, rule]`` those of some rules.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from pillarbox.errors import ErrorGroup, PillarboxError
+from pillarbox.model import yaml11
+from pillarbox.model.cells import OPEN, OpenDict
+from pillarbox.model.errors import ModelError
+from pillarbox.model.render import Unresolved
+from pillarbox.model.schemas import Schemas
+
+if TYPE_CHECKING:
+    from pillarbox.model.engine import Engine, Merged
+
+_IGNORE = re.compile(r"#\s*lint:\s*ignore(?:\[([a-z\-, ]*)\])?\s*$")
+_NAMED = 3
+
+
+@dataclass(frozen=True, order=True)
+class Finding:
+    """One doubtful place; ``line`` is 0 where the file as a whole is meant."""
+
+    file: str
+    line: int
+    rule: str
+    message: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """The finding as plain data."""
+        return {"file": self.file, "line": self.line, "rule": self.rule, "message": self.message}
+
+
+@dataclass
+class Survey:
+    """All that the rules look at, gathered in one pass over files and nodes."""
+
+    engine: Engine
+    texts: dict[str, str] = field(default_factory=dict)
+    broken: list[Finding] = field(default_factory=list)
+    merged: dict[str, Merged] = field(default_factory=dict)
+    used: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    """Files of classes and nodes, with the nodes that use them."""
+
+
+Rule = Callable[[Survey], Iterator[Finding]]
+
+
+def lint(engine: Engine) -> tuple[Finding, ...]:
+    """Every finding of every rule, sorted by file and line, without those that comments hide."""
+    survey = _survey(engine)
+    found = {*survey.broken}
+    for rule in RULES.values():
+        found.update(rule(survey))
+    return tuple(sorted(finding for finding in found if not _ignored(survey, finding)))
+
+
+def _survey(engine: Engine) -> Survey:
+    survey = Survey(engine)
+    for file in sorted({*engine.class_files.values(), *engine.node_files.values()}):
+        try:
+            survey.texts[file] = yaml11.decode(engine.tree.read(file), file)
+        except ModelError as error:
+            survey.broken.append(Finding(file, error.line or 0, "encoding", error.message))
+    for node in engine.nodes:
+        try:
+            merged = engine.merged(node)
+        except PillarboxError as error:
+            for each in error.errors if isinstance(error, ErrorGroup) else (error,):
+                if each.file is not None:
+                    survey.broken.append(Finding(each.file, each.line or 0, "error", each.message))
+            continue
+        survey.merged[node] = merged
+        for step in merged.state.steps:
+            survey.used[step.entity.file].append(node)
+    return survey
+
+
+def _ignored(survey: Survey, finding: Finding) -> bool:
+    lines = survey.texts.get(finding.file, "").split("\n")
+    if not 0 < finding.line <= len(lines):
+        return False
+    match = _IGNORE.search(lines[finding.line - 1])
+    if match is None:
+        return False
+    return match[1] is None or finding.rule in {name.strip() for name in match[1].split(",")}
+
+
+def duplicate_keys(survey: Survey) -> Iterator[Finding]:
+    """A key that stands twice in one mapping: the last one counts, silently."""
+    for file, text in survey.texts.items():
+        try:
+            yaml11.check_depth(text, file)
+            root = yaml.compose(text, Loader=yaml11.Loader)
+        except (yaml.YAMLError, ModelError):
+            continue
+        seen: set[int] = set()
+        waiting = [root] if root is not None else []
+        while waiting:
+            node = waiting.pop()
+            if id(node) in seen:
+                continue
+            seen.add(id(node))
+            if isinstance(node, yaml.SequenceNode):
+                waiting += node.value
+            elif isinstance(node, yaml.MappingNode):
+                first: dict[tuple[str, str], int] = {}
+                for key, value in node.value:
+                    waiting.append(value)
+                    if not isinstance(key, yaml.ScalarNode):
+                        continue
+                    line = key.start_mark.line + 1
+                    known = first.setdefault((key.tag, key.value), line)
+                    if known != line:
+                        message = f"key {key.value} stands in line {known} already; this one counts"
+                        yield Finding(file, line, "duplicate-key", message)
+
+
+def unparsed(survey: Survey) -> Iterator[Finding]:
+    """Files that do not read, used or not."""
+    for file, text in survey.texts.items():
+        try:
+            data = yaml11.load_text(text, file)
+        except ModelError as error:
+            yield Finding(file, error.line or 0, "error", error.message)
+            continue
+        entity = survey.engine.compiler.entity(data, file, "", b"")
+        for each in entity.errors:
+            line = survey.engine.lines.line(file, getattr(each, "path", ()))
+            yield Finding(file, line or each.line or 0, "error", each.message)
+
+
+def unused_classes(survey: Survey) -> Iterator[Finding]:
+    """Classes that no node uses; not known while nodes do not render."""
+    if len(survey.merged) < len(survey.engine.nodes):
+        return
+    for name, file in survey.engine.class_files.items():
+        if file not in survey.used:
+            yield Finding(file, 1, "unused-class", f"no node uses class {name}")
+
+
+def characters(survey: Survey) -> Iterator[Finding]:
+    """Tabs, and what other encodings leave behind."""
+    for file, text in survey.texts.items():
+        raw = survey.engine.tree.read(file)
+        if raw.startswith(b"\xef\xbb\xbf"):
+            yield Finding(file, 1, "encoding", "the file starts with a byte order mark")
+        if b"\r" in raw:
+            line = raw[: raw.index(b"\r")].count(b"\n") + 1
+            yield Finding(file, line, "encoding", "expected lines to end in a line feed, found a carriage return")
+        for number, line_text in enumerate(text.split("\n"), start=1):
+            if "\t" in line_text:
+                yield Finding(file, number, "tab", "a tab; YAML indents with spaces, and shows no difference")
+            for character in "\xa0\u200b\ufeff":
+                if character in line_text and not (character == "\ufeff" and number == 1):
+                    yield Finding(file, number, "encoding", f"an invisible character U+{ord(character):04X}")
+
+
+def same_values(survey: Survey) -> Iterator[Finding]:
+    """Parameters that are set to the value that they have already, for every node that uses the file."""
+    redundant: dict[tuple[str, tuple[str, ...]], int] = defaultdict(int)
+    earlier: dict[tuple[str, tuple[str, ...]], str] = {}
+    weight: dict[str, int] = defaultdict(int)
+    seen: set[tuple[int, ...]] = set()
+    for merged in survey.merged.values():
+        steps = merged.state.steps
+        key = tuple(id(step.entity) for step in steps)
+        if key in seen:
+            continue
+        seen.add(key)
+        values: dict[tuple[str, ...], tuple[Any, str]] = {}
+        for step in steps:
+            file = step.entity.file
+            weight[file] += 1
+            for path, value in _leaves(step.entity.parameters, ()):
+                known = values.get(path)
+                if known is not None and type(known[0]) is type(value) and known[0] == value:
+                    redundant[file, path] += 1
+                    earlier.setdefault((file, path), known[1])
+                values[path] = (value, file)
+    prefixes = (survey.engine.compiler.overwrite, survey.engine.compiler.constant)
+    for (file, path), count in redundant.items():
+        if count == weight[file]:
+            marks = survey.engine.lines.marks(file)
+            line = marks.parameter_line(path, prefixes) if marks else None
+            name = survey.engine.settings.delimiter.join(path)
+            yield Finding(file, line or 0, "same-value", f"{name} has this value already, from {earlier[file, path]}")
+
+
+def _leaves(cell: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
+    if type(cell) is dict or type(cell) is OpenDict:
+        for key, value in cell.items():
+            yield from _leaves(value, (*path, key))
+    elif type(cell) not in OPEN and not isinstance(cell, list):
+        yield path, cell
+
+
+def partial_references(survey: Survey) -> Iterator[Finding]:
+    """References that exist on some of the nodes that use the file, and not on others; and errors of rendering."""
+    failing: dict[tuple[str, int, str], set[str]] = defaultdict(set)
+    for name, merged in survey.merged.items():
+        renderer = survey.engine.lenient(merged)
+        renderer.render(merged.state.parameters)
+        renderer.render(merged.state.exports)
+        for problem in renderer.problems:
+            if isinstance(problem, Unresolved) and problem.template is not None:
+                template = problem.template
+                line = survey.engine.lines.line(template.file, template.path)
+                failing[template.file, line or 0, problem.reference].add(name)
+            else:
+                error = survey.engine.reporter.problem(merged, problem)
+                yield Finding(error.file or merged.entity.file, error.line or 0, "error", error.message)
+    opened, closed = survey.engine.settings.reference_sentinels
+    for (file, line, reference), nodes in failing.items():
+        users = survey.used[file]
+        names = ", ".join(sorted(nodes)[:_NAMED]) + (" and others" if len(nodes) > _NAMED else "")
+        text = f"{opened}{reference}{closed}"
+        if len(nodes) < len(users):
+            message = f"{text} exists on {len(users) - len(nodes)} of {len(users)} nodes that use it, not on {names}"
+            yield Finding(file, line, "partial-reference", message)
+        else:
+            yield Finding(file, line, "error", f"{text} does not exist on {names}")
+
+
+def schema_types(survey: Survey) -> Iterator[Finding]:
+    """Values that a formula's schema (``formulas/<service>/schemas/<role>.yml``) refuses."""
+    schemas = Schemas(survey.engine.tree)
+    if not schemas:
+        return
+    for merged in survey.merged.values():
+        renderer = survey.engine.lenient(merged)
+        parameters = renderer.render(merged.state.parameters)
+        if renderer.problems:
+            continue
+        for path, message in schemas.check(parameters):
+            file, line = _last_place(survey, merged, path)
+            name = survey.engine.settings.delimiter.join(path)
+            yield Finding(file, line, "schema", f"{name}: {message}")
+
+
+def _last_place(survey: Survey, merged: Merged, path: tuple[str, ...]) -> tuple[str, int]:
+    """The file and line that had the last word on ``path``, or on what is nearest above it."""
+    prefixes = (survey.engine.compiler.overwrite, survey.engine.compiler.constant)
+    for count in range(len(path), 0, -1):
+        for step in reversed(merged.state.steps):
+            marks = survey.engine.lines.marks(step.entity.file)
+            line = marks.parameter_line(path[:count], prefixes) if marks else None
+            if line is not None:
+                return step.entity.file, line
+    return merged.entity.file, 0
+
+
+RULES: dict[str, Rule] = {
+    "error": unparsed,
+    "duplicate-key": duplicate_keys,
+    "unused-class": unused_classes,
+    "tab": characters,
+    "same-value": same_values,
+    "partial-reference": partial_references,
+    "schema": schema_types,
+}

@@ -1,0 +1,81 @@
+"""The places of a model that set a parameter, or that write a value."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any
+
+from pillarbox.errors import PillarboxError
+from pillarbox.model import yaml11
+from pillarbox.model.errors import ModelError
+
+if TYPE_CHECKING:
+    from pillarbox.model.engine import Engine
+
+
+@dataclass(frozen=True)
+class Place:
+    """One place: ``path`` starts with the section (``parameters``, ``exports``) and has no prefixes."""
+
+    file: str
+    line: int | None
+    section: str
+    path: tuple[str, ...]
+    value: Any
+
+
+def where(engine: Engine, wanted: str, node: str | None = None) -> tuple[Place, ...]:
+    """Every place that sets the parameter at the path ``wanted``, or that writes the value ``wanted``.
+
+    ``wanted`` may hold ``*`` and ``?``. With ``node``, only the files that this node uses are searched. Files that do
+    not parse are left out; checking the model names them. Raises :class:`ModelError` for an unknown node.
+    """
+    if not wanted:
+        raise ModelError("expected a path or a value to look for, found nothing")
+    if node is None:
+        files = sorted({*engine.class_files.values(), *engine.node_files.values()})
+    else:
+        files = [step.entity.file for step in engine.merged(node).state.steps]
+    matcher = _Matcher(engine, wanted)
+    found: list[Place] = []
+    for file in files:
+        try:
+            data = yaml11.load(engine.tree.read(file), file)
+        except PillarboxError:
+            continue
+        if not isinstance(data, dict):
+            continue
+        for section in ("parameters", "exports"):
+            for raw, path, value in matcher.search(data.get(section), (), (), 0):
+                found.append(Place(file, engine.lines.line(file, (section, *raw)), section, path, value))
+    return tuple(found)
+
+
+class _Matcher:
+    def __init__(self, engine: Engine, wanted: str) -> None:
+        self.wanted = wanted
+        self.delimiter = engine.settings.delimiter
+        self.prefixes = (engine.compiler.overwrite, engine.compiler.constant)
+        self.glob = any(character in wanted for character in "*?[")
+
+    def search(
+        self, value: Any, raw: tuple[Any, ...], path: tuple[str, ...], depth: int
+    ) -> Iterator[tuple[tuple[Any, ...], tuple[str, ...], Any]]:
+        if depth and self.matches(self.delimiter.join(path)):
+            yield raw, path, value
+            return
+        if isinstance(value, dict):
+            for key, child in value.items():
+                text = str(key)
+                bare = text[1:] if text[:1] in self.prefixes else text
+                yield from self.search(child, (*raw, key), (*path, bare), depth + 1)
+        elif isinstance(value, list):
+            for number, child in enumerate(value):
+                yield from self.search(child, (*raw, number), (*path, str(number)), depth + 1)
+        elif depth and self.matches(str(value)):
+            yield raw, path, value
+
+    def matches(self, text: str) -> bool:
+        return fnmatchcase(text, self.wanted) if self.glob else text == self.wanted
