@@ -1,0 +1,7 @@
+{#- What a host that builds images needs beside a Docker engine: the base images come from debootstrap. #}
+pillarbox_builder_packages:
+  pkg.installed:
+  - pkgs:
+    - debian-archive-keyring
+    - debootstrap
+  - install_recommends: false
