@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
 from docker.models.containers import Container
 
-from pillarbox.lab import copy, git, salt, shell
+from pillarbox.lab import copy, git, minions, salt, shell
 from pillarbox.lab.errors import LabError
 from pillarbox.lab.following import following
 from pillarbox.lab.settings import Settings
@@ -48,18 +47,6 @@ def bootstrap(settings: Settings, container: Container, host: str, say: Callable
     if not outcome.ok or result.code != 0:
         told = outcome.told() if outcome.failed else result.err[-2000:]
         raise LabError(f"the states of {host} failed ({outcome.summary()}):\n{told}")
-    _await_active(container, host)
+    minions.settle(container, host)
     shell.run(container, [BOOTSTRAP, "serve", _MODEL, git.head(settings.model) or ""], what="serving the model")
     return outcome
-
-
-def _await_active(container: Container, host: str) -> None:
-    # The states start the master a little after themselves.
-    deadline = time.monotonic() + 60
-    while shell.run(container, ["systemctl", "is-active", "--quiet", "salt-master"], check=False).code != 0:
-        if time.monotonic() > deadline:
-            raise LabError(
-                f"salt-master does not run on {host}",
-                hint=f"`pillarbox lab exec {host} -- journalctl -u salt-master` may say why.",
-            )
-        time.sleep(0.5)

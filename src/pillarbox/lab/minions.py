@@ -81,6 +81,27 @@ def forget(master: Container, name: str) -> None:
     shell.run(master, ["salt-key", "--yes", f"--delete={name}"], what="salt-key")
 
 
+def settle(container: Container, host: str) -> None:
+    """Wait until Salt's services on a host are up and no restart of them is due.
+
+    The states that configure them restart them a few seconds after themselves; what is asked meanwhile gets lost.
+    Raises :class:`LabError` when that takes too long.
+    """
+    script = (
+        '[ -z "$(systemctl list-units --plain --no-legend "salt-*-restart.*")" ] || exit 1; '
+        "for unit in salt-master salt-minion; do "
+        "! systemctl is-enabled --quiet $unit 2>/dev/null || systemctl is-active --quiet $unit || exit 1; done"
+    )
+    deadline = time.monotonic() + _WAIT_SECONDS
+    while shell.run(container, ["sh", "-c", script], check=False).code != 0:
+        if time.monotonic() > deadline:
+            raise LabError(
+                f"Salt on {host} does not come up",
+                hint=f"`pillarbox lab exec {host} -- journalctl -u salt-master -u salt-minion` may say why.",
+            )
+        time.sleep(0.5)
+
+
 def await_answers(master: Container, names: list[str]) -> None:
     """Wait until every minion answers the master. Raises :class:`LabError` naming those that do not."""
     deadline = time.monotonic() + _WAIT_SECONDS

@@ -177,6 +177,7 @@ def follow_repository(run: Run) -> None:
 def connect_minions(run: Run) -> None:
     minions.start(run.master, run.containers, run.layout.master)
     minions.accept(run.master, run.containers, run.say)
+    parallel.each(lambda name: minions.settle(run.containers[name], name), run.containers)
     minions.await_answers(run.master, sorted(run.containers))
     run.say(f"{len(run.containers)} minions answer")
 
@@ -195,7 +196,7 @@ def push_and_apply(run: Run) -> None:
                 pipeline.build(run.master, lambda text: follow.note(f"build: {text}"))
 
     def apply() -> None:
-        states.highstate(run.master, sorted(run.containers), run.say)
+        states.highstate(run.master, run.containers, run.say)
         kept.save(run.settings, run.layout, run.containers, run.say)
 
     def told(work: Callable[[], None]) -> None:
