@@ -118,7 +118,7 @@ MODEL: dict[str, Any] = {
         "applications": ["demo"],
         "parameters": {
             "salt": {"minion": {"enabled": True}},
-            "pillarbox": {"builder": True},
+            "pillarbox": {"builder": {"enabled": True}},
             "demo": {"text": "${_param:greeting}"},
         },
     },
@@ -251,3 +251,12 @@ def formulas(root: Path) -> dict[str, str]:
         f"demo:\n  file.managed:\n  - name: {root}/demo.txt\n  - contents_pillar: demo:text\n"
     )
     return found
+
+
+def image_files() -> dict[str, str]:
+    """What every image needs of the project, as files of a model."""
+    return {
+        str(path.relative_to(ROOT)): path.read_text()
+        for path in sorted((ROOT / "images").rglob("*"))
+        if path.is_file() and "__pycache__" not in path.parts
+    }

@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 import pytest
-from tests.pipeline.support import Deployment, Salt, formulas, git
+from tests.pipeline.support import Deployment, Salt, formulas, git, image_files
 
 from pillarbox.pipeline import publish
 from pillarbox.pipeline.git import Repository
@@ -16,7 +16,7 @@ from pillarbox.pipeline.git import Repository
 def test_push_to_published(deployment: Deployment, salt: Salt, model: dict[str, Any]) -> None:
     first = deployment.runs.last("build")
     assert first is None or first.state in ("succeeded", "running")
-    deployment.hooks(patience=60)
+    deployment.hooks(patience=150)
     model["classes/cloud.yml"]["parameters"]["_param"]["greeting"] = "goodbye"
     revision = deployment.commit(model)
     said = deployment.push().stderr
@@ -44,11 +44,10 @@ def test_what_is_deployed_is_neither_deleted_nor_rewritten(deployment: Deploymen
     deployment.commit(model)
     deployment.push()
     assert "cannot be deleted" in deployment.push("--delete", check=False).stderr
-    deployment.commit({}, "another root")
-    git("commit", "-q", "--amend", "-m", "rewritten", cwd=deployment.work)
-    git("push", "origin", "HEAD:main", cwd=deployment.work)
+    deployment.commit({}, "the second")
+    deployment.push()
     git("reset", "-q", "--hard", "HEAD~1", cwd=deployment.work)
-    deployment.commit({}, "a different second")
+    deployment.commit({}, "another second")
     assert "cannot be rewritten" in deployment.push("--force", check=False).stderr
     # Other branches are nobody's business but their authors'.
     deployment.commit({"classes/cloud.yml": "{"})
@@ -85,11 +84,11 @@ def test_a_build_that_fails_leaves_the_last_good_revision(
 ) -> None:
     good = _head(deployment)
     assert deployment.finished(good).succeeded
-    deployment.hooks(patience=60)
+    deployment.hooks(patience=150)
     bad = deployment.commit(
         {
+            **image_files(),
             **{f"formulas/tool/{name}": "{}\n" for name in ("packages.sls", "server.sls")},
-            "images/entrypoint": "#!/bin/sh\n",
             "nodes/images/tool-server.yml": {
                 "parameters": {
                     "image": {

@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Protocol
 
 from pillarbox import manifests
-from pillarbox.errors import PillarboxError, raise_all
+from pillarbox.errors import PillarboxError
 from pillarbox.images import ImageSpec, image_specs
 from pillarbox.images import plan as image_plan
 from pillarbox.images.builder import Built
 from pillarbox.images.engine import Engine
 from pillarbox.model import Inventory
 from pillarbox.pipeline import publish, spool
-from pillarbox.pipeline.errors import PipelineError
+from pillarbox.pipeline.errors import Interrupted, PipelineError
 from pillarbox.pipeline.git import Repository
 from pillarbox.pipeline.journal import Journal, tee
 from pillarbox.pipeline.lock import held
@@ -111,7 +111,7 @@ def _build(places: Places, revision: str, builder: Builder, progress: Progress) 
         _steps(places, run, builder, told)
     except PillarboxError as error:
         run.durations = dict(told.durations)
-        run.finish(FAILED, str(error))
+        run.finish(INTERRUPTED if isinstance(error, Interrupted) else FAILED, str(error))
     except BaseException as error:
         run.durations = dict(told.durations)
         # Interrupted by a person or a signal: to be taken up again. Anything else is a fault of ours, told as such.
@@ -153,10 +153,9 @@ def _steps(places: Places, run: Run, builder: Builder, progress: Progress) -> No
     run.data["images"] = [images[name] for name in sorted(images)]
     run.data["published"] = False
     if missing:
-        raise_all([_named(name, error) for name, error in sorted(results.failed.items())])
         lost = sorted(missing.keys() - results.built.keys())
         if lost:
-            raise PipelineError(f"no builder built {', '.join(lost)}")
+            raise PipelineError(f"{len(lost)} of {len(missing)} images could not be built: {', '.join(lost)}")
     waves(manifests.render(inventory, specs, digests))
     with progress.phase("publishing the model to the master"):
         publish.publish(places, run.revision)
@@ -165,10 +164,6 @@ def _steps(places: Places, run: Run, builder: Builder, progress: Progress) -> No
 
 def _entry(built: Built) -> dict[str, object]:
     return {**built.as_dict(), "state": "found" if built.skipped else "built"}
-
-
-def _named(name: str, error: PillarboxError) -> PillarboxError:
-    return error if name in str(error) else PipelineError(f"{name}: {error}")
 
 
 def _stage(places: Places, model: Path) -> Path:
@@ -205,6 +200,8 @@ def archive(tree: Path) -> Path:
 def _last_words(places: Places, run: Run) -> str:
     if run.succeeded:
         return "The model is published. Roll it out with: salt-run state.orchestrate orch.deploy"
+    if run.state == INTERRUPTED:
+        return "The build was interrupted; the master takes it up again."
     standing = publish.current(places)
     still = f"the master stays on revision {standing[:12]}" if standing else "no revision is published yet"
     return f"The build failed; {still}. Push a correction, or try again with: salt-run pillarbox.build again=True"

@@ -11,3 +11,7 @@ class PipelineError(PillarboxError):
 
 class RevisionError(PipelineError):
     """A revision does not exist, or its tree holds what no model may hold."""
+
+
+class Interrupted(PipelineError):
+    """The run could not go on, by no fault of its revision: it is taken up again by itself."""

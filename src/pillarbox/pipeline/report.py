@@ -45,7 +45,10 @@ def _images(images: Iterable[Mapping[str, Any]]) -> list[str]:
         lines.append(f"  built      nothing: all {len(images)} images were in the registry")
     if failed:
         lines.append("  not built")
-        lines += [f"    {item['name']}: {item.get('error', '')}" for item in failed]
+        for item in failed:
+            first, *rest = str(item.get("error", "")).splitlines() or [""]
+            lines.append(f"    {item['name']}: {first.removeprefix(item['name'] + ': ')}")
+            lines += [f"      {line.strip()}" for line in rest]
     return lines
 
 

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import salt.client
 import salt.utils.event
+from salt.exceptions import SaltException
 
 from pillarbox.errors import PillarboxError
 from pillarbox.images import BaseSpec, ImageSpec
 from pillarbox.images.builder import Built
 from pillarbox.images.plan import PARALLEL, Results
 from pillarbox.model import Inventory
-from pillarbox.pipeline.errors import PipelineError
+from pillarbox.pipeline.errors import Interrupted, PipelineError
 from pillarbox.pipeline.places import Places
 from pillarbox.progress import Progress
 
@@ -26,6 +28,8 @@ FUNCTION = "pillarbox.build_image"
 STAGED = "salt://"
 #: A builder that knows nothing of its job for so long has lost it.
 LOST = 60.0
+#: How long a master or its builders may take to come back from a restart.
+PATIENCE = 60.0
 _ASK_EVERY = 15.0
 
 
@@ -42,8 +46,12 @@ def from_data(data: Mapping[str, Any]) -> ImageSpec:
 def builders(model: Path) -> tuple[str, ...]:
     """The minions that build: hosts with the pillar ``pillarbox:builder``, else those with a Docker engine."""
     nodes = [node for node in Inventory(model).all() if "minion" in (node.parameters.get("salt") or {})]
-    chosen = [node.name for node in nodes if (node.parameters.get("pillarbox") or {}).get("builder")]
+    chosen = [node.name for node in nodes if _builds((node.parameters.get("pillarbox") or {}).get("builder"))]
     return tuple(chosen or [node.name for node in nodes if (node.parameters.get("docker") or {}).get("host")])
+
+
+def _builds(role: Any) -> bool:
+    return bool(role.get("enabled", True) if isinstance(role, Mapping) else role)
 
 
 class SaltBuilder:
@@ -63,7 +71,7 @@ class SaltBuilder:
                 hint="Give a host the pillar pillarbox:builder: true, or a Docker engine (docker:host).",
             )
         with closing(_Client(self.opts)) as client:
-            alive = client.alive(named)
+            alive = client.alive(named, PATIENCE)
             if not alive:
                 raise PipelineError(f"no builder minion answers: {', '.join(named)}")
             progress.step(f"builders: {', '.join(alive)}")
@@ -71,35 +79,61 @@ class SaltBuilder:
 
 
 class _Client:
-    """A local client and the event bus, opened before the first job so that no answer is missed."""
+    """A local client and the event bus, opened before the first job so that no answer is missed.
+
+    A master that restarts changes its key and drops its sockets: both are opened anew until it answers.
+    """
 
     def __init__(self, opts: Mapping[str, Any]) -> None:
-        self.bus = salt.utils.event.get_master_event(opts, opts["sock_dir"], listen=True)
+        self._opts = dict(opts)
+        self._open()
+
+    def _open(self) -> None:
+        self.bus = salt.utils.event.get_master_event(self._opts, self._opts["sock_dir"], listen=True)
         self.bus.subscribe("pillarbox/build/")
         self.bus.subscribe("salt/job/")
-        self.local = salt.client.LocalClient(mopts=dict(opts))
+        self.local = salt.client.LocalClient(mopts=dict(self._opts))
 
     def close(self) -> None:
         self.local.destroy()
         self.bus.destroy()
 
-    def alive(self, minions: tuple[str, ...]) -> list[str]:
-        answers = self.local.cmd(list(minions), "test.ping", tgt_type="list", timeout=15)
-        return sorted(name for name, answer in answers.items() if answer is True)
+    def _ask(self, question: Callable[[], Any]) -> Any:
+        deadline = time.monotonic() + PATIENCE
+        pause = threading.Event()
+        while True:
+            try:
+                return question()
+            except SaltException as error:
+                if time.monotonic() > deadline:
+                    raise Interrupted(f"the Salt master went away during the build: {error}") from error
+            pause.wait(2)
+            self.close()
+            self._open()
+
+    def alive(self, minions: tuple[str, ...], patience: float = 0.0) -> list[str]:
+        """Those of ``minions`` that answer; for ``patience`` seconds it is asked again if none does."""
+        deadline = time.monotonic() + patience
+        while True:
+            answers = self._ask(lambda: self.local.cmd(list(minions), "test.ping", tgt_type="list", timeout=15))
+            found = sorted(name for name, answer in answers.items() if answer is True)
+            if found or time.monotonic() > deadline:
+                return found
 
     def start(self, minion: str, arguments: dict[str, Any]) -> str:
-        jid = self.local.cmd_async(minion, FUNCTION, kwarg=arguments)
+        """Give ``minion`` a job; the job's id."""
+        jid = self._ask(lambda: self.local.cmd_async(minion, FUNCTION, kwarg=arguments))
         if not jid:
             raise PipelineError(f"the master could not give a job to {minion}")
         return str(jid)
 
     def result(self, jid: str, minion: str) -> Any:
         """The answer to a job as the master's job cache has it, or ``None``: what the bus dropped is found there."""
-        return (self.local.get_cache_returns(jid) or {}).get(minion)
+        return (self._ask(lambda: self.local.get_cache_returns(jid)) or {}).get(minion)
 
     def running(self, jid: str, minion: str) -> bool:
-        answer = self.local.cmd(minion, "saltutil.find_job", [jid], timeout=10).get(minion)
-        return bool(answer)
+        """Whether ``minion`` still works on a job."""
+        return bool(self._ask(lambda: self.local.cmd(minion, "saltutil.find_job", [jid], timeout=10)).get(minion))
 
 
 @dataclasses.dataclass

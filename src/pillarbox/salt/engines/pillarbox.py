@@ -15,6 +15,7 @@ from typing import Any
 import salt.runner
 import salt.utils.event
 
+from pillarbox.pipeline import publish
 from pillarbox.pipeline.build import wanted
 from pillarbox.pipeline.lock import busy
 from pillarbox.pipeline.places import Places
@@ -35,6 +36,9 @@ def start(interval: float = 1.0, grace: float = 20.0) -> None:
             revision = None if busy(places.lock) else wanted(places)
             if revision is None:
                 told = None
+            elif publish.current(places) is None:
+                # The very first: there is no orchestration yet that the reactor could run.
+                _build()
             elif told is None or told[0] != revision:
                 _raise(revision)
                 told = (revision, time.monotonic())
