@@ -14,6 +14,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import tarfile
 import tomllib
 from collections.abc import Iterator
@@ -22,8 +23,6 @@ from typing import Any
 
 import jsonschema
 import pytest
-import salt.client
-import salt.config
 import yaml
 
 from pillarbox.model import Inventory
@@ -134,8 +133,8 @@ def test_a_new_node_is_one_new_file(inventory: Inventory, tmp_path: Path) -> Non
         assert {k: v for k, v in after["peer_route"].items() if k != "ctl04"} == before["peer_route"]
 
 
-def compiled(host: str, inventory: Inventory, directory: Path) -> tuple[salt.client.Caller, list[dict[str, Any]]]:
-    """Salt's own low state of a host's highstate, with certificates issued under ``directory``."""
+def compiled(host: str, inventory: Inventory, directory: Path) -> tuple[list[dict[str, Any]], dict[str, str]]:
+    """Salt's own low state of a host's highstate and its files, with certificates issued under ``directory``."""
     node = inventory.node(host)
     pillar = json.loads(json.dumps(node.parameters))
     # Secrets stay sealed: no state that is compiled here looks into one.
@@ -143,19 +142,22 @@ def compiled(host: str, inventory: Inventory, directory: Path) -> tuple[salt.cli
     (directory / "pillar").mkdir()
     (directory / "pillar" / "top.sls").write_text("base:\n  '*':\n  - data\n")
     (directory / "pillar" / "data.sls").write_text("#!json\n" + json.dumps(pillar))
-    options = salt.config.minion_config(None)
-    options.update(
-        id=host,
-        file_client="local",
-        file_roots={"base": [str(ROOT / "formulas")]},
-        pillar_roots={"base": [str(directory / "pillar")]},
-        root_dir=str(directory),
-        cachedir=str(directory / "cache"),
-        log_file=str(directory / "log"),
-        pki_dir=str(directory / "minion"),
-    )
-    caller = salt.client.Caller(mopts=options)
-    return caller, caller.cmd("state.show_low_sls", ",".join(node.applications))
+    options = {
+        "id": host,
+        "file_client": "local",
+        "file_roots": {"base": [str(ROOT / "formulas")]},
+        "pillar_roots": {"base": [str(directory / "pillar")]},
+        "root_dir": str(directory),
+        "cachedir": str(directory / "cache"),
+        "log_file": str(directory / "log"),
+        "pki_dir": str(directory / "minion"),
+    }
+    given = {"options": options, "sls": node.applications, "formulas": str(ROOT / "formulas")}
+    command = [sys.executable, str(Path(__file__).with_name("compile_host.py"))]
+    done = subprocess.run(command, input=json.dumps(given), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    return result["low"], result["files"]
 
 
 def parsed(name: str, text: str) -> object:
@@ -174,26 +176,11 @@ def parsed(name: str, text: str) -> object:
 
 @pytest.mark.parametrize("host", hosts())
 def test_salt_compiles_the_highstate(inventory: Inventory, tmp_path: Path, host: str) -> None:
-    caller, low = compiled(host, inventory, tmp_path)
+    low, texts = compiled(host, inventory, tmp_path)
     assert low and all(isinstance(chunk, dict) for chunk in low), low
     identifiers = [(chunk["state"], chunk["__id__"], chunk["fun"]) for chunk in low]
     assert len(set(identifiers)) == len(identifiers)
-    files = {}
-    for chunk in low:
-        if (
-            chunk["state"] != "file"
-            or chunk["fun"] != "managed"
-            or not str(chunk.get("source", "")).startswith("salt:")
-        ):
-            continue
-        source = ROOT / "formulas" / chunk["source"].removeprefix("salt://")
-        text = source.read_text()
-        if chunk.get("template"):
-            text = caller.cmd(
-                "file.apply_template_on_contents", text, chunk["template"], chunk.get("context"), {}, "base"
-            )
-            assert isinstance(text, str), text
-        files[chunk["name"]] = parsed(chunk["name"], text)
+    files = {name: parsed(name, text) for name, text in texts.items()}
     assert "/etc/salt/minion.d/pillarbox.conf" in files
     if host.startswith("ctl"):
         kubelet = files["/etc/kubernetes/kubelet.yml"]
@@ -203,7 +190,7 @@ def test_salt_compiles_the_highstate(inventory: Inventory, tmp_path: Path, host:
 
 
 def test_no_key_shows_in_a_states_data(inventory: Inventory, tmp_path: Path) -> None:
-    _, low = compiled("kmst01", inventory, tmp_path)
+    low, _ = compiled("kmst01", inventory, tmp_path)
     assert "PRIVATE KEY" not in json.dumps(low)
     secret = [chunk for chunk in low if str(chunk.get("contents_pillar", "")).endswith(":key")]
     assert secret
