@@ -54,4 +54,3 @@ def following(say: Callable[[str], None], *, every: float = 3.0, silence: float 
         yield follow
     finally:
         over.set()
-        thread.join()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from pillarbox.errors import ErrorGroup, PillarboxError, raise_all
@@ -15,23 +15,35 @@ R = TypeVar("R")
 def each(work: Callable[[T], R], items: Iterable[T]) -> list[R]:
     """``work`` of every item, all at once; results in order.
 
-    Waits for all of them even if some fail, then raises what the failing ones raised, together.
+    Waits for all of them even if some fail, then raises what the failing ones raised, together. Ctrl-C does not wait:
+    what hosts are doing goes on there, and the next run finds it.
     """
     items = list(items)
-    if not items:
-        return []
+    results: dict[int, R] = {}
+    failures: dict[int, BaseException] = {}
+
+    def one(number: int, item: T) -> None:
+        try:
+            results[number] = work(item)
+        except BaseException as error:
+            failures[number] = error
+
+    # Daemons: an executor's threads would be waited for at the interpreter's end, Ctrl-C or not.
+    threads = [threading.Thread(target=one, args=pair, daemon=True) for pair in enumerate(items)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
     errors: list[PillarboxError] = []
-    results: list[R] = []
-    with ThreadPoolExecutor(max_workers=len(items)) as pool:
-        for future in [pool.submit(work, item) for item in items]:
-            try:
-                results.append(future.result())
-            except ErrorGroup as group:
-                errors.extend(group.errors)
-            except PillarboxError as error:
-                errors.append(error)
+    for _, error in sorted(failures.items()):
+        if isinstance(error, ErrorGroup):
+            errors.extend(error.errors)
+        elif isinstance(error, PillarboxError):
+            errors.append(error)
+        else:
+            raise error
     raise_all(errors)
-    return results
+    return [results[number] for number in range(len(items))]
 
 
 def both(*works: Callable[[], R]) -> list[R]:

@@ -61,7 +61,7 @@ def _runner(master: Container, arguments: list[str], what: str, say: Callable[[s
             say(line.rstrip())
 
     # Progress and the report come on standard error; what the runner returns says the same again.
-    command = ["salt-run", "--out=json", *arguments]
+    command = ["salt-run", "--out=json", "--log-level=error", *arguments]
     result = shell.run(master, command, on_err=tell, environment={"LC_ALL": "C.UTF-8"}, check=False)
     if result.code != 0:
         told = "" if said else f":\n{result.out.strip()[-3000:]}"

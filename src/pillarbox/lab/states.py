@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import re
 import threading
+import time
 from collections.abc import Callable, Mapping
 
 from docker.models.containers import Container
 
-from pillarbox.errors import PillarboxError
 from pillarbox.lab import minions, parallel, salt, shell
 from pillarbox.lab.errors import LabError
 from pillarbox.progress import elapsed
 
 _HEARTBEAT_SECONDS = 10
+# A minion notes each job it runs in a file of the job's name.
+_PROC = "/var/cache/salt/minion/proc"
+_START_SECONDS = 30
+_ATTEMPTS = 3
 
 
 def highstate(
@@ -22,8 +27,6 @@ def highstate(
 
     Raises :class:`LabError` with the states that failed, of every host that had any.
     """
-    import time
-
     began = time.monotonic()
     names = sorted(containers)
     running = set(names)
@@ -35,29 +38,52 @@ def highstate(
                 say(f"working: {', '.join(sorted(running))}")
 
     def one(name: str) -> salt.Outcome:
-        # `queue`: a run that was cut off may still have its states going there.
-        command = ["salt", "--out=json", "--static", "--timeout=60", name, "state.highstate", "queue=True"]
-        result = shell.run(master, command, check=False)
-        if result.out.strip() in ("", "{}"):
-            # Nothing came back: a master or minion that was just restarting has lost it.
-            say(f"{name}: no answer, asking again")
-            minions.settle(containers[name], name)
-            minions.await_answers(master, [name])
-            result = shell.run(master, command, check=False)
-        minions.settle(containers[name], name)
-        running.discard(name)
-        outcome = salt.parse(result.out, name) if result.out.strip() else salt.outcome(result.err.strip())
+        try:
+            outcome = _apply(master, containers[name], name, say)
+        finally:
+            running.discard(name)
         say(f"{name}: {outcome.summary()} ({elapsed(time.monotonic() - began)})")
         if not outcome.ok:
             raise LabError(f"the highstate of {name} failed ({outcome.summary()}):\n{outcome.told()}")
         return outcome
 
-    thread = threading.Thread(target=heartbeat, daemon=True)
-    thread.start()
+    threading.Thread(target=heartbeat, daemon=True).start()
     try:
         return dict(zip(names, parallel.each(one, names), strict=True))
-    except PillarboxError:
-        raise
     finally:
         over.set()
-        thread.join()
+
+
+def _apply(master: Container, container: Container, name: str, say: Callable[[str], None]) -> salt.Outcome:
+    """One host's highstate, as a job that is watched on the host: a busy master's ``salt`` command gives up too soon,
+    and a master or minion that restarts loses what it was just asked."""
+    for _ in range(_ATTEMPTS):
+        # `queue`: a run that was cut off may still have its states going there.
+        command = ["salt", "--async", "--out=txt", name, "state.highstate", "queue=True"]
+        said = shell.run(master, command, check=False)
+        found = re.search(r"\b(\d{20})\b", said.out)
+        outcome = _await(master, container, name, found[1]) if found else None
+        minions.settle(container, name)
+        if outcome is not None:
+            return outcome
+        say(f"{name}: no answer, asking again")
+        minions.await_answers(master, [name])
+    return salt.outcome([f"asked {_ATTEMPTS} times, the minion never returned a result"])
+
+
+def _await(master: Container, container: Container, name: str, job: str) -> salt.Outcome | None:
+    """The outcome of a job, or nothing when it never began or its result was lost."""
+    deadline = time.monotonic() + _START_SECONDS
+    while time.monotonic() < deadline:
+        # Only shortly after the file is gone is the result at the master.
+        if shell.run(container, ["test", "-e", f"{_PROC}/{job}"], check=False).code == 0:
+            deadline = time.monotonic() + _START_SECONDS
+            time.sleep(0.5)
+            continue
+        command = ["salt-run", "--log-level=error", "--out=json", "jobs.lookup_jid", job]
+        said = shell.run(master, command, check=False).out
+        outcome = salt.parse(said, name) if f'"{name}"' in said else None
+        if outcome is not None:
+            return outcome
+        time.sleep(1)
+    return None
