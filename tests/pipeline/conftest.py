@@ -6,6 +6,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,8 @@ def model() -> dict[str, Any]:
     return json.loads(json.dumps(MODEL))
 
 
-@pytest.fixture
-def deployment() -> Iterator[Deployment]:
+@contextmanager
+def _deployment() -> Iterator[Deployment]:
     # Salt's sockets have to fit into 107 characters; pytest's directories do not leave that.
     root = Path(tempfile.mkdtemp(prefix="pb-"))
     yield Deployment(root)
@@ -29,16 +30,29 @@ def deployment() -> Iterator[Deployment]:
 
 
 @pytest.fixture
-def salt(deployment: Deployment, model: dict[str, Any]) -> Iterator[Salt]:
-    """Salt on the model's first revision, which has been pushed and published."""
-    daemons = Salt(deployment)
-    try:
-        deployment.commit({**model, **formulas(deployment.root)}, "the first")
-        deployment.push()
-        daemons.up()
-        yield daemons
-    finally:
-        daemons.close()
+def deployment(request: pytest.FixtureRequest) -> Iterator[Deployment]:
+    """A repository with hooks: that of the running master where a test has one, else an empty one."""
+    if "salt" in request.fixturenames:
+        daemons = request.getfixturevalue("salt")
+        daemons.deployment.hooks(patience=0.0)
+        yield daemons.deployment
+        return
+    with _deployment() as fresh:
+        yield fresh
+
+
+@pytest.fixture(scope="module")
+def salt() -> Iterator[Salt]:
+    """Salt on the model's first revision, which was pushed before the master was there. Shared by a file's tests."""
+    with _deployment() as fresh:
+        daemons = Salt(fresh)
+        try:
+            fresh.commit({**json.loads(json.dumps(MODEL)), **formulas(fresh.root)}, "the first")
+            fresh.push()
+            daemons.up()
+            yield daemons
+        finally:
+            daemons.close()
 
 
 @pytest.fixture(scope="session")

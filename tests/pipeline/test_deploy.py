@@ -6,12 +6,12 @@ import json
 from typing import Any
 
 import pytest
+from tests.controlplane import ControlPlane
+from tests.pipeline.support import Deployment, Salt, formulas
 
 from pillarbox.pipeline.git import Repository
 from pillarbox.rollout import Cluster
 from pillarbox.rollout.objects import Ref
-from tests.controlplane import ControlPlane
-from tests.pipeline.support import Deployment, Salt
 
 ORCHESTRATE = ("state.orchestrate", "orch.deploy")
 
@@ -130,6 +130,7 @@ def test_an_unreachable_cluster_fails_with_its_address(
 ) -> None:
     control = model["nodes/control.yml"]["parameters"]["kubernetes"]["control"]
     control["kubeconfig"] = str(tmp_path / "nowhere")
+    deployment.commit(formulas(deployment.root))
     greet(deployment, model, "x")
     done = salt.run(*ORCHESTRATE, check=False)
     assert done.returncode != 0

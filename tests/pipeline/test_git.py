@@ -1,0 +1,130 @@
+"""What a push may write to the server's disk, and what it may not."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tests.pipeline.support import Deployment, git
+
+from pillarbox.pipeline import publish
+from pillarbox.pipeline.errors import RevisionError
+from pillarbox.pipeline.git import Repository
+
+
+def blob(repository: Path, content: bytes) -> str:
+    done = subprocess.run(["git", "hash-object", "-w", "--stdin"], cwd=repository, input=content, capture_output=True)
+    return done.stdout.decode().strip()
+
+
+def commit(repository: Path, *entries: tuple[str, str, str]) -> str:
+    """A commit of a tree made by hand, ``(mode, content or object, path)``, as no work tree would have it."""
+    lines = []
+    for mode, content, name in entries:
+        kind = {"040000": "tree", "160000": "commit"}.get(mode, "blob")
+        lines.append(f"{mode} {kind} {content if kind != 'blob' else blob(repository, content.encode())}\t{name}\n")
+    tree = subprocess.run(
+        ["git", "mktree", "--missing"], cwd=repository, input="".join(lines), capture_output=True, text=True, check=True
+    ).stdout.strip()
+    return git("commit-tree", "-m", "x", tree, cwd=repository).stdout.strip()
+
+
+def subtree(repository: Path, *entries: tuple[str, str, str]) -> str:
+    return git("rev-parse", f"{commit(repository, *entries)}^{{tree}}", cwd=repository).stdout.strip()
+
+
+def test_files_modes_and_inner_links_survive(deployment: Deployment, tmp_path: Path) -> None:
+    repository = deployment.places.repository
+    inner = subtree(repository, ("120000", "../run", "link"), ("100644", "b", "b"))
+    revision = commit(repository, ("100755", "a", "run"), ("040000", inner, "d"), ("120000", "d", "dir"))
+    Repository(repository).extract(revision, tmp_path / "tree")
+    assert os.access(tmp_path / "tree" / "run", os.X_OK)
+    assert (tmp_path / "tree" / "d" / "link").read_text() == "a"
+    assert (tmp_path / "tree" / "dir" / "b").read_text() == "b"
+
+
+@pytest.mark.parametrize("target", ["/etc/passwd", "../outside", "..", "d/../../outside"])
+def test_links_that_lead_out_are_refused(deployment: Deployment, tmp_path: Path, target: str) -> None:
+    revision = commit(deployment.places.repository, ("120000", target, "link"), ("100644", "x", "a"))
+    with pytest.raises(RevisionError, match="leads out of the model"):
+        Repository(deployment.places.repository).extract(revision, tmp_path / "tree")
+
+
+def test_a_link_that_leads_out_through_another_link_is_refused(deployment: Deployment, tmp_path: Path) -> None:
+    repository = deployment.places.repository
+    deep = subtree(repository, ("120000", "..", "up"))
+    revision = commit(repository, ("040000", deep, "d"), ("120000", "d/up/../outside", "link"))
+    with pytest.raises(RevisionError, match="leads out of the model"):
+        Repository(repository).extract(revision, tmp_path / "tree")
+
+
+def test_nothing_is_written_through_a_link(deployment: Deployment, tmp_path: Path) -> None:
+    repository = deployment.places.repository
+    (tmp_path / "outside").mkdir()
+    inner = subtree(repository, ("100644", "evil", "f"))
+    # Two entries of one name, which git itself never writes.
+    name = b"d\0"
+    raw = b"120000 " + name + bytes.fromhex(blob(repository, str(tmp_path / "outside").encode()))
+    raw += b"40000 " + name + bytes.fromhex(inner)
+    tree = subprocess.run(
+        ["git", "hash-object", "-t", "tree", "-w", "--stdin", "--literally"],
+        cwd=repository,
+        input=raw,
+        capture_output=True,
+        check=True,
+    ).stdout.decode()
+    revision = git("commit-tree", "-m", "x", tree.strip(), cwd=repository).stdout.strip()
+    with pytest.raises(RevisionError):
+        Repository(repository).extract(revision, tmp_path / "tree")
+    assert not list((tmp_path / "outside").iterdir())
+
+
+def test_submodules_and_oversized_files_are_refused(
+    deployment: Deployment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repository = deployment.places.repository
+    with pytest.raises(RevisionError, match="submodules"):
+        Repository(repository).extract(commit(repository, ("160000", "1" * 40, "sub")), tmp_path / "a")
+    monkeypatch.setattr("pillarbox.pipeline.git.MAX_FILE", 10)
+    with pytest.raises(RevisionError, match="big") as error:
+        Repository(repository).extract(commit(repository, ("100644", "x" * 11, "big")), tmp_path / "b")
+    assert error.value.file == "big"
+
+
+NAMES = st.text("abc .-_\n\t\"'\\é", min_size=1, max_size=8).filter(lambda name: name not in (".", ".."))
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=15, deadline=None)
+@given(st.dictionaries(NAMES, st.binary(max_size=200), min_size=1, max_size=5))
+def test_any_file_comes_out_as_it_went_in(deployment: Deployment, files: dict[str, bytes]) -> None:
+    work = deployment.root / "any"
+    subprocess.run(["rm", "-rf", str(work), str(deployment.root / "out")], check=True)
+    git("init", "-q", "-b", "main", str(work), cwd=deployment.root)
+    for name, content in files.items():
+        (work / name).write_bytes(content)
+    git("add", "-A", cwd=work)
+    git("commit", "-q", "-m", "x", cwd=work)
+    Repository(work).extract("HEAD", deployment.root / "out")
+    assert {path.name: path.read_bytes() for path in (deployment.root / "out").iterdir()} == files
+
+
+def test_publishing_keeps_a_few_revisions_and_never_half_of_one(deployment: Deployment, model: dict[str, str]) -> None:
+    places = deployment.places
+    revisions = []
+    for number in range(publish.KEEP + 3):
+        revisions.append(deployment.commit({**model, "number": str(number)}))
+        deployment.push()
+        publish.publish(places, revisions[-1])
+        assert publish.current(places) == revisions[-1]
+        assert (places.current / "number").read_text() == str(number)
+    kept = {path.name for path in places.published.iterdir()} - {"current"}
+    assert len(kept) == publish.KEEP and revisions[-1] in kept
+    with pytest.raises(RevisionError):
+        publish.publish(places, "0" * 39 + "1")
+    assert publish.current(places) == revisions[-1]
+    publish.publish(places, revisions[0])
+    assert (places.current / "number").read_text() == "0"

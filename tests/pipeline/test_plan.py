@@ -1,0 +1,78 @@
+"""What a plan says of a change, before anything is done."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from tests.pipeline.support import Deployment
+
+from pillarbox.errors import PillarboxError
+from pillarbox.pipeline import plan
+
+
+@pytest.fixture
+def web(model: dict[str, Any]) -> dict[str, Any]:
+    control = model["nodes/control.yml"]["parameters"]["kubernetes"]["control"]
+    control["service"] = {
+        "web-server": {
+            "service": "web",
+            "role": "server",
+            "kind": "Deployment",
+            "replicas": 2,
+            "container": {"web": {"image": "example.org/web", "tag": "${_param:tag}"}},
+        }
+    }
+    model["classes/cloud.yml"]["parameters"]["_param"]["tag"] = "1"
+    return model
+
+
+def test_the_first_plan_counts_from_nothing(deployment: Deployment, web: dict[str, Any]) -> None:
+    made = plan.make(deployment.work, None, deployment.commit(web), registry=False)
+    assert [item.name for item in made.hosts] == ["m1"]
+    assert {(item.kind, item.name, item.action) for item in made.workloads} >= {("Deployment", "web-server", "appears")}
+    assert "(the first)" in made.as_text()
+
+
+def test_no_change_says_so(deployment: Deployment, web: dict[str, Any]) -> None:
+    base = deployment.commit(web)
+    head = deployment.commit({"README.md": "words"})
+    made = plan.make(deployment.work, base, head, registry=False)
+    assert made.empty and "nothing changes" in made.as_text()
+
+
+def test_a_knob_changes_what_uses_it(deployment: Deployment, web: dict[str, Any]) -> None:
+    base = deployment.commit(web)
+    web["classes/cloud.yml"]["parameters"]["_param"] |= {"tag": "2"}
+    made = plan.make(deployment.work, base, deployment.commit(web), registry=False)
+    assert [(item.name, item.action, item.why) for item in made.workloads] == [
+        ("web-server", "rolls", ("image example.org/web:2",))
+    ]
+    assert made.hosts == ()
+    web["classes/cloud.yml"]["parameters"]["_param"] |= {"greeting": "bye"}
+    made = plan.make(deployment.work, base, deployment.commit(web), registry=False)
+    assert [(item.name, item.why) for item in made.hosts] == [("m1", ("demo.text",))]
+
+
+def test_scaling_is_no_roll_and_leaving_is_told(deployment: Deployment, web: dict[str, Any]) -> None:
+    base = deployment.commit(web)
+    control = web["nodes/control.yml"]["parameters"]["kubernetes"]["control"]
+    control["service"]["web-server"]["replicas"] = 3
+    del control["configmap"]
+    made = plan.make(deployment.work, base, deployment.commit(web), registry=False)
+    assert [(item.kind, item.action) for item in made.workloads] == [("Deployment", "updates"), ("ConfigMap", "goes")]
+
+
+def test_a_formula_changes_the_hosts_that_run_it(deployment: Deployment, web: dict[str, Any]) -> None:
+    base = deployment.commit({**web, "formulas/demo/init.sls": "{}\n", "formulas/other/init.sls": "{}\n"})
+    head = deployment.commit({"formulas/demo/init.sls": "a: test.nop\n", "formulas/other/init.sls": "a: test.nop\n"})
+    made = plan.make(deployment.work, base, head, registry=False)
+    assert [(item.name, item.why) for item in made.hosts] == [("m1", ("formulas/demo/init.sls",))]
+
+
+def test_a_base_that_does_not_render_counts_as_nothing(deployment: Deployment, web: dict[str, Any]) -> None:
+    base = deployment.commit({**web, "classes/cloud.yml": "{"})
+    made = plan.make(deployment.work, base, deployment.commit(web), registry=False)
+    assert made.notes and "does not render" in made.notes[0] and made.hosts
+    with pytest.raises(PillarboxError):
+        plan.make(deployment.work, None, base, registry=False)
