@@ -1,0 +1,120 @@
+"""The formulas of images: their sample pillars, their schemas, and what the reference deployment makes of them."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import jsonschema
+import pytest
+import yaml
+
+from pillarbox.images.dynamic import names
+from pillarbox.images.spec import ImageSpec, image_specs
+from pillarbox.manifests import render
+from pillarbox.model import Inventory
+
+ROOT = Path(__file__).resolve().parents[2]
+FORMULAS = ("mariadb", "rabbitmq", "memcached", "keystone", "glance")
+KNOB = "openstack_version: zed"
+
+
+def schema(formula: str) -> dict:
+    return yaml.safe_load((ROOT / "formulas" / formula / "schemas" / "server.yml").read_text())
+
+
+def samples(formula: str) -> list[dict]:
+    """The pillars in the formula's README."""
+    text = (ROOT / "formulas" / formula / "README.md").read_text()
+    return [yaml.safe_load(part.split("```")[0]) for part in text.split("```yaml\n")[1:]]
+
+
+@pytest.fixture(scope="module")
+def zed() -> dict[str, ImageSpec]:
+    return image_specs(Inventory(ROOT))
+
+
+@pytest.fixture(scope="module")
+def upgraded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The model after the one line of the upgrade."""
+    model = tmp_path_factory.mktemp("upgraded")
+    for folder in ("classes", "nodes", "formulas", "images"):
+        shutil.copytree(ROOT / folder, model / folder)
+    knobs = model / "classes" / "cluster" / "lab" / "init.yml"
+    text = knobs.read_text()
+    assert text.count(KNOB) == 1
+    knobs.write_text(text.replace(KNOB, "openstack_version: epoxy"))
+    return model
+
+
+@pytest.mark.parametrize("formula", FORMULAS)
+def test_sample_pillars_obey_the_schema(formula: str) -> None:
+    found = samples(formula)
+    assert found
+    for pillar in found:
+        jsonschema.Draft202012Validator(schema(formula)).validate(pillar[formula]["server"])
+
+
+@pytest.mark.parametrize("formula", FORMULAS)
+def test_reference_pillar_obeys_the_schema(formula: str, zed: dict[str, ImageSpec]) -> None:
+    pillar = zed[f"{formula}-server"].pillar
+    jsonschema.Draft202012Validator(schema(formula)).validate(pillar[formula]["server"])
+
+
+def test_passwords_in_the_clear_are_refused() -> None:
+    pillar = samples("keystone")[0]["keystone"]["server"]
+    pillar["database"]["password"] = "workshop"
+    with pytest.raises(jsonschema.ValidationError, match="workshop"):
+        jsonschema.Draft202012Validator(schema("keystone")).validate(pillar)
+
+
+def test_every_secret_is_dynamic(zed: dict[str, ImageSpec]) -> None:
+    assert "KEYSTONE_DATABASE_PASSWORD" in zed["keystone-server"].dynamic
+    assert set(names(zed["glance-server"].pillar)) >= {"GLANCE_DATABASE_PASSWORD", "GLANCE_SERVICE_PASSWORD"}
+    assert set(zed["rabbitmq-server"].dynamic) == {"RABBITMQ_ERLANG_COOKIE", "RABBITMQ_OPENSTACK_PASSWORD"}
+    assert zed["memcached-server"].dynamic == ()
+
+
+def test_upgrade_changes_the_openstack_images_and_no_other(zed: dict[str, ImageSpec], upgraded: Path) -> None:
+    epoxy = image_specs(Inventory(upgraded))
+    assert epoxy.keys() == zed.keys()
+    changed = {name for name in zed if zed[name].content_key != epoxy[name].content_key}
+    assert changed == {"keystone-server", "glance-server"}
+    assert {epoxy[name].version for name in changed} == {"epoxy"}
+    assert {epoxy[name].base.name for name in changed} == {"trixie"}
+
+
+def test_third_release_is_one_more_class(upgraded: Path, tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(upgraded, model)
+    (model / "classes/system/openstack/release/next.yml").write_text(
+        'parameters:\n  _param:\n    openstack_release: "2025.2"\n    openstack_base: trixie\n'
+    )
+    knobs = model / "classes/cluster/lab/init.yml"
+    knobs.write_text(knobs.read_text().replace("openstack_version: epoxy", "openstack_version: next"))
+    specs = image_specs(Inventory(model))
+    assert specs["keystone-server"].reference.endswith("/keystone-server:next")
+
+
+def test_schema_is_expanded_before_the_roll_and_contracted_after_it() -> None:
+    inventory = Inventory(ROOT)
+    manifests = render(inventory, image_specs(inventory))
+    after: dict[str, set[str]] = {}
+    for manifest in manifests:
+        if manifest.workload:
+            after[manifest.workload] = set(manifest.depends_on)
+
+    def all_before(workload: str) -> set[str]:
+        direct = after[workload]
+        return direct.union(*(all_before(name) for name in direct))
+
+    workloads = {name.split("/", 1)[-1] if name.count("/") > 1 else name: name for name in after}
+    for service in ("keystone", "glance"):
+        server, expand, contract = (
+            workloads[name]
+            for name in (f"service/{service}-server", f"job/{service}-expand", f"job/{service}-contract")
+        )
+        assert expand in all_before(server)
+        assert server in all_before(contract)
+    assert workloads["service/mariadb-server"] in all_before(workloads["job/keystone-expand"])
+    assert workloads["job/keystone-bootstrap"] in all_before(workloads["service/glance-server"])
