@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import signal
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.images.conftest import serve_registry
 from tests.pipeline.support import Deployment, Salt, formulas, git, image_files
 
 from pillarbox.pipeline import publish
@@ -89,20 +91,9 @@ def test_a_build_that_fails_leaves_the_last_good_revision(
         {
             **image_files(),
             **{f"formulas/tool/{name}": "{}\n" for name in ("packages.sls", "server.sls")},
-            "nodes/images/tool-server.yml": {
-                "parameters": {
-                    "image": {
-                        "service": "tool",
-                        "role": "server",
-                        "version": "1",
-                        "registry": "127.0.0.1:9",
-                        "deploy_name": "t",
-                        "base": {"name": "bookworm", "engine": "debootstrap", "suite": "bookworm"},
-                        "packages": {"suite": "bookworm", "components": ["main"]},
-                    },
-                    "tool": {"server": {"enabled": True}},
-                }
-            },
+            "nodes/images/tool-server.yml": image_node(
+                "127.0.0.1:9", {"name": "bookworm", "engine": "debootstrap", "suite": "bookworm"}
+            ),
         }
     )
     said = deployment.push().stderr
@@ -146,6 +137,12 @@ def test_a_broken_orchestration_cannot_lock_its_own_correction_out(
     assert deployment.finished(fixed).succeeded, "the engine builds when nothing comes of its event"
 
 
+def image_node(registry: str, base: dict[str, str]) -> dict[str, Any]:
+    image = {"service": "tool", "role": "server", "version": "1", "registry": registry, "deploy_name": "t"}
+    packages = {"suite": "bookworm", "components": ["main"]}
+    return {"parameters": {"image": {**image, "base": base, "packages": packages}, "tool": {"server": {"a": 1}}}}
+
+
 def _head(deployment: Deployment) -> str:
     return Repository(deployment.work).resolve("HEAD")
 
@@ -154,3 +151,31 @@ def _head(deployment: Deployment) -> str:
 def test_runners_that_read(salt: Salt, deployment: Deployment, name: str) -> None:
     deployment.finished(_head(deployment))
     assert salt.run(name).returncode == 0
+
+
+@pytest.mark.engine
+def test_builder_minions_are_asked_and_their_failures_told(
+    deployment: Deployment, salt: Salt, tmp_path: Path, model: dict[str, Any]
+) -> None:
+    """The runner inside the orchestration reaches the builders, and their words are the report's."""
+    good = _head(deployment)
+    assert deployment.finished(good).succeeded
+    deployment.hooks(patience=150)
+    with serve_registry(tmp_path) as registry:
+        nothing = f"{registry}/nothing@sha256:{'0' * 64}"
+        node = image_node(registry, {"name": "nothing", "engine": "registry", "image": nothing})
+        bad = deployment.commit(
+            {
+                **image_files(),
+                **{f"formulas/tool/{name}": "{}\n" for name in ("packages.sls", "server.sls")},
+                "nodes/images/tool-server.yml": node,
+            }
+        )
+        said = deployment.push().stderr
+        run = deployment.finished(bad)
+    assert run.state == "failed" and "tool-server" in run.error
+    assert "builders: m1" in said and "nothing" in said
+    failed = run.data["images"][0]
+    assert failed["state"] == "failed" and nothing in failed["error"], failed
+    deployment.commit({"nodes/images/tool-server.yml": None})
+    deployment.push()

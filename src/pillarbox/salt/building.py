@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import salt.client
+import salt.config
 import salt.utils.event
 from salt.exceptions import SaltException
 
@@ -31,6 +32,12 @@ LOST = 60.0
 #: How long a master or its builders may take to come back from a restart.
 PATIENCE = 60.0
 _ASK_EVERY = 15.0
+
+
+def master_options(opts: Mapping[str, Any]) -> dict[str, Any]:
+    """The master's own options. Inside an orchestration a runner is given those of the master's minion, whose caches
+    (and so the key to the master) lie elsewhere."""
+    return dict(salt.config.master_config(opts["conf_file"]))
 
 
 def to_data(spec: ImageSpec) -> dict[str, Any]:
@@ -85,7 +92,7 @@ class _Client:
     """
 
     def __init__(self, opts: Mapping[str, Any]) -> None:
-        self._opts = dict(opts)
+        self._opts = master_options(opts)
         self._open()
 
     def _open(self) -> None:

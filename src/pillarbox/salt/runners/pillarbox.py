@@ -24,7 +24,7 @@ from pillarbox.pipeline.lock import held
 from pillarbox.pipeline.places import Places
 from pillarbox.pipeline.record import FAILED, SUCCEEDED, Run, Runs
 from pillarbox.progress import Progress
-from pillarbox.salt.building import SaltBuilder
+from pillarbox.salt.building import SaltBuilder, master_options
 
 __opts__: dict[str, Any] = {}
 __context__: dict[str, Any] = {}
@@ -249,7 +249,8 @@ def _may_switch(places: Places, name: str) -> None:
 
 
 def _report(run: Run) -> None:
-    with salt.utils.event.get_master_event(__opts__, __opts__["sock_dir"], listen=False) as bus:
+    options = master_options(__opts__)
+    with salt.utils.event.get_master_event(options, options["sock_dir"], listen=False) as bus:
         bus.fire_event(run.as_dict(), _REPORT)
 
 
