@@ -1,13 +1,61 @@
-"""What tests of every room share: small models on disk, and the repository's own."""
+"""What tests of every room share: small models on disk, the repository's own, and a container engine."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+from tests import programs
+
+from pillarbox.errors import PillarboxError
+from pillarbox.lab import engine as engines
+from pillarbox.lab import settings as lab_settings
 
 ROOT = Path(__file__).resolve().parent.parent
+
+# How long an example takes is this machine's business.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Fast tests first, then those with an engine, then the lab; last what runs programs that the lab compiled."""
+
+    def rank(item: pytest.Item) -> int:
+        if item.get_closest_marker("lab"):
+            return 2
+        if "apiserver" in getattr(item, "fixturenames", ()):
+            return 3 if programs.kubernetes() is None else 1
+        return 1 if item.get_closest_marker("engine") else 0
+
+    items.sort(key=rank)
+
+
+@pytest.fixture(scope="session")
+def container_engine() -> Iterator[None]:
+    """A Docker engine that answers: the machine's, or the lab's private one, which DOCKER_HOST then names."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root, for the container engine")
+    try:
+        found = engines.start(lab_settings.load(), print)
+    except PillarboxError as error:
+        pytest.skip(f"needs a container engine: {error}")
+    before = os.environ.get("DOCKER_HOST")
+    os.environ["DOCKER_HOST"] = found.address
+    yield
+    if before is None:
+        del os.environ["DOCKER_HOST"]
+    else:
+        os.environ["DOCKER_HOST"] = before
+
+
+@pytest.fixture(autouse=True)
+def _engine_for_those_that_need_one(request: pytest.FixtureRequest) -> None:
+    if request.node.get_closest_marker("engine"):
+        request.getfixturevalue("container_engine")
 
 
 @pytest.fixture(scope="session")

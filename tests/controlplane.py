@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import secrets
-import shutil
 import socket
 import subprocess
 import time
@@ -13,23 +11,14 @@ from pathlib import Path
 import yaml
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
+from tests import programs
 
 from pillarbox.rollout import Cluster
 
-BINARIES = ("etcd", "kube-apiserver", "kube-controller-manager")
-
 
 def binaries() -> Path | None:
-    """The directory with a control plane's binaries, if this machine has one."""
-    candidates = [Path(os.environ["PILLARBOX_KUBERNETES_BIN"])] if "PILLARBOX_KUBERNETES_BIN" in os.environ else []
-    for pattern in ("srv/kubernetes/*", "srv/kubernetes/*/bin", "var/cache/pillarbox-lab/**/bin"):
-        candidates += sorted(Path("/").glob(pattern), reverse=True)
-    return next((path for path in candidates if all(_find(path, name) for name in BINARIES)), None)
-
-
-def _find(folder: Path, name: str) -> str | None:
-    # etcd comes from Debian's etcd-server, and so may lie elsewhere than the compiled binaries.
-    return shutil.which(name, path=str(folder)) or (shutil.which(name) if name == "etcd" else None)
+    """The directory with a control plane's compiled programs, if this machine has them and etcd."""
+    return programs.kubernetes() if programs.debian("etcd-server", "etcd") else None
 
 
 def free_port() -> int:
@@ -90,7 +79,7 @@ class ControlPlane:
         return self.root / "kubeconfig"
 
     def start(self, name: str) -> None:
-        program = _find(self._folder, name)
+        program = self._folder / name if name.startswith("kube-") else programs.debian("etcd-server", name)
         assert program
         arguments = list(self._commands[name])
         if name == "etcd" and "--unsafe-no-fsync" in arguments and "unsafe-no-fsync" not in _help(program):
@@ -108,9 +97,8 @@ class ControlPlane:
             process.wait()
 
     def close(self) -> None:
-        for name in reversed(BINARIES):
-            if name in self._running:
-                self.stop(name)
+        for name in reversed(tuple(self._running)):
+            self.stop(name)
 
     def up(self) -> None:
         self.start("etcd")

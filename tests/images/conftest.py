@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import settings
+from tests import programs
 
 from pillarbox.images import ImageSpec, image_specs
 from pillarbox.images.engine import Engine
@@ -26,10 +26,6 @@ from pillarbox.images.errors import EngineError, RegistryError
 from pillarbox.images.registry import Registry
 from pillarbox.images.store import Store
 from pillarbox.model import Inventory
-
-# How long an example takes is this machine's business.
-settings.register_profile("untimed", deadline=None)
-settings.load_profile("untimed")
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -52,9 +48,9 @@ def script() -> ModuleType:
 @contextlib.contextmanager
 def serve_registry(folder: Path, port: int = 0) -> Iterator[str]:
     """Debian's docker-registry on a free port of the loopback interface, its data in ``folder``."""
-    binary = shutil.which("docker-registry")
+    binary = programs.debian("docker-registry", "docker-registry")
     if binary is None:
-        pytest.skip("needs docker-registry (apt install docker-registry)")
+        pytest.skip("needs Debian's docker-registry, which apt cannot get here")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", port))
         port = probe.getsockname()[1]
