@@ -200,7 +200,7 @@ def archive(tree: Path) -> Path:
 def _last_words(places: Places, run: Run) -> str:
     if run.succeeded:
         return "The model is published. Roll it out with: salt-run state.orchestrate orch.deploy"
-    if run.state == INTERRUPTED:
+    if run.state == INTERRUPTED and wanted(places) == run.revision:
         return "The build was interrupted; the master takes it up again."
     standing = publish.current(places)
     still = f"the master stays on revision {standing[:12]}" if standing else "no revision is published yet"

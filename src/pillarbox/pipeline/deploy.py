@@ -61,11 +61,6 @@ def deploy(
     return run
 
 
-def preflight(model: str | Path) -> dict[str, str]:
-    """The digests of all images of a model. Raises :class:`PipelineError` naming those that the registry lacks."""
-    return _digests(Inventory(model))
-
-
 def deployments(model: str | Path, *, pinned: bool = True) -> tuple[tuple[str, Path | None, tuple[Manifest, ...]], ...]:
     """What a model deploys: name, kubeconfig that the model names, and manifests; images pinned if asked.
 

@@ -17,7 +17,7 @@ from pillarbox.pipeline import plan as planning
 from pillarbox.pipeline import publish
 from pillarbox.pipeline.build import build_pushed, on_this_machine, wanted
 from pillarbox.pipeline.deploy import deploy as roll_out
-from pillarbox.pipeline.deploy import deployments, preflight, refuse_return, state
+from pillarbox.pipeline.deploy import deployments, refuse_return, state
 from pillarbox.pipeline.errors import PipelineError
 from pillarbox.pipeline.git import Repository
 from pillarbox.pipeline.lock import held
@@ -87,13 +87,13 @@ def prepare(revision: str | None = None, dry_run: bool = False) -> dict[str, Any
         with progress.phase(f"preparing revision {name[:12]}"):
             other = name != publish.current(places)
             model = publish.prepare(places, name)
-            preflight(model)
+            # Before any host or the cluster is touched: every image is there, and no schema forbids to go there.
+            refuse_return(deployments(model))
             last = _last_deployed(places)
             known = last if last and repo.head(last) else None
             inside = planning.side(model).hosts
             hosts = [host for host in planning.hosts_between(places.repository, known, name) if host.name in inside]
             if other and not dry_run:
-                _may_switch(places, name)
                 with held(places.lock):
                     publish.publish(places, name)
     except PillarboxError as error:
@@ -241,11 +241,6 @@ def _last_deployed(places: Places) -> str | None:
         if run.kind == "deploy" and run.state == SUCCEEDED and not run.data.get("dry_run"):
             return run.revision
     return None
-
-
-def _may_switch(places: Places, name: str) -> None:
-    """Going to another revision than the published one must not strand a service on a schema it cannot read."""
-    refuse_return(deployments(publish.prepare(places, name)))
 
 
 def _report(run: Run) -> None:
