@@ -50,4 +50,4 @@ def lab(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Iterator[
         yield lab
     finally:
         if os.environ.get("PILLARBOX_TEST_LAB") != "keep":
-            run([*command, "clean", "--keep", "cache"], capture_output=True)
+            run([*command, "clean", "--keep-cache"], capture_output=True)

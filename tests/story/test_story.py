@@ -68,7 +68,7 @@ def test_the_first_deploy_runs_the_release_of_the_model(lab: Lab) -> None:
 def test_a_push_without_a_change_builds_and_writes_nothing(lab: Lab, clone: Path) -> None:
     before = workloads(lab)
     said = push(clone, "Nothing")
-    assert "nothing to build" in said.lower()
+    assert "nothing changes" in said
     lab.deploy()
     assert workloads(lab) == before
 
@@ -80,8 +80,8 @@ def test_upgrade_by_one_line_with_no_request_failed(lab: Lab, clone: Path) -> No
         said = push(clone, "Upgrade to Epoxy")
         for name in ("keystone-server", "glance-server"):
             assert name in said
-        assert "mariadb-server" not in said.partition("Progress")[0]
-        report = lab.deploy().stdout
+        assert "mariadb-server" not in said
+        deployed = lab.deploy()
     print(json.dumps({name: tally.as_dict() for name, tally in load.tallies.items()}))
     for name, tally in load.tallies.items():
         assert tally.failures == [], f"{name}: {len(tally.failures)} of {tally.sent} requests failed"
@@ -89,7 +89,7 @@ def test_upgrade_by_one_line_with_no_request_failed(lab: Lab, clone: Path) -> No
     assert versions(lab)["keystone-server"] == versions(lab)["glance-server"] == "epoxy"
     for name in ("mariadb-server", "memcached-server", "rabbitmq-server"):
         assert workloads(lab)[name] == before[name], f"{name} was touched by the upgrade"
-    assert "keystone-server" in report
+    assert "keystone-server" in deployed.stdout + deployed.stderr
 
 
 def test_going_back_over_a_contracted_schema_is_refused(lab: Lab, clone: Path) -> None:

@@ -1,0 +1,130 @@
+"""What dies in the middle of things comes back, and nothing that was asked for is lost."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tests.story.lab import Lab
+from tests.story.test_story import change, clone, git, push, workloads
+
+__all__ = ["clone"]
+
+pytestmark = pytest.mark.lab
+
+
+def wait(what: str, ready: Callable[[], bool], seconds: float = 300) -> None:
+    """Wait for a condition; fail when it does not come true in time."""
+    deadline = time.monotonic() + seconds
+    while not ready():
+        assert time.monotonic() < deadline, f"still not so after {seconds:.0f}s: {what}"
+        time.sleep(1)
+
+
+def push_detached(clone: Path) -> subprocess.Popen[bytes]:
+    """A push that nobody waits for: its hook follows the build while the test goes on."""
+    command = ["git", "-C", str(clone), "push", "--quiet"]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def published(lab: Lab) -> str:
+    """The revision that the master serves."""
+    return Path(lab.on("cfg01", "readlink", "/srv/pillarbox/published/current").stdout.strip()).name
+
+
+def healthy(lab: Lab, service: str, replicas: int = 2) -> bool:
+    pods = lab.objects("pod", f"app={service}")
+    ready = [
+        p for p in pods for c in p["status"].get("conditions", ()) if (c["type"], c["status"]) == ("Ready", "True")
+    ]
+    return len(ready) == len(pods) == replicas
+
+
+def test_a_killed_pod_is_replaced_and_no_request_fails(lab: Lab) -> None:
+    pod = lab.objects("pod", "app=keystone-server")[0]["metadata"]["name"]
+    with lab.load() as load:
+        lab.kubectl("delete", "pod", pod, "--wait=false")
+        wait("keystone has two ready pods, the deleted one gone", lambda: healthy(lab, "keystone-server"))
+    assert [tally.failures for tally in load.tallies.values()] == [[], []]
+
+
+def test_a_killed_kubelet_comes_back(lab: Lab) -> None:
+    lab.on("ctl02", "systemctl", "kill", "--signal=SIGKILL", "kubelet")
+    wait(
+        "the kubelet of ctl02 runs",
+        lambda: lab.on("ctl02", "systemctl", "is-active", "kubelet", check=False).returncode == 0,
+    )
+
+    def ready() -> bool:
+        nodes = {node["metadata"]["name"]: node["status"]["conditions"] for node in lab.objects("node")}
+        return all(
+            condition["status"] == "True"
+            for conditions in nodes.values()
+            for condition in conditions
+            if condition["type"] == "Ready"
+        )
+
+    wait("all nodes are Ready", ready)
+    lab.deploy()
+
+
+def test_a_push_while_the_master_is_down_is_built_when_it_starts(lab: Lab, clone: Path) -> None:
+    lab.on("cfg01", "systemctl", "stop", "salt-master")
+    try:
+        change(clone, "classes/cluster/lab/init.yml", "cluster_name: lab", "cluster_name: lab # touched")
+        git(clone, "commit", "--quiet", "--all", "--message", "While the master is away")
+        # The hook would wait for the master; the push itself is in as soon as git says so.
+        pushed = push_detached(clone)
+        revision = git(clone, "rev-parse", "HEAD").stdout.strip()
+        wait(
+            "the push is in the repository",
+            lambda: (
+                revision
+                in lab.on("cfg01", "git", "--git-dir=/srv/pillarbox/model.git", "rev-parse", "main", check=False).stdout
+            ),
+        )
+    finally:
+        lab.on("cfg01", "systemctl", "start", "salt-master")
+    wait("the revision is published", lambda: published(lab) == revision)
+    pushed.wait(timeout=120)
+    git(clone, "fetch", "--quiet")
+
+
+def test_a_master_killed_during_a_build_builds_on(lab: Lab, clone: Path) -> None:
+    before = workloads(lab)["keystone-server"]
+    sls = clone / "formulas/memcached/server.sls"
+    sls.write_text(sls.read_text() + "\n# A comment changes the content key, and so makes a build.\n")
+    git(clone, "add", "--all")
+    git(clone, "commit", "--quiet", "--message", "Build memcached again")
+    pushed = push_detached(clone)
+    revision = git(clone, "rev-parse", "HEAD").stdout.strip()
+    wait(
+        "the build runs",
+        lambda: "running" in lab.on("cfg01", "pillarbox", "report", "--list", check=False).stdout.splitlines()[-1],
+    )
+    lab.on("cfg01", "systemctl", "kill", "--signal=SIGKILL", "salt-master")
+    wait("the revision is published", lambda: published(lab) == revision)
+    pushed.wait(timeout=120)
+    lab.deploy()
+    assert workloads(lab)["keystone-server"] == before
+
+
+def test_a_build_that_fails_leaves_the_last_good_revision(lab: Lab, clone: Path) -> None:
+    git(clone, "pull", "--quiet")
+    good = published(lab)
+    before = workloads(lab)
+    sls = clone / "formulas/memcached/server.sls"
+    whole = sls.read_text()
+    sls.write_text(whole + "\nbroken:\n  cmd.run:\n  - name: /bin/false\n")
+    said = push(clone, "A state that fails")
+    assert "memcached-server" in said
+    assert "broken" in said
+    assert published(lab) == good
+    lab.deploy()
+    assert workloads(lab) == before
+    sls.write_text(whole)
+    push(clone, "Mend it")
+    lab.deploy()
