@@ -7,7 +7,7 @@ import shutil
 import docker
 
 from pillarbox.lab import engine as engines
-from pillarbox.lab import hosts, image, lock, machine, parallel
+from pillarbox.lab import firewall, hosts, image, lock, machine, parallel
 from pillarbox.lab.engine import Engine
 from pillarbox.lab.errors import LabError
 from pillarbox.lab.settings import Settings
@@ -32,9 +32,10 @@ def clean(settings: Settings, progress: Progress, *, keep_cache: bool = False) -
             with progress.phase("Removing volumes and networks"):
                 _volumes(settings, engine)
                 _networks(settings, engine)
+        firewall.close(settings)
         if settings.state.exists():
             shutil.rmtree(settings.state)
-        others = sorted(path.name for path in settings.root.glob("labs/*"))
+        others = sorted({path.name for path in settings.root.glob("labs/*")} | _elsewhere(settings, engine))
         if others:
             progress.step(f"other labs use this machine, so its engine and settings stay: {', '.join(others)}")
             return
@@ -45,8 +46,7 @@ def clean(settings: Settings, progress: Progress, *, keep_cache: bool = False) -
             with progress.phase("Removing the private engine"):
                 engines.remove(settings)
         with progress.phase("Restoring the machine's settings"):
-            # An engine of the machine's own goes on using its chains.
-            for change in machine.restore(settings, firewall=engine is None or engine.private):
+            for change in machine.restore(settings):
                 progress.step(f"  {change}")
         shutil.rmtree(settings.machine, ignore_errors=True)
     if not keep_cache:
@@ -72,6 +72,14 @@ def _hosts(settings: Settings, engine: Engine, progress: Progress) -> None:
         progress.step(f"  {hosts.host_of(container)}: removed")
 
     parallel.each(one, hosts.of_lab(settings, engine))
+
+
+def _elsewhere(settings: Settings, engine: Engine | None) -> set[str]:
+    """Other labs that have hosts in this engine, also of another state directory."""
+    if engine is None:
+        return set()
+    found = engine.client.containers.list(all=True, filters={"label": "pillarbox.lab"})
+    return {each.labels["pillarbox.lab"] for each in found} - {settings.name}
 
 
 def _volumes(settings: Settings, engine: Engine) -> None:

@@ -130,10 +130,15 @@ def _start_private(settings: Settings) -> Engine:
         f'disabled_plugins = ["io.containerd.grpc.v1.cri"]\n[grpc]\naddress = "{containerd_socket}"\n'
     )
     if _pid(settings, "containerd") is None:
-        _spawn(settings, "containerd", ["containerd", "--config", str(config)])
-        _await(settings, "containerd", containerd_socket.is_socket)
+        containerd_socket.unlink(missing_ok=True)
+        process = _spawn(settings, "containerd", ["containerd", "--config", str(config)])
+        _await(settings, "containerd", process, containerd_socket.is_socket)
+    address = f"unix://{socket(settings)}"
+    started: subprocess.Popen[bytes] | None = None
     if _pid(settings, "dockerd") is None:
         (base / "dockerd-own.pid").unlink(missing_ok=True)
+        # The machine's /etc/docker/daemon.json is about another engine.
+        (base / "dockerd.json").write_text("{}\n")
         arguments = [
             "dockerd",
             f"--host=unix://{socket(settings)}",
@@ -143,21 +148,23 @@ def _start_private(settings: Settings) -> Engine:
             f"--pidfile={base}/dockerd-own.pid",
             # An interface docker0 could be another engine's.
             "--bridge=none",
+            # At its start it would rebuild chains that another engine has rules in. See firewall.py.
+            "--iptables=false",
+            "--ip6tables=false",
             # Hosts stay up while the engine is restarted.
             "--live-restore",
             "--userland-proxy=false",
-            "--config-file=/dev/null",
+            f"--config-file={base}/dockerd.json",
             "--log-opt=max-size=10m",
         ]
-        _spawn(settings, "dockerd", arguments)
-    address = f"unix://{socket(settings)}"
-    _await(settings, "dockerd", lambda: _connect(address, private=True) is not None)
+        started = _spawn(settings, "dockerd", arguments)
+    _await(settings, "dockerd", started, lambda: _connect(address, private=True) is not None)
     engine = _connect(address, private=True)
     assert engine is not None
     return engine
 
 
-def _spawn(settings: Settings, name: str, arguments: list[str]) -> None:
+def _spawn(settings: Settings, name: str, arguments: list[str]) -> subprocess.Popen[bytes]:
     path = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
     if shutil.which(arguments[0], path=path) is None:
         raise LabError(f"program {arguments[0]} is missing", hint="`make lab` installs what the lab needs.")
@@ -173,14 +180,17 @@ def _spawn(settings: Settings, name: str, arguments: list[str]) -> None:
             start_new_session=True,
         )
     (settings.engine_dir / f"{name}.pid").write_text(f"{process.pid}\n")
+    return process
 
 
-def _await(settings: Settings, name: str, ready: Callable[[], bool]) -> None:
+def _await(settings: Settings, name: str, process: subprocess.Popen[bytes] | None, ready: Callable[[], bool]) -> None:
+    """Wait for a program that was started just now (``process``) or by an earlier command to be ready."""
     deadline = time.monotonic() + _START_SECONDS
     while not ready():
-        if _pid(settings, name) is None or time.monotonic() > deadline:
+        ended = process is not None and process.poll() is not None
+        if ended or time.monotonic() > deadline:
             log = settings.engine_dir / f"{name}.log"
-            why = "ended" if _pid(settings, name) is None else f"was not ready after {_START_SECONDS}s"
+            why = "ended" if ended else f"was not ready after {_START_SECONDS}s"
             raise LabError(
                 f"the private engine does not start: {name} {why}\n{tail(log.read_text(errors='replace'))}",
                 hint=f"The whole log is {log}.",

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 import shutil
 import subprocess
-from collections.abc import Iterable
 from pathlib import Path
 
 from pillarbox.lab.errors import LabError
@@ -38,7 +36,6 @@ _SYSCTLS = (
 )
 # What a lab with five hosts, each with systemd and containerd, needs; the kernel's 128 instances are gone with three.
 _RAISED = {"fs/inotify/max_user_instances": 1024, "fs/inotify/max_user_watches": 524288}
-_TABLES = ("iptables", "ip6tables")
 
 
 def check(settings: Settings) -> None:
@@ -66,14 +63,13 @@ def check_space(settings: Settings) -> None:
 
 
 def record(settings: Settings) -> None:
-    """Write down, once, what of the machine a lab changes: kernel settings and firewall rules."""
+    """Write down, once, the kernel settings of the machine that a lab changes."""
     file = settings.machine / "before.json"
     if file.is_file():
         return
     file.parent.mkdir(parents=True, exist_ok=True)
     state = {
         "sysctls": {name: value for name in _SYSCTLS if (value := _read(name)) is not None},
-        "rules": {table: _rules(table) for table in _TABLES},
     }
     scratch = file.with_suffix(".new")
     scratch.write_text(json.dumps(state, indent=2))
@@ -81,88 +77,27 @@ def record(settings: Settings) -> None:
 
 
 def prepare() -> None:
-    """Raise the kernel limits that hosts share with the machine, where they are too low."""
+    """Let the machine pass on packets, and raise the kernel limits that hosts share with it where they are too low."""
+    _write("net/ipv4/ip_forward", "1")
     for name, wanted in _RAISED.items():
         value = _read(name)
         if value is not None and int(value) < wanted:
             _write(name, str(wanted))
 
 
-def restore(settings: Settings, *, firewall: bool) -> list[str]:
-    """Give the machine back what :func:`record` wrote down, and return what was changed back.
-
-    ``firewall`` is for when the private engine is gone: its chains and policies outlive it.
-    """
+def restore(settings: Settings) -> list[str]:
+    """Give the machine back what :func:`record` wrote down, and return what was changed back."""
     file = settings.machine / "before.json"
     if not file.is_file():
         return []
     state = json.loads(file.read_text())
     changed = []
-    if firewall:
-        for table, before in state["rules"].items():
-            commands = undo(before, _rules(table))
-            for command in commands:
-                subprocess.run([table, "--wait", *command], check=False, capture_output=True)
-            if commands:
-                changed.append(f"{table}: {len(commands)} rules and chains")
     for name, before in state["sysctls"].items():
         now = _read(name)
         if now is not None and now != before:
             _write(name, before)
             changed.append(f"{name.replace('/', '.')}: {now} -> {before}")
     return changed
-
-
-def undo(before: Iterable[str], after: Iterable[str]) -> list[list[str]]:
-    """The iptables calls that take the engine's rules and chains away again.
-
-    ``before`` and ``after`` are lines of ``iptables-save``. Only what names a chain of the engine that was not there
-    before goes, and only a policy that such an engine sets (FORWARD) goes back: rules that somebody else added
-    meanwhile stay.
-    """
-    old = _by_table(before)
-    rules: list[list[str]] = []
-    flushes: list[list[str]] = []
-    deletions: list[list[str]] = []
-    policies: list[list[str]] = []
-    new = _by_table(after)
-    for table, lines in new.items():
-        known = set(old.get(table, ()))
-        known_chains = {line.split()[0][1:] for line in known if line.startswith(":")}
-        chains = [line.split()[0][1:] for line in lines if line.startswith(":")]
-        ours = [chain for chain in chains if chain.startswith("DOCKER") and chain not in known_chains]
-        for line in lines:
-            if line.startswith("-A ") and line not in known and any(word in ours for word in _words(line)[2:]):
-                if _words(line)[1] not in ours:
-                    rules.append(["-t", table, "-D", *_words(line)[1:]])
-            elif line.startswith(":FORWARD ") and ours:
-                policy = next((each.split()[1] for each in known if each.startswith(":FORWARD ")), "ACCEPT")
-                if policy != line.split()[1]:
-                    policies.append(["-t", table, "-P", "FORWARD", policy])
-        flushes += [["-t", table, "-F", chain] for chain in ours]
-        deletions += [["-t", table, "-X", chain] for chain in ours]
-    return [*policies, *rules, *flushes, *deletions]
-
-
-def _words(line: str) -> list[str]:
-    return shlex.split(line)
-
-
-def _by_table(lines: Iterable[str]) -> dict[str, list[str]]:
-    tables: dict[str, list[str]] = {}
-    table = ""
-    for line in lines:
-        if line.startswith("*"):
-            table = line[1:].strip()
-        elif line.startswith((":", "-A ")):
-            # Counters change all the time and say nothing.
-            tables.setdefault(table, []).append(line.split(" [")[0].strip())
-    return tables
-
-
-def _rules(table: str) -> list[str]:
-    done = subprocess.run([f"{table}-save"], capture_output=True, text=True, check=False)
-    return [line for line in done.stdout.splitlines() if not line.startswith("#")]
 
 
 def _read(name: str) -> str | None:

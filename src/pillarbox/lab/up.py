@@ -13,6 +13,7 @@ from docker.models.containers import Container
 from pillarbox.errors import PillarboxError
 from pillarbox.lab import (
     copy,
+    firewall,
     git,
     hosts,
     image,
@@ -102,7 +103,9 @@ def build_image(run: Run) -> None:
 
 
 def start_hosts(run: Run) -> None:
-    network.ensure(run.settings, run.engine, run.layout.network)
+    shared = network.ensure(run.settings, run.engine, run.layout.network)
+    if run.engine.private:
+        firewall.open_for(run.settings, f"br-{shared.id[:12]}", str(run.layout.network.subnet))
 
     def one(host: layout.Host) -> None:
         if host.name in run.recreate:

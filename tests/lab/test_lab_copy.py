@@ -1,0 +1,94 @@
+"""The lab's own copy of the model: the source's files, the lab's secrets."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pillarbox.lab import copy, git, repository
+from pillarbox.lab.settings import Settings
+
+SECRETS = {"parameters": {"_secret": {"one_password": {"kind": "password"}}}}
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    source = tmp_path / "source"
+    for directory in ("nodes", "classes/cluster/x", "formulas/f"):
+        (source / directory).mkdir(parents=True)
+    (source / "nodes" / "h.yml").write_text("classes: [cluster.x]\n")
+    (source / "classes" / "cluster" / "x" / "secrets.yml").write_text(yaml.safe_dump(SECRETS))
+    (source / "formulas" / "f" / "init.sls").write_text("{}\n")
+    (source / "src").mkdir()
+    (source / "src" / "program.py").write_text("")
+    return Settings("x", tmp_path / "root", tmp_path / "cache", tmp_path, source, "auto")
+
+
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Two public keys."""
+    found = []
+    for number in range(2):
+        home = tmp_path_factory.mktemp(f"gpg{number}")
+        home.chmod(0o700)
+        gpg = ["gpg", "--homedir", str(home), "--batch", "--quiet", "--pinentry-mode", "loopback", "--passphrase", ""]
+        subprocess.run([*gpg, "--quick-generate-key", "test", "rsa2048", "encrypt", "never"], check=True)
+        found.append(subprocess.run([*gpg, "--armor", "--export"], check=True, capture_output=True, text=True).stdout)
+    return found
+
+
+def secret(settings: Settings) -> str:
+    text = (settings.model / "classes" / "cluster" / "x" / "secrets.yml").read_text()
+    return yaml.safe_load(text)["parameters"]["_param"]["one_password"]
+
+
+def test_takes_the_model_and_not_the_program(settings: Settings, keys: list[str]) -> None:
+    assert copy.refresh(settings, keys[0])
+    assert (settings.model / "formulas" / "f" / "init.sls").is_file()
+    assert not (settings.model / "src").exists()
+    assert secret(settings).startswith("-----BEGIN PGP MESSAGE-----")
+
+
+def test_secrets_stay_until_the_key_or_what_is_asked_for_changes(settings: Settings, keys: list[str]) -> None:
+    copy.refresh(settings, keys[0])
+    first, head = secret(settings), git.head(settings.model)
+    assert not copy.refresh(settings, keys[0])
+    assert secret(settings) == first and git.head(settings.model) == head
+    copy.refresh(settings, keys[1])
+    second = secret(settings)
+    assert second != first
+    more = {"parameters": {"_secret": {**SECRETS["parameters"]["_secret"], "two": {"kind": "token"}}}}
+    (settings.source / "classes" / "cluster" / "x" / "secrets.yml").write_text(yaml.safe_dump(more))
+    assert copy.refresh(settings, keys[1])
+    assert secret(settings) != second
+
+
+def test_a_run_that_was_killed_in_the_middle_is_mended(settings: Settings, keys: list[str]) -> None:
+    copy.refresh(settings, keys[0])
+    (settings.model / ".git" / "index.lock").write_text("")
+    (settings.model / "nodes" / "h.yml").write_text("half")
+    (settings.model / "left-over.yml").write_text("")
+    copy.refresh(settings, keys[0])
+    assert (settings.model / "nodes" / "h.yml").read_text() == "classes: [cluster.x]\n"
+    assert not (settings.model / "left-over.yml").exists()
+
+
+def test_overlay_brings_changes_but_never_secrets(settings: Settings, keys: list[str]) -> None:
+    copy.refresh(settings, keys[0])
+    kept = secret(settings)
+    (settings.source / "nodes" / "h.yml").write_text("classes: []\n")
+    assert repository.differs(settings) == ["nodes/h.yml"]
+    assert copy.overlay(settings)
+    assert repository.differs(settings) == [] and secret(settings) == kept
+
+
+def test_ignored_files_of_a_work_tree_stay_out(settings: Settings) -> None:
+    git.git(settings.source, "init", "--quiet")
+    (settings.source / ".gitignore").write_text("*.local\n")
+    (settings.source / "nodes" / "x.local").write_text("")
+    (settings.source / "nodes" / "new.yml").write_text("{}")
+    names = [str(each.relative_to(settings.source)) for each in copy.files(settings.source)]
+    assert "nodes/new.yml" in names and "nodes/x.local" not in names

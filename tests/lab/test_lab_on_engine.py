@@ -1,0 +1,141 @@
+"""A lab on a real engine: two hosts of a small model come up, are mended, and go without a trace."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pillarbox.lab import clean, engine, hosts, machine, settings, shell, up
+from pillarbox.lab.errors import LabError
+from pillarbox.lab.settings import Settings
+from pillarbox.progress import SILENT
+
+NAME = "pillarbox-lab-test"
+SUBNET = "172.30.77"
+
+pytestmark = [pytest.mark.engine, pytest.mark.skipif(os.geteuid() != 0, reason="a lab needs root")]
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    model = tmp_path_factory.mktemp("model")
+    (model / "classes").mkdir()
+    (model / "nodes").mkdir()
+    for number, name in ((10, "one"), (11, "two")):
+        parameters: dict = {
+            "lab": {
+                "network": {"name": NAME, "subnet": f"{SUBNET}.0/24"},
+                "host": {
+                    "address": f"{SUBNET}.{number}",
+                    "volumes": {"data": "/data"},
+                    "shared_volumes": {"all": "/all"},
+                },
+            }
+        }
+        if name == "one":
+            parameters["salt"] = {"master": {"enabled": True}}
+        (model / "nodes" / f"{name}.yml").write_text(yaml.safe_dump({"parameters": parameters}))
+    found = settings.load(NAME, model)
+    # The machine's cache and engine, so that the host image is made once; everything else is the test's own.
+    own = Settings(NAME, tmp_path_factory.mktemp("root"), found.cache, found.checkout, model, found.engine)
+    if engine.find(own) is None:
+        pytest.skip("no container engine answers")
+    try:
+        yield own
+    finally:
+        clean.clean(own, SILENT, keep_cache=True)
+
+
+def test_hosts_come_up_and_know_each_other(lab: Settings) -> None:
+    run = up.up(lab, SILENT, until="hosts")
+    one, two = run.containers["one"], run.containers["two"]
+    for name, container in run.containers.items():
+        assert shell.run(container, ["hostname"]).out.strip() == name
+        assert shell.run(container, ["systemctl", "is-system-running"], check=False).out.strip() == "running"
+        assert shell.run(container, ["salt-call", "--local", "--version"]).out.startswith("salt-call ")
+    assert f"{SUBNET}.11" in shell.run(one, ["getent", "hosts", "two"]).out
+    shell.run(one, ["sh", "-c", "echo shared > /all/file; echo mine > /data/file"])
+    assert shell.run(two, ["cat", "/all/file"]).out == "shared\n"
+    assert shell.run(two, ["test", "-e", "/data/file"], check=False).code == 1
+
+
+def test_a_hosts_services_are_not_the_machines(lab: Settings) -> None:
+    run = up.up(lab, SILENT, until="hosts")
+    for container in run.containers.values():
+        cgroup = shell.run(container, ["cat", "/proc/1/cgroup"]).out
+        assert "docker" not in cgroup, "the host sees the machine's control groups"
+        shell.run(container, ["systemd-run", "--quiet", "--unit=same-name", "sleep", "60"])
+    # Of the same name on both, but each its own: stopping one leaves the other.
+    shell.run(run.containers["one"], ["systemctl", "stop", "same-name"])
+    assert shell.run(run.containers["two"], ["systemctl", "is-active", "same-name"]).out.strip() == "active"
+
+
+def test_again_changes_nothing_and_mends_what_broke(lab: Settings) -> None:
+    first = up.up(lab, SILENT, until="hosts")
+    again = up.up(lab, SILENT, until="hosts")
+    assert {name: each.id for name, each in first.containers.items()} == {
+        name: each.id for name, each in again.containers.items()
+    }
+    assert not again.created
+    first.containers["one"].kill()
+    first.containers["two"].remove(force=True)
+    mended = up.up(lab, SILENT, until="hosts")
+    assert mended.created == {"two"}
+    # A container that is gone takes no data along.
+    assert shell.run(mended.containers["two"], ["cat", "/all/file"]).out == "shared\n"
+
+
+def test_a_subnet_that_is_taken_is_refused(lab: Settings, tmp_path: Path) -> None:
+    up.up(lab, SILENT, until="hosts")
+    other = Settings(f"{NAME}-2", tmp_path, lab.cache, lab.checkout, tmp_path / "model", lab.engine)
+    (other.source / "nodes").mkdir(parents=True)
+    (other.source / "classes").mkdir()
+    lab_pillar = {"network": {"name": f"{NAME}-2", "subnet": f"{SUBNET}.0/25"}, "host": {"address": f"{SUBNET}.20"}}
+    node = {"parameters": {"lab": lab_pillar, "salt": {"master": {"enabled": True}}}}
+    (other.source / "nodes" / "x.yml").write_text(yaml.safe_dump(node))
+    with pytest.raises(LabError, match=rf"{SUBNET}\.0/25 collides"):
+        up.up(other, SILENT, until="hosts")
+
+
+def test_clean_leaves_nothing(lab: Settings) -> None:
+    run = up.up(lab, SILENT, until="hosts")
+    client = run.engine.client
+    assert hosts.of_lab(lab, run.engine)
+    clean.clean(lab, SILENT, keep_cache=True)
+    label = {"label": lab.label}
+    assert client.containers.list(all=True, filters=label) == []
+    assert client.volumes.list(filters=label) == []
+    assert client.networks.list(filters=label) == []
+    assert not lab.state.exists()
+    clean.clean(lab, SILENT, keep_cache=True)
+
+
+def test_private_engine_starts_survives_a_kill_and_goes(tmp_path_factory: pytest.TempPathFactory) -> None:
+    base = tmp_path_factory.mktemp("e")
+    own = Settings("private", base, base / "cache", Path("/"), base, "private")
+    before = rules()
+    machine.record(own)
+    try:
+        started = engine.start(own, lambda text: None)
+        assert started.private and started.version
+        pid = int((own.engine_dir / "dockerd.pid").read_text())
+        os.kill(pid, signal.SIGKILL)
+        assert engine._gone(pid, 10)
+        assert engine.start(own, lambda text: None).private
+    finally:
+        engine.remove(own)
+        machine.restore(own)
+    assert not own.engine_dir.exists()
+    assert rules() == before
+
+
+def rules() -> list[str]:
+    """The machine's firewall, without counters."""
+    saved = subprocess.run(["iptables-save"], capture_output=True, text=True, check=False).stdout
+    return [line.split(" [")[0] for line in saved.splitlines() if not line.startswith("#")]
