@@ -34,9 +34,9 @@ def open_for(settings: Settings, bridge: str, subnet: str) -> None:
     """Put the lab's rules in, before all others, unless they are there."""
     present = _saved()
     wanted = rules(settings, bridge, subnet)
-    if len(removals(present, mark(settings))) == len(wanted) and all(
-        bridge in line for line in _marked(present, settings)
-    ):
+    marked = removals(present, mark(settings))
+    # A network that was made anew has another bridge.
+    if len(marked) == len(wanted) and all(bridge in rule for rule in marked):
         return
     close(settings)
     for table, name, chain, *rule in wanted:
@@ -60,10 +60,6 @@ def removals(saved: Iterable[str], comment: str) -> list[list[str]]:
             if comment in words:
                 found.append(["-t", table, "-D", *words[1:]])
     return found
-
-
-def _marked(saved: Iterable[str], settings: Settings) -> list[str]:
-    return [line for line in saved if f'"{mark(settings)}"' in line]
 
 
 def _saved() -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import subprocess
 import tarfile
@@ -28,7 +29,7 @@ _LABEL = "pillarbox.lab.image"
 def base_key(settings: Settings) -> str:
     """The key of the Debian tree: its packages and where this machine gets Debian from."""
     sources = "".join(source.stanza() for source in apt.machine_sources())
-    return digest.of_text(_packages(settings), sources, apt.machine_settings(), "1")
+    return digest.of_text(_packages(settings), sources, apt.machine_settings(), "2")
 
 
 def key(settings: Settings) -> str:
@@ -170,6 +171,8 @@ def _configure(root: Path, sources: list[apt.Source]) -> None:
     for directory in (root / "var" / "lib" / "apt" / "lists", root / "var" / "cache" / "apt" / "archives"):
         shutil.rmtree(directory, ignore_errors=True)
         (directory / "partial").mkdir(parents=True)
+    # By this time Salt judges whether the package lists are fresh; these are empty.
+    os.utime(root / "var" / "lib" / "apt" / "lists", (0, 0))
     # Each host makes its own at its first start.
     (root / "etc" / "machine-id").write_text("")
     (root / "etc" / "hostname").unlink(missing_ok=True)
