@@ -119,7 +119,7 @@ def test_clean_leaves_nothing(lab: Settings) -> None:
 def test_private_engine_starts_survives_a_kill_and_goes(tmp_path_factory: pytest.TempPathFactory) -> None:
     base = tmp_path_factory.mktemp("e")
     own = Settings("private", base, base / "cache", Path("/"), base, "private")
-    before = rules()
+    before, links = rules(), interfaces()
     machine.record(own)
     try:
         started = engine.start(own, lambda text: None)
@@ -133,6 +133,12 @@ def test_private_engine_starts_survives_a_kill_and_goes(tmp_path_factory: pytest
         machine.restore(own)
     assert not own.engine_dir.exists()
     assert rules() == before
+    assert interfaces() == links
+
+
+def interfaces() -> set[str]:
+    """The machine's network interfaces, but not those of containers that come and go meanwhile."""
+    return {path.name for path in Path("/sys/class/net").iterdir() if not path.name.startswith("veth")}
 
 
 def rules() -> list[str]:

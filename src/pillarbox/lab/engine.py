@@ -14,10 +14,13 @@ from pathlib import Path
 import docker
 import requests
 
-from pillarbox.lab.command import tail
+from pillarbox.lab.command import run, tail
 from pillarbox.lab.errors import LabError
 from pillarbox.lab.settings import Settings
 
+# The private engine's default bridge. No container is ever attached to it, so it needs an address that nobody routes.
+_BRIDGE = "pillarbox0"
+_BRIDGE_ADDRESS = "169.254.117.1/28"
 _SYSTEM_SOCKET = Path("/var/run/docker.sock")
 _START_SECONDS = 60
 # An engine call may move an image of several hundred megabytes.
@@ -95,6 +98,8 @@ def remove(settings: Settings) -> None:
         target = line.split()[1].replace("\\040", " ")
         if target.startswith(f"{settings.engine_dir}/"):
             subprocess.run(["umount", "--lazy", target], check=False, capture_output=True)
+    if Path("/sys/class/net", _BRIDGE).exists():
+        run(["ip", "link", "delete", _BRIDGE])
     if settings.engine_dir.exists():
         shutil.rmtree(settings.engine_dir)
 
@@ -136,6 +141,9 @@ def _start_private(settings: Settings) -> Engine:
     address = f"unix://{socket(settings)}"
     started: subprocess.Popen[bytes] | None = None
     if _pid(settings, "dockerd") is None:
+        if not Path("/sys/class/net", _BRIDGE).exists():
+            run(["ip", "link", "add", _BRIDGE, "type", "bridge"])
+            run(["ip", "address", "add", _BRIDGE_ADDRESS, "dev", _BRIDGE])
         (base / "dockerd-own.pid").unlink(missing_ok=True)
         # The machine's /etc/docker/daemon.json is about another engine.
         (base / "dockerd.json").write_text("{}\n")
@@ -146,8 +154,8 @@ def _start_private(settings: Settings) -> Engine:
             f"--data-root={base}/data",
             f"--exec-root={base}/exec",
             f"--pidfile={base}/dockerd-own.pid",
-            # An interface docker0 could be another engine's.
-            "--bridge=none",
+            # An interface docker0 may be another engine's: with no bridge asked for, this one would delete it.
+            f"--bridge={_BRIDGE}",
             # At its start it would rebuild chains that another engine has rules in. See firewall.py.
             "--iptables=false",
             "--ip6tables=false",
