@@ -20,15 +20,18 @@ from pillarbox.errors import PillarboxError
 COMMANDS = {
     "check": "Check the whole model: nodes, images and manifests.",
     "deploy": "Apply a revision to the cluster in waves, gate on health, report.",
+    "explain": "Show where a value comes from, layer by layer.",
     "hook": "What the model repository's git hooks run.",
     "images": "List the images of the model, or build them.",
     "inventory": "Render nodes of the model.",
     "lab": "Hosts as containers on this machine.",
+    "lint": "Find what is doubtful in the model.",
     "manifests": "Render the Kubernetes manifests, or check the committed ones.",
     "plan": "Show what a change builds, rolls and alters.",
     "report": "Show the report of a run.",
     "secrets": "Make the secrets of a deployment.",
     "status": "Compare the cluster with the model.",
+    "where": "Find the places that set a parameter.",
 }
 
 

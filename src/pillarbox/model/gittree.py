@@ -36,7 +36,7 @@ class GitTree:
         listing = self._git("ls-tree", "-r", "-z", "--full-tree", self.commit, *([prefix] if prefix else []))
         for entry in listing.split("\0"):
             head, _, name = entry.partition("\t")
-            if not name.startswith(self._prefix):
+            if not entry or not name.startswith(self._prefix):
                 continue
             mode, kind, blob = head.split(" ")
             if kind == "blob":

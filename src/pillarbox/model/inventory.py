@@ -1,41 +1,34 @@
-"""The inventory: nodes of a reclass model, rendered when asked for.
-
-This is the narrow interface that the rest of Pillarbox knows; ``reclass`` (kapicorp-reclass) stands behind it.
-"""
+"""The inventory: nodes of a reclass model, rendered when asked for."""
 
 from __future__ import annotations
 
-import copy
-import re
+import posixpath
 import threading
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-from reclass import get_storage  # type: ignore[import-untyped]
-from reclass.core import Core  # type: ignore[import-untyped]
-from reclass.errors import (  # type: ignore[import-untyped]
-    ClassNotFound,
-    DuplicateNodeNameError,
-    InterpolationError,
-    NodeNotFound,
-    ReclassException,
-    ResolveError,
-    ResolveErrorList,
-)
-from reclass.settings import Settings  # type: ignore[import-untyped]
-
 from pillarbox.errors import PillarboxError, raise_all
+from pillarbox.model.cache import Cache, default_directory
+from pillarbox.model.diff import Change, diff
+from pillarbox.model.engine import Engine, Rendered, read_settings
 from pillarbox.model.errors import ModelError
+from pillarbox.model.explain import Explanation, explain
+from pillarbox.model.gittree import GitTree
+from pillarbox.model.lint import Finding, lint
+from pillarbox.model.plain import TooMany, copy_plain
+from pillarbox.model.settings import CONFIG, Settings
+from pillarbox.model.tree import DirectoryTree, Tree
+from pillarbox.model.usage import Usage, usage
+from pillarbox.model.where import Place, where
 
-CONFIG = "reclass-config.yml"
+_KEPT = 2048
 
 
 @dataclass(frozen=True)
 class Node:
-    """One rendered node: what reclass calls nodeinfo, as plain data that belongs to the caller."""
+    """One rendered node: what reclass calls nodeinfo, as plain data."""
 
     name: str
     file: Path
@@ -57,153 +50,140 @@ class Node:
 
 
 class Inventory:
-    """The model under ``path``, a directory that holds ``nodes/`` and ``classes/``.
+    """The model under ``path``, a directory that holds ``nodes/`` and ``classes/``, or that directory at ``revision``.
 
-    ``reclass-config.yml`` in that directory is honoured. Nodes are rendered on first use and kept; the object may be
-    used from several threads.
+    ``reclass-config.yml`` in that directory is honoured. The object is a snapshot: a file is read when a node first
+    needs it, and not again. It may be used from several threads, and in forked processes.
+
+    ``cache`` is the directory of the disk cache, ``None`` for none; by default ``$PILLARBOX_CACHE``, else the user's
+    cache directory. ``revision`` is any name that git knows a commit or tree by; the files come from git's objects.
 
     Raises :class:`ModelError` when the directory is no model, and from ``node`` when that node does not render.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(
+        self, path: str | Path, *, revision: str | None = None, cache: str | Path | None = "default"
+    ) -> None:
         self.path = Path(path).resolve()
-        self._lock = threading.RLock()
-        self._rendered: dict[str, Node] = {}
-        options = self._options()
-        nodes = self._directory(options.pop("nodes_uri", "nodes"), "nodes")
-        classes = self._directory(options.pop("classes_uri", "classes"), "classes")
-        self._classes_dir = classes
-        mappings = options.pop("class_mappings", None)
-        try:
-            storage = get_storage("yaml_fs", str(nodes), str(classes), bool(options.get("compose_node_name", False)))
-        except DuplicateNodeNameError as error:
-            raise ModelError(f"node {error._name} is defined twice", file=self.relative(error._uris[1])) from error
-        self._files = {name: nodes / relative for name, relative in storage._real_storage._nodes.items()}
-        self._class_names = tuple(storage._real_storage._classes)
-        self._core = Core(storage, mappings, Settings(options))
-        self.nodes: tuple[str, ...] = tuple(sorted(self._files))
+        self.revision = revision
+        if not self.path.is_dir():
+            raise ModelError(f"no directory {self.path}", hint="Name the model's directory with --model.")
+        tree: Tree = DirectoryTree(self.path) if revision is None else GitTree(self.path, revision)
+        directory = default_directory() if cache == "default" else cache
+        store = Cache(Path(directory)) if directory is not None else None
+        self._engine = Engine(tree, _inside(read_settings(tree)), store)
+        self._lock = threading.Lock()
+        self._rendered: dict[str, Rendered] = {}
+        self.nodes: tuple[str, ...] = self._engine.nodes
+        """The names of all nodes, sorted."""
+        self.classes: tuple[str, ...] = tuple(sorted(self._engine.class_files))
+        """The names of all classes, sorted."""
 
     def node(self, name: str) -> Node:
-        """Render one node. Raises :class:`ModelError` for an unknown node and for one that does not render."""
+        """Render one node; its data belongs to the caller.
+
+        Raises :class:`ModelError` for an unknown node, and all that is wrong with a node that does not render.
+        """
         with self._lock:
-            if name not in self._rendered:
-                self._rendered[name] = self._render(name)
-            return copy.deepcopy(self._rendered[name])
+            rendered = self._rendered.get(name)
+        if rendered is None:
+            rendered = self._engine.render(name)
+            self._engine.flush()
+            with self._lock:
+                if len(self._rendered) >= _KEPT:
+                    self._rendered.pop(next(iter(self._rendered)))
+                self._rendered[name] = rendered
+        return _own(rendered)
 
     def all(self) -> tuple[Node, ...]:
         """Every node, sorted by name. Raises what is wrong with all of them together."""
-        nodes, errors = [], []
-        for name in self.nodes:
+        nodes: list[Node] = []
+        errors: list[PillarboxError] = []
+        for rendered in self._each(errors):
             try:
-                nodes.append(self.node(name))
+                nodes.append(_own(rendered))
             except PillarboxError as error:
                 errors.append(error)
         raise_all(errors)
         return tuple(nodes)
 
+    def stream(self) -> Iterator[Node]:
+        """Every node, sorted by name, one at a time, for models of any size.
+
+        Nodes share data with one another: read it, do not change it. Raises at the end, together, what is wrong with
+        any of them.
+        """
+        errors: list[PillarboxError] = []
+        for rendered in self._each(errors):
+            yield _node(rendered)
+        raise_all(errors)
+
+    def explain(self, node: str, path: str) -> Explanation:
+        """Where the parameter at ``path`` (``a:b:c``) of ``node`` comes from. Raises :class:`ModelError`."""
+        return explain(self._engine, node, path)
+
+    def usage(self, class_name: str) -> Usage:
+        """Which nodes use a class, and how they come by it. Raises :class:`ModelError` for an unknown class."""
+        return usage(self._engine, class_name)
+
+    def where(self, wanted: str, node: str | None = None) -> tuple[Place, ...]:
+        """The places that set the parameter at the path ``wanted``, or write the value ``wanted``."""
+        return where(self._engine, wanted, node)
+
+    def lint(self) -> tuple[Finding, ...]:
+        """What is doubtful about the model, sorted by file and line."""
+        return lint(self._engine)
+
+    def changes_since(self, before: Inventory, node: str | None = None) -> Iterator[Change]:
+        """Which values of which nodes differ from ``before``. Raises at the end what does not render."""
+        return diff(before._engine, self._engine, node)
+
     def relative(self, file: str | Path) -> Path:
         """``file`` as seen from the model's directory, where it lies in it."""
-        path = Path(str(file).removeprefix("yaml_fs://"))
+        path = Path(file)
         return path.relative_to(self.path) if path.is_relative_to(self.path) else path
 
-    def _options(self) -> dict[str, Any]:
-        file = self.path / CONFIG
-        if not file.is_file():
-            return {}
-        options = _load(file, Path(CONFIG))
-        if not isinstance(options, dict):
-            raise ModelError("expected a mapping of reclass options", file=CONFIG, line=1)
-        return options
-
-    def _directory(self, uri: str, name: str) -> Path:
-        path = (self.path / uri).resolve()
-        if not path.is_relative_to(self.path):
-            raise ModelError(f"{name}_uri leads out of the model: {uri}", file=CONFIG)
-        if not path.is_dir():
-            raise ModelError(
-                f"no {uri}/ in {self.path}",
-                hint="A model has nodes/ and classes/; name its directory with --model.",
-            )
-        return path
-
-    def _render(self, name: str) -> Node:
-        try:
-            info = self._core.nodeinfo(name)
-        except NodeNotFound as error:
-            raise ModelError(f"no node {name}", node=name, hint=_nearest(name, self.nodes)) from error
-        except yaml.YAMLError as error:
-            raise self._yaml_error(name, error) from error
-        except ReclassException as error:
-            raise_all(self._explain(name, error))
-            raise
-        except UnicodeDecodeError as error:
-            raise ModelError(f"a file of node {name} is not UTF-8: {error.reason}", node=name) from error
-        except RecursionError as error:
-            raise ModelError(f"node {name}: classes or references form a cycle", node=name) from error
-        except (AttributeError, TypeError, ValueError, KeyError) as error:
-            # reclass trusts the shape of its files; what it trips over is the model's, not the caller's.
-            raise ModelError(f"node {name} does not render: {error}", node=name) from error
-        return Node(
-            name=name,
-            file=self.relative(self._files[name]),
-            environment=info["environment"],
-            classes=tuple(info["classes"]),
-            applications=tuple(info["applications"]),
-            parameters=info["parameters"],
-            exports=info["exports"],
-        )
-
-    def _yaml_error(self, name: str, error: yaml.YAMLError) -> ModelError:
-        mark = getattr(error, "problem_mark", None)
-        problem = getattr(error, "problem", None) or str(error)
-        if mark is None:
-            return ModelError(f"YAML does not parse: {problem}", node=name)
-        return ModelError(
-            f"YAML does not parse: {problem}", node=name, file=self.relative(mark.name), line=mark.line + 1
-        )
-
-    def _explain(self, name: str, error: ReclassException) -> list[PillarboxError]:
-        if isinstance(error, ResolveErrorList):
-            return [found for each in error.resolve_errors for found in self._explain(name, each)]
-        file = getattr(error, "uri", None)
-        if isinstance(error, ClassNotFound):
-            text = f"class {error.name} does not exist, asked for by node {name}"
-            return [self._located(text, name, file, error.name, _nearest(error.name, self._class_names))]
-        if isinstance(error, ResolveError):
-            reference = "${" + str(error.reference) + "}"
-            text = f"reference {reference} in parameter {error.context} of node {name} does not resolve"
-            return [self._located(text, name, file, str(error.reference), None)]
-        if isinstance(error, InterpolationError):
-            text = " ".join(str(line).strip() for line in error._get_error_message())
-            return [self._located(f"node {name}: {text}", name, file, None, None)]
-        return [ModelError(f"node {name}: {error.message}", node=name)]
-
-    def _located(self, text: str, node: str, uri: str | None, needle: str | None, hint: str | None) -> ModelError:
-        if not uri:
-            return ModelError(text, node=node, hint=hint)
-        path = Path(re.sub(r"^yaml_fs://", "", str(uri)))
-        return ModelError(text, node=node, file=self.relative(path), line=_line_of(path, needle), hint=hint)
+    def _each(self, errors: list[PillarboxError]) -> Iterator[Rendered]:
+        for name in self.nodes:
+            try:
+                yield self._engine.render(name)
+            except PillarboxError as error:
+                errors.append(error)
+        self._engine.flush()
 
 
-def _load(file: Path, shown: Path) -> Any:
+def _node(rendered: Rendered) -> Node:
+    return Node(
+        name=rendered.name,
+        file=Path(rendered.file),
+        environment=rendered.environment,
+        classes=rendered.classes,
+        applications=rendered.applications,
+        parameters=rendered.parameters,
+        exports=rendered.exports,
+    )
+
+
+def _own(rendered: Rendered) -> Node:
     try:
-        return yaml.safe_load(file.read_text(encoding="utf-8"))
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else None
-        raise ModelError(f"YAML does not parse: {error.problem}", file=shown, line=line) from error
+        parameters, exports = copy_plain(rendered.parameters), copy_plain(rendered.exports)
+    except TooMany:
+        raise ModelError(
+            f"node {rendered.name} holds too many values", node=rendered.name, file=rendered.file
+        ) from None
+    return replace(_node(rendered), parameters=parameters, exports=exports)
 
 
-def _line_of(path: Path, needle: str | None) -> int | None:
-    if needle is None or not path.is_file():
-        return None
-    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
-        if needle in line:
-            return number
-    return None
-
-
-def _nearest(name: str, known: tuple[str, ...]) -> str | None:
-    from difflib import get_close_matches
-
-    match = get_close_matches(name, known, n=1)
-    return f"Did you mean {match[0]}?" if match else None
+def _inside(settings: Settings) -> Settings:
+    """The settings with folders as the trees name them. Raises when they lead out of the model."""
+    folders = {}
+    for name in ("nodes_uri", "classes_uri"):
+        uri = getattr(settings, name)
+        folder = posixpath.normpath(uri)
+        if folder.startswith(("/", "..")) or folder == ".":
+            raise ModelError(f"{name} leads out of the model: {uri}", file=CONFIG)
+        folders[name] = folder
+    nodes, classes = folders.values()
+    if f"{nodes}/".startswith(f"{classes}/") or f"{classes}/".startswith(f"{nodes}/"):
+        raise ModelError(f"nodes_uri and classes_uri overlap: {nodes}, {classes}", file=CONFIG)
+    return replace(settings, **folders)

@@ -92,6 +92,9 @@ class _Walk:
         self.automatic = automatic
         self.errors: list[PillarboxError] = []
         self.shareable = True
+        self.parameters: dict[str, Any] = {}
+        self.exports: dict[str, Any] = {}
+        self.classes: dict[str, None] = {}
         self.begin(State())
 
     def root(self, mapped: tuple[ClassUse, ...]) -> State:
@@ -129,9 +132,9 @@ class _Walk:
         return following
 
     def begin(self, state: State) -> None:
-        self.parameters: dict[str, Any] = state.parameters
-        self.exports: dict[str, Any] = state.exports
-        self.classes: dict[str, None] = dict.fromkeys(state.classes)
+        self.parameters = state.parameters
+        self.exports = state.exports
+        self.classes = dict.fromkeys(state.classes)
         self.applications = state.applications
         self.seen = set(state.seen)
         self.missing = list(state.missing)

@@ -120,8 +120,9 @@ def duplicate_keys(survey: Survey) -> Iterator[Finding]:
                     if not isinstance(key, yaml.ScalarNode):
                         continue
                     line = key.start_mark.line + 1
-                    known = first.setdefault((key.tag, key.value), line)
-                    if known != line:
+                    known = first.get((key.tag, key.value))
+                    first.setdefault((key.tag, key.value), line)
+                    if known is not None:
                         message = f"key {key.value} stands in line {known} already; this one counts"
                         yield Finding(file, line, "duplicate-key", message)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from difflib import get_close_matches
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pillarbox.errors import PillarboxError
 from pillarbox.model.entity import Located
@@ -53,8 +53,8 @@ class Reporter:
         if template is not None:
             file = template.file
             line = self.engine.lines.line(file, template.path)
-            if not path:
-                path = template.path[1:]
+            if not path or isinstance(problem, Cycle):
+                path = self._bare(template.path[1:])
         place = f"parameter {delimiter.join(map(str, path))} of node {merged.name}"
         hint = problem.hint
         if isinstance(problem, Unresolved):
@@ -67,10 +67,10 @@ class Reporter:
                 file, line = layers[-1]
                 where = ", ".join(f"{name}:{number}" for name, number in layers[:-1])
                 hint = f"Earlier layers: {where}." if where else None
-        elif isinstance(problem, Cycle):
-            message = f"{place}: {problem.message}"
         else:
-            message = f"{place}: {problem.message}"
+            message = f"{place}: {problem.message}" if path else f"node {merged.name}: {problem.message}"
+        if file is None:
+            file, line = self._place(merged, tuple(map(str, path)))
         return ModelError(message, node=merged.name, file=file, line=line, hint=hint)
 
     def _reference(self, problem: Unresolved) -> str:
@@ -90,6 +90,19 @@ class Reporter:
         if marks is None:
             return None
         return marks.class_line(error.use.name)
+
+    def _bare(self, path: tuple[Any, ...]) -> tuple[Any, ...]:
+        """A path in a file without the prefixes of its keys."""
+        prefixes = (self.engine.compiler.overwrite, self.engine.compiler.constant)
+        return tuple(key[1:] if isinstance(key, str) and key[:1] in prefixes else key for key in path)
+
+    def _place(self, merged: Merged, path: tuple[str, ...]) -> tuple[str, int | None]:
+        """The last place that set the value at ``path``, or what is nearest above it."""
+        for count in range(len(path), 0, -1):
+            layers = self._layers(merged, path[:count])
+            if layers:
+                return layers[-1]
+        return merged.entity.file, None
 
     def _layers(self, merged: Merged, path: tuple[str, ...]) -> list[tuple[str, int | None]]:
         """Files and lines that set the value at ``path``, in merge order."""

@@ -41,8 +41,8 @@ class Schemas:
 
 def _validator(schema: Any, file: str) -> Any:
     try:
-        from jsonschema import Draft202012Validator
-        from jsonschema.exceptions import SchemaError
+        from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
+        from jsonschema.exceptions import SchemaError  # type: ignore[import-untyped]
     except ImportError:
         raise ModelError("cannot check schemas without the Python package jsonschema", hint="Install it.") from None
     try:

@@ -102,12 +102,16 @@ def check_depth(text: str, file: str) -> None:
                     raise ModelError(
                         f"expected at most {limits.DEPTH} levels of nesting, found more",
                         file=file,
-                        line=event.start_mark.line + 1,
+                        line=_line(event),
                     )
             elif isinstance(event, (yaml.MappingEndEvent, yaml.SequenceEndEvent)):
                 depth -= 1
     except yaml.YAMLError as error:
         raise yaml_error(error, file) from None
+
+
+def _line(event: Any) -> int:
+    return int(event.start_mark.line) + 1
 
 
 def _check_aliases(data: Any, file: str) -> None:

@@ -1,0 +1,116 @@
+"""Malformed models of every kind: a clear error, in bounded time, and never another exception."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tests.model.reference import write
+
+from pillarbox.errors import PillarboxError
+from pillarbox.model import Inventory
+
+CHAIN = 3000
+
+
+@pytest.mark.parametrize(
+    ("parameters", "expected"),
+    [
+        ({"a": "${b}", "b": "${a}"}, "cycle"),
+        ({"a": "${a}"}, "cycle"),
+        ({"a": "x${a:b}", "b": 1}, "cycle"),
+        ({"a": {"b": ["${a}"]}}, "contains itself"),
+        ({f"k{n}": f"${{k{n + 1}}}" for n in range(CHAIN)}, "deep"),
+        ({f"k{n}": {"x": f"${{k{n + 1}}}"} for n in range(CHAIN)}, "deep"),
+        ({"a": "${" * 100 + "x" + "}" * 100}, "nest deeper"),
+        ({"k0": "x" * 1000, **{f"k{n}": f"${{k{n - 1}}}" * 10 for n in range(1, 9)}}, "characters"),
+        ({"a": "${b"}, "expected } to close"),
+        ({"a": "$[ nonsense == ]"}, "inventory query"),
+        ({"a": "$[ exports:a if 1 == 2 ]"}, "compare an export"),
+    ],
+    ids=range(11),
+)
+def test_values(make: Callable[..., Inventory], parameters: dict[str, Any], expected: str) -> None:
+    inventory = make({"nodes/n.yml": {"parameters": parameters}})
+    with pytest.raises(PillarboxError) as caught:
+        inventory.node("n")
+    assert expected in str(caught.value)
+    assert "nodes/n.yml" in str(caught.value) or expected == "deep"
+
+
+def test_class_chains(make: Callable[..., Inventory]) -> None:
+    files = {f"classes/c{n}.yml": {"classes": [f"c{n + 1}"]} for n in range(CHAIN)}
+    inventory = make({**files, f"classes/c{CHAIN}.yml": {}, "nodes/n.yml": {"classes": ["c0"]}})
+    with pytest.raises(PillarboxError, match="levels deep"):
+        inventory.node("n")
+
+
+def test_link_loops(tmp_path: Path) -> None:
+    root = write(tmp_path, {"nodes/a/n.yml": {}})
+    os.symlink("..", root / "nodes/a/loop")
+    with pytest.raises(PillarboxError, match="leads back"):
+        Inventory(root, cache=None)
+
+
+def test_links_that_lead_nowhere(tmp_path: Path) -> None:
+    root = write(tmp_path, {"nodes/n.yml": {"classes": ["gone"]}})
+    os.symlink("nowhere.yml", root / "classes/gone.yml")
+    with pytest.raises(PillarboxError, match="cannot read the file"):
+        Inventory(root, cache=None).node("n")
+
+
+def test_unreadable_files(tmp_path: Path) -> None:
+    root = write(tmp_path, {"nodes/n.yml": {}})
+    (root / "nodes/n.yml").chmod(0)
+    if os.access(root / "nodes/n.yml", os.R_OK):
+        pytest.skip("root reads everything")
+    with pytest.raises(PillarboxError, match="cannot read the file"):
+        Inventory(root, cache=None).node("n")
+
+
+def test_all_errors_are_told_together(make: Callable[..., Inventory]) -> None:
+    inventory = make(
+        {
+            "classes/bad.yml": "a: [\n",
+            "classes/worse.yml": {"classes": 3},
+            "nodes/n.yml": {"classes": ["bad", "worse", "gone"]},
+            "nodes/m.yml": {"parameters": {"a": "${x}", "b": "${y}"}},
+        }
+    )
+    with pytest.raises(PillarboxError) as caught:
+        inventory.all()
+    text = str(caught.value)
+    for each in ("classes/bad.yml:2", "classes/worse.yml:1", "class gone", "${x}", "${y}"):
+        assert each in text
+    with pytest.raises(PillarboxError) as caught:
+        list(inventory.stream())
+    assert "${x}" in str(caught.value)
+
+
+snippets = st.sampled_from(
+    [
+        *("classes:\n", "- a\n", "- .b\n", "- ${x}\n", "parameters:\n", "  x: ${y}\n", "  ~y: $[ exports:x ]\n"),
+        *("  =x: [1]\n", "exports:\n", "applications:\n", "- ~a\n", "environment: [1]\n", "  z: *x\n"),
+        *("  w: &x {a: ${x}}\n", "\t", "\0", "é", "  a:\n"),
+    ]
+)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.lists(snippets, max_size=8), st.lists(snippets, max_size=8), st.binary(max_size=20))
+def test_any_text(tmp_path_factory: pytest.TempPathFactory, node: list[str], class_: list[str], noise: bytes) -> None:
+    root = tmp_path_factory.mktemp("model")
+    write(root, {"nodes/n.yml": "".join(node), "classes/a.yml": "".join(class_)})
+    (root / "classes/b.yml").write_bytes(noise)
+    try:
+        inventory = Inventory(root, cache=None)
+        inventory.lint()
+        first = repr(inventory.node("n"))
+    except PillarboxError:
+        return
+    assert repr(Inventory(root, cache=None).node("n")) == first

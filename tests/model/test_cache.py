@@ -1,0 +1,124 @@
+"""The disk cache never changes a result, and may be lost, damaged or another user's."""
+
+from __future__ import annotations
+
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.model.reference import write
+
+from pillarbox.model import Inventory
+from pillarbox.model import tree as trees
+
+MODEL: dict[str, Any] = {
+    "classes/a.yml": {"parameters": {"list": [1, 2], "map": {f"k{n}": n for n in range(30)}}},
+    "classes/b.yml": {"parameters": {"date": "x"}},
+    **{f"nodes/n{n}.yml": {"classes": ["a", "b"], "parameters": {"own": n, "name": "${own}"}} for n in range(5)},
+}
+
+
+@pytest.fixture(autouse=True)
+def settled(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Files of a test are younger than the cache trusts.
+    monkeypatch.setattr(trees, "SETTLED", 0)
+
+
+def all_of(root: Path, cache: Path | None) -> str:
+    return repr(Inventory(root, cache=cache).all())
+
+
+def test_same_with_and_without(tmp_path: Path) -> None:
+    root, cache = write(tmp_path / "m", MODEL), tmp_path / "c"
+    plain = all_of(root, None)
+    assert all_of(root, cache) == plain
+    assert all_of(root, cache) == plain
+    write(root, {"classes/b.yml": {"parameters": {"date": "changed"}}})
+    assert all_of(root, cache) == all_of(root, None) != plain
+    write(root, {"nodes/n1.yml": {"classes": ["c"]}, "classes/c.yml": {}})
+    assert all_of(root, cache) == all_of(root, None)
+    write(root, {"reclass-config.yml": {"automatic_parameters": False}})
+    assert all_of(root, cache) == all_of(root, None)
+
+
+def test_a_class_that_appears(tmp_path: Path) -> None:
+    config = {"ignore_class_notfound": True}
+    root = write(tmp_path / "m", {"nodes/n.yml": {"classes": ["later"]}, "reclass-config.yml": config})
+    all_of(root, tmp_path / "c")
+    write(root, {"classes/later.yml": {"parameters": {"here": True}}})
+    assert Inventory(root, cache=tmp_path / "c").node("n").parameters["here"] is True
+
+
+def test_queries_see_other_nodes(tmp_path: Path) -> None:
+    root = write(tmp_path / "m", {"nodes/n.yml": {"parameters": {"all": "$[ exports:a ]"}}, "nodes/m.yml": {}})
+    assert Inventory(root, cache=tmp_path / "c").node("n").parameters["all"] == {}
+    write(root, {"nodes/m.yml": {"exports": {"a": 1}}})
+    assert Inventory(root, cache=tmp_path / "c").node("n").parameters["all"] == {"m": 1}
+
+
+@pytest.mark.parametrize("text", ["2020-01-31", "!!set {a}", "!!binary aGk=", "1" + "0" * 30, "{1: x}"])
+def test_what_messagepack_lacks(tmp_path: Path, text: str) -> None:
+    root = write(tmp_path / "m", {"nodes/n.yml": f"parameters:\n  v: [{text}]\n"})
+    plain = all_of(root, None)
+    assert all_of(root, tmp_path / "c") == plain
+    assert all_of(root, tmp_path / "c") == plain
+
+
+def test_damage(tmp_path: Path) -> None:
+    root, cache = write(tmp_path / "m", MODEL), tmp_path / "c"
+    plain = all_of(root, cache)
+    file = next(cache.glob("*.sqlite"))
+    data = bytearray(file.read_bytes())
+    for position in range(len(data) // 2, len(data), 7):
+        data[position] ^= 255
+    file.write_bytes(data)
+    assert all_of(root, cache) == plain
+    file.write_bytes(b"not a database at all")
+    assert all_of(root, cache) == plain
+    assert all_of(root, cache) == plain
+
+
+def test_a_directory_that_others_write_is_not_used(tmp_path: Path) -> None:
+    cache = tmp_path / "c"
+    cache.mkdir()
+    cache.chmod(0o777)
+    all_of(write(tmp_path / "m", MODEL), cache)
+    assert not list(cache.iterdir())
+
+
+def test_a_place_that_cannot_be_a_directory(tmp_path: Path) -> None:
+    (tmp_path / "c").write_text("")
+    all_of(write(tmp_path / "m", MODEL), tmp_path / "c")
+
+
+def test_the_environment_turns_it_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = write(tmp_path / "m", MODEL)
+    monkeypatch.setenv("PILLARBOX_CACHE", str(tmp_path / "c"))
+    Inventory(root).all()
+    assert list((tmp_path / "c").iterdir())
+    monkeypatch.setenv("PILLARBOX_CACHE", "off")
+    Inventory(root).all()
+
+
+def test_threads_and_processes(tmp_path: Path) -> None:
+    root, cache = write(tmp_path / "m", MODEL), tmp_path / "c"
+    inventory = Inventory(root, cache=cache)
+    plain = all_of(root, None)
+    barrier = threading.Barrier(8)
+
+    def run(_: int) -> str:
+        barrier.wait()
+        return repr(inventory.all())
+
+    with ThreadPoolExecutor(8) as pool:
+        assert set(pool.map(run, range(8))) == {plain}
+    children = []
+    for _ in range(3):
+        child = os.fork()
+        if child == 0:
+            os._exit(0 if repr(inventory.all()) == plain == all_of(root, cache) else 1)
+        children.append(child)
+    assert [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children] == [0, 0, 0]

@@ -1,0 +1,112 @@
+"""Explanations: layers in merge order, what won, and where references lead."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pillarbox.errors import PillarboxError
+from pillarbox.model import Inventory
+from pillarbox.model.explain import Layer
+
+Make = Callable[..., Inventory]
+
+MODEL = {
+    "classes/a.yml": "parameters:\n  l: [1, 2]\n  m: {x: 1, y: 2}\n  s: one\n  gone: {k: 1}\n",
+    "classes/b.yml": "classes: [a]\nparameters:\n  l:\n  - 3\n  - v: ${s}\n  m: ${extra}\n  s: two\n  ~gone: {j: 2}\n",
+    "nodes/n.yml": "classes: [b]\nparameters:\n  extra: {y: 5}\n  s: ${m:x}\n  =fixed: 1\n",
+}
+
+
+def brief(layers: tuple[Layer, ...]) -> list[tuple[str, int | None, str, bool]]:
+    return [(layer.file, layer.line, layer.action, layer.effective) for layer in layers]
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "layers"),
+    [
+        (
+            "s",
+            1,
+            [
+                ("classes/a.yml", 4, "sets", False),
+                ("classes/b.yml", 7, "replaces", False),
+                ("nodes/n.yml", 4, "replaces", True),
+            ],
+        ),
+        ("m", {"x": 1, "y": 5}, [("classes/a.yml", 3, "sets", True), ("classes/b.yml", 6, "merges", True)]),
+        ("m:y", 5, [("classes/a.yml", 3, "sets", False), ("classes/b.yml", 6, "replaces", True)]),
+        ("l", [1, 2, 3, {"v": 1}], [("classes/a.yml", 2, "sets", True), ("classes/b.yml", 3, "extends", True)]),
+        ("l:1", 2, [("classes/a.yml", 2, "sets", True)]),
+        ("l:3:v", 1, [("classes/b.yml", 5, "sets", True)]),
+        ("gone:j", 2, [("classes/b.yml", 8, "sets", True)]),
+        ("gone", {"j": 2}, [("classes/a.yml", 5, "sets", False), ("classes/b.yml", 8, "overrides", True)]),
+        ("fixed", 1, [("nodes/n.yml", 5, "sets", True)]),
+        ("_reclass_:environment", "base", [("(automatic)", None, "sets", True)]),
+    ],
+)
+def test_layers(make: Make, path: str, value: object, layers: list[tuple[str, int | None, str, bool]]) -> None:
+    explanation = make(MODEL).explain("n", path)
+    assert explanation.value == value
+    assert explanation.error is None
+    assert brief(explanation.layers) == layers
+
+
+def test_references_lead_to_their_own_origins(make: Make) -> None:
+    layer = make(MODEL).explain("n", "m:y").winner
+    assert layer is not None
+    assert [(each.path, each.value) for each in layer.references] == [(("extra", "y"), 5)]
+    assert brief(layer.references[0].layers) == [("nodes/n.yml", 3, "sets", True)]
+
+
+def test_what_an_override_removes(make: Make) -> None:
+    with pytest.raises(PillarboxError, match="Did you mean gone:j"):
+        make(MODEL).explain("n", "gone:jj")
+
+
+def test_unknown_paths_name_the_nearest(make: Make) -> None:
+    with pytest.raises(PillarboxError, match=r"no parameter extr\n.*Did you mean extra"):
+        make(MODEL).explain("n", "extr")
+
+
+def test_errors_are_explained_too(make: Make) -> None:
+    explanation = make({"nodes/n.yml": "parameters:\n  a: ${b}\n"}).explain("n", "a")
+    assert "${b}" in (explanation.error or "")
+    assert brief(explanation.layers)[0][:2] == ("nodes/n.yml", 2)
+
+
+def test_every_value_of_the_reference_deployment_has_an_origin(repository: Path) -> None:
+    inventory = Inventory(repository, cache=None)
+
+    def leaves(value: object, path: tuple[str, ...]) -> list[tuple[str, ...]]:
+        if isinstance(value, dict) and value:
+            return [leaf for key, child in value.items() for leaf in leaves(child, (*path, str(key)))]
+        return [path]
+
+    for name in inventory.nodes:
+        for path in leaves(dict(inventory.node(name).parameters), ()):
+            if any(":" in key or "\\" in key for key in path):
+                continue
+            explanation = inventory.explain(name, ":".join(path))
+            assert explanation.winner is not None, (name, path)
+            assert explanation.winner.line is not None or explanation.winner.file == "(automatic)"
+
+
+def test_class_usage(make: Make) -> None:
+    usage = make(MODEL).usage("a")
+    assert [(use.node, use.chain, use.file, use.line) for use in usage.uses] == [("n", ("b",), "classes/b.yml", 1)]
+    with pytest.raises(PillarboxError, match="no class aa"):
+        make(MODEL).usage("aa")
+
+
+def test_where(make: Make) -> None:
+    inventory = make(MODEL)
+    assert [(place.file, place.line) for place in inventory.where("s")] == [
+        ("classes/a.yml", 4),
+        ("classes/b.yml", 7),
+        ("nodes/n.yml", 4),
+    ]
+    assert [place.path for place in inventory.where("two", "n")] == [("s",)]
+    assert inventory.where("nothing") == ()

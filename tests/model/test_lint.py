@@ -1,0 +1,71 @@
+"""Lint rules, one case each, and the comments that hide findings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pillarbox.model import Inventory
+
+Make = Callable[..., Inventory]
+
+
+def found(make: Make, files: dict[str, object]) -> list[tuple[str, int, str]]:
+    return [(each.file, each.line, each.rule) for each in make(files).lint()]
+
+
+N = "nodes/n.yml"
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({N: "parameters:\n  a: 1\n  b: {c: 1, c: 2}\n"}, [(N, 3, "duplicate-key")]),
+        ({N: "parameters:\n  a: 1\n  a: 2 # lint: ignore\n"}, []),
+        ({N: "parameters:\n  a: 1\n  a: 2 # lint: ignore[duplicate-key]\n"}, []),
+        ({N: "parameters:\n  a: 1\n  a: 2 # lint: ignore[tab]\n"}, [(N, 3, "duplicate-key")]),
+        ({N: "", "classes/a.yml": ""}, [("classes/a.yml", 1, "unused-class")]),
+        ({N: "parameters:\n  a: 'x\ty'\n"}, [(N, 2, "tab")]),
+        ({N: "parameters:\r\n  a: x\u00a0y\r\n"}, [(N, 1, "encoding"), (N, 2, "encoding")]),
+        ({N: "a: [\n"}, [(N, 2, "error")]),
+        ({N: "parameters:\n  a: ${b}\n"}, [(N, 2, "error")]),
+        ({N: "parameters:\n  a: ${b\n"}, [(N, 2, "error")]),
+        ({N: "classes:\n- x\n"}, [(N, 2, "error")]),
+        (
+            {
+                N: "parameters: {web: {server: {port: x}}}\n",
+                "formulas/web/schemas/server.yml": "properties: {port: {type: integer}}\n",
+            },
+            [(N, 1, "schema")],
+        ),
+    ],
+)
+def test_rules(make: Make, files: dict[str, object], expected: list[tuple[str, int, str]]) -> None:
+    assert found(make, files) == expected
+
+
+def test_same_values_count_only_where_they_always_are(make: Make) -> None:
+    files = {
+        "classes/a.yml": "parameters: {x: 1}\n",
+        "classes/b.yml": "parameters:\n  x: 1\n",
+        "nodes/m.yml": "classes: [a, b]\n",
+        "nodes/n.yml": "classes: [b]\n",
+    }
+    assert found(make, files) == []
+    assert found(make, {**files, "nodes/n.yml": "classes: [a, b]\n"}) == [("classes/b.yml", 2, "same-value")]
+
+
+def test_partial_references(make: Make) -> None:
+    files = {
+        "classes/a.yml": "parameters:\n  x: ${y}\n",
+        "nodes/m.yml": "classes: [a]\nparameters: {y: 1}\n",
+        "nodes/n.yml": "classes: [a]\n",
+    }
+    assert found(make, files) == [("classes/a.yml", 2, "partial-reference")]
+
+
+def test_the_reference_deployment_has_no_errors(repository: Path) -> None:
+    findings = Inventory(repository, cache=None).lint()
+    assert [each for each in findings if each.rule in ("error", "duplicate-key", "schema", "partial-reference")] == []
