@@ -133,12 +133,14 @@ def start_hosts(run: Run) -> None:
 
 def install_software(run: Run) -> None:
     wheel = wheels.project(run.settings, run.wheelhouse)
+    bootstrap = run.settings.checkout / "ci" / "bootstrap"
 
     def one(name: str) -> None:
-        if software.install(run.containers[name], wheel, run.settings.checkout / "ci" / "bootstrap"):
-            run.say(f"{name}: {wheel.name} installed")
+        if software.install(run.containers[name], wheel, bootstrap, lambda text: run.say(f"{name}: {text}")):
+            follow.note(f"{name}: {wheel.name} installed")
 
-    parallel.each(one, run.containers)
+    with following(run.say, every=0, silence=5) as follow:
+        parallel.each(one, run.containers)
 
 
 def make_master(run: Run) -> None:
