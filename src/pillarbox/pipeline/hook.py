@@ -13,7 +13,7 @@ from pillarbox.errors import PillarboxError
 from pillarbox.pipeline import plan, spool
 from pillarbox.pipeline.check import check_revision
 from pillarbox.pipeline.git import Repository
-from pillarbox.pipeline.journal import follow, position
+from pillarbox.pipeline.journal import follow
 from pillarbox.pipeline.places import Places
 
 #: A build says something at least this often, or the hook stops listening; the build goes on.
@@ -82,7 +82,6 @@ def post_receive(
     update = next((item for item in pushed if item.ref == places.ref and not item.deletes), None)
     if update is None:
         return ""
-    start = position(places.progress, update.new)
     try:
         # Before anything that takes time: the pusher may lose patience, and the push must not be lost with it.
         spool.leave(places.spool, update.new, pusher(places.repository, update.new))
@@ -104,7 +103,8 @@ def post_receive(
 
     begun = [False]
     state = "pending"
-    for entry in follow(places.progress, update.new, start, patience=patience, idle=idle):
+    # From the beginning: a revision comes to this branch once, and the master may have begun before this hook did.
+    for entry in follow(places.progress, update.new, patience=patience, idle=idle):
         begun[0] = begun[0] or "begin" in entry
         if "line" in entry:
             say(entry["line"])

@@ -49,23 +49,15 @@ class Journal:
                 os.close(descriptor)
 
 
-def position(directory: Path, revision: str) -> int:
-    """Where a follower has to start to see only what comes from now on."""
-    try:
-        return (directory / f"{revision}.jsonl").stat().st_size
-    except OSError:
-        return 0
-
-
 def follow(
-    directory: Path, revision: str, start: int, *, patience: float, idle: Callable[[float], None] = lambda seconds: None
+    directory: Path, revision: str, *, patience: float, idle: Callable[[float], None] = lambda seconds: None
 ) -> Iterator[dict[str, str]]:
-    """Entries of a revision's journal as they are written, from ``start``, until the run ends.
+    """Entries of a revision's journal as they are written, from the first, until the run ends.
 
     Stops after ``patience`` seconds without a new entry; ``idle`` is called meanwhile with the seconds waited.
     """
     file = directory / f"{revision}.jsonl"
-    rest = b""
+    start, rest = 0, b""
     heard = time.monotonic()
     while True:
         try:
