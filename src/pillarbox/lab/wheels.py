@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import importlib.metadata
 import shutil
 import sys
 import tempfile
@@ -64,13 +65,24 @@ def dependencies(settings: Settings, say: Callable[[str], None]) -> Path:
                     say(f"wheels: {line.split()[1].split('/')[-1]} ({count} looked at)")
 
         say("wheels: resolving what the project needs")
-        command = [sys.executable, "-m", "pip", "wheel", "--wheel-dir", scratch]
+        # The versions that are installed here fit together; finding that out anew takes pip a minute.
+        constraints = Path(scratch, "constraints.txt")
+        constraints.write_text("".join(f"{name}=={version}\n" for name, version in _installed()))
+        command = [sys.executable, "-m", "pip", "wheel", "--wheel-dir", scratch, "--constraint", str(constraints)]
         run([*command, *_BUILD, *requirements(settings.checkout)], log=settings.root / "pip.log", on_line=follow)
+        constraints.unlink()
         Path(scratch).chmod(0o755)
         # A directory with the final name is complete: a run that is cut off leaves none.
         Path(scratch).rename(directory)
         Path(scratch).mkdir()
     return directory
+
+
+def _installed() -> list[tuple[str, str]]:
+    """Names and versions of what this Python has. Its own tools may differ from what wheels are built with."""
+    skipped = ("pillarbox", "pip", "setuptools", "wheel")
+    found = ((each.metadata["Name"], each.version) for each in importlib.metadata.distributions())
+    return sorted({(name, version) for name, version in found if name and name.lower() not in skipped})
 
 
 def project(settings: Settings, wheelhouse: Path) -> Path:
