@@ -33,12 +33,12 @@ def command(ctx: click.Context, name: str | None) -> None:
 
 def complete_host(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Host names for shell completion; none where there is no lab."""
-    from pillarbox.lab import layout
+    from pillarbox.lab import copy, layout
     from pillarbox.model import Inventory
 
     try:
         settings = lab_settings.load(ctx.parent.params.get("name") if ctx.parent else None)
-        found = layout.read(Inventory(settings.model if settings.model.is_dir() else settings.source))
+        found = layout.read(Inventory(copy.place(settings)))
     except PillarboxError:
         return []
     return [CompletionItem(host.name) for host in found.hosts if host.name.startswith(incomplete)]
@@ -130,11 +130,11 @@ def shell(settings: Settings, host: str) -> None:
 @click.pass_obj
 def clone(settings: Settings, directory: Path) -> None:
     """Clone the lab's model repository to DIRECTORY, ready to push."""
-    from pillarbox.lab import repository, status
+    from pillarbox.lab import copy, repository, status
     from pillarbox.model import Inventory
 
     _, shape = status.connect(settings)
-    found = repository.read(Inventory(settings.model), shape)
+    found = repository.read(Inventory(copy.place(settings)), shape)
     repository.clone(settings, found, directory.absolute())
     click.echo(f"cloned to {os.path.relpath(directory)}")
 

@@ -35,6 +35,27 @@ def listed(base: Path, parts: tuple[str, ...]) -> list[Path]:
     return sorted(plain)
 
 
+def place(settings: Settings) -> Path:
+    """Where the lab's model is to be read: the source, until something was pushed; then the copy of that."""
+    return settings.model if _followed(settings).is_file() else settings.source
+
+
+def mend(settings: Settings) -> None:
+    """Make the copy whole again, which a run that was killed may have left half-written."""
+    if _followed(settings).is_file():
+        (settings.model / ".git" / "index.lock").unlink(missing_ok=True)
+        git.git(settings.model, "reset", "--quiet", "--hard", "HEAD")
+
+
+def followed(settings: Settings) -> None:
+    """Note that from now on the repository on the master is the truth."""
+    _followed(settings).write_text("")
+
+
+def _followed(settings: Settings) -> Path:
+    return settings.state / "pushed"
+
+
 def refresh(settings: Settings, public_key: str) -> bool:
     """Make the copy what the source is now, with secrets for the holder of ``public_key``; whether anything changed.
 

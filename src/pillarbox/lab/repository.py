@@ -104,8 +104,13 @@ def head(master: Container, repository: Repository) -> str | None:
 
 def follow(settings: Settings, repository: Repository, config: Path) -> None:
     """Make the lab's copy what was pushed: from the first push on, the repository is the truth."""
+    settings.model.mkdir(parents=True, exist_ok=True)
+    if not (settings.model / ".git" / "HEAD").is_file():
+        git.git(settings.model, "init", "--quiet", "--initial-branch=main")
+    (settings.model / ".git" / "index.lock").unlink(missing_ok=True)
     git.git(settings.model, "fetch", "--quiet", repository.url, repository.branch, ssh_config=config)
     git.git(settings.model, "reset", "--quiet", "--hard", "FETCH_HEAD")
+    copy.followed(settings)
 
 
 def push(settings: Settings, repository: Repository, config: Path, say: Callable[[str], None]) -> None:
@@ -122,6 +127,7 @@ def push(settings: Settings, repository: Repository, config: Path, say: Callable
 
     url, branch = repository.url, repository.branch
     git.git(settings.model, "push", url, f"HEAD:refs/heads/{branch}", ssh_config=config, on_line=tell)
+    copy.followed(settings)
 
 
 def clone(settings: Settings, repository: Repository, directory: Path) -> None:

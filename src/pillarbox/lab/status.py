@@ -9,8 +9,8 @@ from typing import Any
 from docker.models.containers import Container
 
 from pillarbox.errors import PillarboxError
+from pillarbox.lab import copy, hosts, layout, parallel, pipeline, repository, shell
 from pillarbox.lab import engine as engines
-from pillarbox.lab import hosts, layout, parallel, pipeline, repository, shell
 from pillarbox.lab.engine import Engine
 from pillarbox.lab.errors import LabError
 from pillarbox.lab.settings import Settings
@@ -63,18 +63,18 @@ class Status:
 
 def connect(settings: Settings) -> tuple[Engine, layout.Layout]:
     """The lab's engine and layout. Raises :class:`LabError` when there is no lab."""
-    if not settings.model.is_dir() and not settings.state.is_dir():
+    if not settings.state.is_dir():
         raise LabError(f"there is no lab {settings.name}", hint="`make lab` makes one.")
     engine = engines.find(settings)
     if engine is None:
         raise LabError("the lab's container engine does not run", hint="`make lab` starts it.")
-    return engine, layout.read(Inventory(settings.model if settings.model.is_dir() else settings.source))
+    return engine, layout.read(Inventory(copy.place(settings)))
 
 
 def read(settings: Settings) -> Status:
     """Look at the lab. What cannot be read (a host that is down) is left out, not an error."""
     engine, shape = connect(settings)
-    inventory = Inventory(settings.model if settings.model.is_dir() else settings.source)
+    inventory = Inventory(copy.place(settings))
 
     def one(host: layout.Host) -> HostStatus:
         roles = inventory.node(host.name).applications

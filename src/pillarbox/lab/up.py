@@ -74,7 +74,8 @@ def check_machine(run: Run) -> None:
     machine.check(settings)
     if not hosts_exist(settings):
         machine.check_space(settings)
-    run.layout = layout.read(Inventory(settings.model if settings.model.is_dir() else settings.source))
+    copy.mend(settings)
+    run.layout = layout.read(Inventory(copy.place(settings)))
     machine.record(settings)
     machine.prepare()
     names = ", ".join(f"{host.name} {host.address}" for host in run.layout.hosts)
@@ -145,7 +146,7 @@ def install_software(run: Run) -> None:
 
 def make_master(run: Run) -> None:
     settings, master, name = run.settings, run.master, run.layout.master
-    run.repository = repository.read(Inventory(run.settings.source), run.layout)
+    run.repository = repository.read(Inventory(copy.place(settings)), run.layout)
     kept.restore(settings, run.layout, run.containers, run.say)
     serves = master_of.answers(master)
     run.pushed = repository.head(master, run.repository)
