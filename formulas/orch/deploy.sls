@@ -11,26 +11,35 @@ pillarbox_prepare:
   - name: the revision cannot be deployed
   - comment: {{ (ready.error if ready is mapping else ready) | json }}
 {%- else %}
-{%- if ready.hosts %}
+{%- set hosts = ready.hosts + ready.masters %}
+{%- set steps = [] %}
+{%- for step, targets in (('pillarbox_hosts', ready.hosts), ('pillarbox_masters', ready.masters)) if targets %}
 
-pillarbox_hosts:
+{{ step }}:
   salt.state:
-  - tgt: {{ ready.hosts | json }}
+  - tgt: {{ targets | json }}
   - tgt_type: list
   - highstate: true
   {%- if dry_run %}
   - test: true
-  {%- else %}
+  {%- elif steps %}
+  - require:
+    - salt: {{ steps[0] }}
+  {%- endif %}
+  {%- do steps.append(step) %}
+{%- endfor %}
+{%- if steps and not dry_run %}
 
 # Without this the deploy would end without a report. It fails, too: a handled failure would count as a success.
 pillarbox_hosts_failed:
   salt.runner:
   - name: pillarbox.hosts_failed
   - revision: {{ ready.revision }}
-  - hosts: {{ ready.hosts | json }}
-  - onfail:
-    - salt: pillarbox_hosts
-  {%- endif %}
+  - hosts: {{ hosts | json }}
+  - onfail_any:
+    {%- for step in steps %}
+    - salt: {{ step }}
+    {%- endfor %}
 {%- endif %}
 
 pillarbox_deploy:
@@ -38,9 +47,11 @@ pillarbox_deploy:
   - name: pillarbox.deploy
   - revision: {{ ready.revision }}
   - dry_run: {{ dry_run | json }}
-  - hosts: {{ ready.hosts | json }}
-  {%- if ready.hosts and not dry_run %}
+  - hosts: {{ hosts | json }}
+  {%- if steps and not dry_run %}
   - require:
-    - salt: pillarbox_hosts
+    {%- for step in steps %}
+    - salt: {{ step }}
+    {%- endfor %}
   {%- endif %}
 {%- endif %}

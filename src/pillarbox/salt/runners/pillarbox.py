@@ -74,7 +74,8 @@ def reconcile() -> dict[str, Any]:
 def prepare(revision: str | None = None, dry_run: bool = False) -> dict[str, Any]:
     """Make ``revision`` (default: what is published) ready to be deployed.
 
-    Returns its full name, and the hosts that change since the last deploy. Nothing is changed when an image is missing
+    Returns its full name, and the hosts that change since the last deploy, ``masters`` apart: their states may restart
+    the very master that waits for the other hosts. Nothing is changed when an image is missing
     or the revision does not render: ``error`` then says what.
     """
     places, progress = _places(), Progress()
@@ -102,7 +103,7 @@ def prepare(revision: str | None = None, dry_run: bool = False) -> dict[str, Any
         run.finish(FAILED, str(error))
         _report(run)
         _print(run)
-        return {"revision": name, "hosts": [], "error": str(error)}
+        return {"revision": name, "hosts": [], "masters": [], "error": str(error)}
     if other and dry_run:
         # The hosts' pillar is that of the published revision; a trial run against it would tell of another change.
         hosts = []
@@ -110,7 +111,14 @@ def prepare(revision: str | None = None, dry_run: bool = False) -> dict[str, Any
         progress.step(f"host {host.name} changes: {', '.join(host.why[:6])}")
     if hosts:
         progress.step(f"applying the states of {len(hosts)} hosts")
-    return {"revision": name, "hosts": [host.name for host in hosts], "error": None}
+    names = [host.name for host in hosts]
+    masters = [host for host in names if "master" in inside[host].parameters["salt"]]
+    return {
+        "revision": name,
+        "hosts": [host for host in names if host not in masters],
+        "masters": masters,
+        "error": None,
+    }
 
 
 def deploy(
