@@ -202,7 +202,10 @@ def push_and_apply(run: Run) -> None:
                 pipeline.build(run.master, lambda text: follow.note(f"build: {text}"))
 
     def apply() -> None:
-        states.highstate(run.master, run.containers, run.say)
+        # The master last, and alone: its states may restart it, and what the others are doing would be lost on it.
+        others = {name: each for name, each in run.containers.items() if name != run.layout.master}
+        states.highstate(run.master, others, run.say)
+        states.highstate(run.master, {run.layout.master: run.master}, run.say)
         kept.save(run.settings, run.layout, run.containers, run.say)
 
     def told(work: Callable[[], None]) -> None:
