@@ -8,7 +8,7 @@ from typing import Any
 from pillarbox.model.cache import MISS, Cache, digest, pack
 
 _MEMORY = 100_000
-_INLINE = 64
+_INLINE = 160
 
 
 class Results:
