@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -10,9 +11,14 @@ import pytest
 from hypothesis import settings
 from tests import programs
 
+import salt
 from pillarbox.errors import PillarboxError
 from pillarbox.lab import engine as engines
 from pillarbox.lab import settings as lab_settings
+
+# Salt puts an importer of the old protocol in front, which pytest's own way of importing tests trips over.
+assert salt.__path__
+sys.meta_path[:] = [finder for finder in sys.meta_path if hasattr(finder, "find_spec")]
 
 ROOT = Path(__file__).resolve().parent.parent
 

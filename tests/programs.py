@@ -56,7 +56,7 @@ def kubernetes() -> Path | None:
             scratch = target.with_name(f".{target.name}.{os.getpid()}")
             scratch.mkdir(parents=True)
             with tarfile.open(archive) as opened:
-                opened.extractall(scratch, filter="data")
+                opened.extractall(scratch)
             scratch.rename(target)
         for program in target.rglob(_COMPILED[0]):
             if all((program.parent / name).is_file() for name in _COMPILED):
