@@ -92,6 +92,14 @@ pillarbox_repository_{{ hook }}:
     - cmd: pillarbox_repository
 {%- endfor %}
 
+# For people the repository is what lies in the account's home: git clone cfg01:model.git
+pillarbox_repository_short:
+  file.symlink:
+  - name: {{ home }}/{{ directory.rsplit('/', 1)[-1] }}
+  - target: {{ directory }}
+  - require:
+    - cmd: pillarbox_repository
+
 pillarbox_repository_keys:
   file.managed:
   - name: /etc/ssh/authorized_keys.d/{{ user }}
