@@ -97,6 +97,9 @@ pillarbox_repository_short:
   file.symlink:
   - name: {{ home }}/{{ directory.rsplit('/', 1)[-1] }}
   - target: {{ directory }}
+  # Git looks at the link's own owner.
+  - user: {{ user }}
+  - group: {{ user }}
   - require:
     - cmd: pillarbox_repository
 
