@@ -81,8 +81,7 @@ def failed(obj: Mapping[str, Any]) -> str:
     if obj["kind"] == "Job":
         text = _condition_text(obj, "Failed", "True")
         return f"Job failed: {text}" if text else ""
-    seen = int((obj.get("status") or {}).get("observedGeneration") or 0) >= int(obj["metadata"].get("generation") or 0)
-    if obj["kind"] == "Deployment" and seen and _reason(obj, "Progressing") == "ProgressDeadlineExceeded":
+    if obj["kind"] == "Deployment" and _seen(obj) and _reason(obj, "Progressing") == "ProgressDeadlineExceeded":
         return "no progress within its deadline"
     return ""
 
@@ -118,7 +117,8 @@ def wait(
             if done:
                 return Verdict(wanted, True, seconds=time.monotonic() - start)
             reason, pod, container = failed(obj), "", ""
-            if not reason:
+            # Until the controller has seen the change, the newest pods are still those from before it.
+            if not reason and _seen(obj):
                 reason, pod, container = _hopeless(cluster, obj, since)
             if not reason and time.monotonic() - moved > deadline(obj):
                 reason = f"not rolled out within {deadline(obj):.0f} s ({text})"
@@ -276,6 +276,12 @@ def _reason(obj: Mapping[str, Any], kind: str) -> str:
         if item.get("type") == kind and item.get("status") == "False":
             return str(item.get("reason", ""))
     return ""
+
+
+def _seen(obj: Mapping[str, Any]) -> bool:
+    """Whether the workload's controller has acted on its newest spec; Jobs, whose template never changes, always."""
+    observed = int((obj.get("status") or {}).get("observedGeneration") or 0)
+    return obj["kind"] == "Job" or observed >= int(obj["metadata"].get("generation") or 0)
 
 
 def _owned_by(item: Mapping[str, Any], obj: Mapping[str, Any]) -> bool:
