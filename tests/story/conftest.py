@@ -33,7 +33,7 @@ def _own_model(source: Path, target: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def lab(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Iterator[Lab]:
+def lab(tmp_path_factory: pytest.TempPathFactory, repository: Path, pytestconfig: pytest.Config) -> Iterator[Lab]:
     """The lab, up and deployed. ``PILLARBOX_TEST_LAB=keep`` leaves it running afterwards."""
     if os.geteuid() != 0:
         pytest.skip("the lab needs root, for its container engine")
@@ -44,8 +44,9 @@ def lab(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Iterator[
     command = [*COMMAND, "--model", str(model), "lab", "--name", NAME]
     try:
         # Not captured: it takes minutes, and whoever waits wants to see how far it is.
-        with open(os.dup(2), "w") as stderr:
-            up = run([*command, "up"], stdout=stderr, stderr=stderr)
+        with pytestconfig.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
+            print()
+            up = run([*command, "up"])
         assert up.returncode == 0, "pillarbox lab up failed"
         yield lab
     finally:

@@ -28,10 +28,11 @@ class Lab:
     """The running lab, by the commands that its user has."""
 
     model: Path
+    name: str = NAME
 
     def command(self, *arguments: str | Path, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run ``pillarbox lab …``; its output is captured, and shown when a test fails."""
-        command = [*COMMAND, "--model", str(self.model), "lab", "--name", NAME, *map(str, arguments)]
+        command = [*COMMAND, "--model", str(self.model), "lab", "--name", self.name, *map(str, arguments)]
         done = run(command, capture_output=True)
         print(f"$ pillarbox lab {' '.join(map(str, arguments))}\n{done.stdout}{done.stderr}")
         assert not check or done.returncode == 0, f"pillarbox lab {arguments[0]} exited {done.returncode}"
@@ -63,7 +64,7 @@ class Lab:
             "print(json.dumps({k: subprocess.run(['gpg', '--homedir', '/etc/salt/gpgkeys', '--batch', '--quiet', "
             "'--decrypt'], input=v, capture_output=True, text=True, check=True).stdout for k, v in p.items()}))"
         )
-        command = [*COMMAND, "--model", str(self.model), "lab", "--name", NAME, "exec", "cfg01", "--"]
+        command = [*COMMAND, "--model", str(self.model), "lab", "--name", self.name, "exec", "cfg01", "--"]
         done = run([*command, "/opt/salt/bin/python", "-c", script], capture_output=True, check=True)
         found: dict[str, str] = json.loads(done.stdout)
         return found
