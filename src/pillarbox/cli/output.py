@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import click
 import yaml
 
 from pillarbox.errors import ErrorGroup, PillarboxError
 
+Command = TypeVar("Command", bound=Callable[..., Any])
 
-def format_option(*formats: str, default: str | None = None) -> Any:
+
+def format_option(*formats: str, default: str | None = None) -> Callable[[Command], Command]:
     """The ``--format`` option of a command; the first format is the default unless another is named."""
     return click.option(
         "--format",
