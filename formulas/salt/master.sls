@@ -4,6 +4,8 @@
 salt_master_packages:
   pkg.installed:
   - pkgs:
+    # Before the master starts: without it the engine that builds pushes does not load, and Salt says nothing of that.
+    - git
     - gnupg
   - install_recommends: false
 
