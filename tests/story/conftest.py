@@ -42,6 +42,9 @@ def lab(tmp_path_factory: pytest.TempPathFactory, repository: Path, pytestconfig
     model = _own_model(repository, tmp_path_factory.mktemp("lab") / "model")
     lab = Lab(model)
     command = [*COMMAND, "--model", str(model), "lab", "--name", NAME]
+    if os.environ.get("PILLARBOX_TEST_LAB") != "keep":
+        # A run that died may have left its lab behind, in whatever state.
+        run([*command, "clean", "--keep-cache"], capture_output=True)
     try:
         # Not captured: it takes minutes, and whoever waits wants to see how far it is.
         with pytestconfig.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
