@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,6 +22,9 @@ assert salt.__path__
 sys.meta_path[:] = [finder for finder in sys.meta_path if hasattr(finder, "find_spec")]
 
 ROOT = Path(__file__).resolve().parent.parent
+
+# Whoever started the tests in the background had them ignore Ctrl-C; some of them are about it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # How long an example takes is this machine's business.
 settings.register_profile("untimed", deadline=None)

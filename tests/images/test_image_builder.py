@@ -76,14 +76,7 @@ class Shop:
         """Build in a process of its own."""
         toy.spec()
         command = [sys.executable, "-c", BUILD, str(toy.path), str(self.store.path)]
-        return subprocess.Popen(
-            command,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            # Whoever started the tests in the background had them, and so this, ignore Ctrl-C.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-        )
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
     def until(self, condition: Callable[[], Any]) -> None:
         deadline = time.monotonic() + 300
