@@ -45,21 +45,25 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def container_engine() -> Iterator[None]:
+def container_engine() -> Iterator[engines.Engine]:
     """A Docker engine that answers: the machine's, or the lab's private one, which DOCKER_HOST then names."""
     if os.geteuid() != 0:
         pytest.skip("needs root, for the container engine")
+    own = lab_settings.load()
+    running = engines.find(own)
     try:
-        found = engines.start(lab_settings.load(), print)
+        found = running or engines.start(own, print)
     except PillarboxError as error:
         pytest.skip(f"needs a container engine: {error}")
     before = os.environ.get("DOCKER_HOST")
     os.environ["DOCKER_HOST"] = found.address
-    yield
+    yield found
     if before is None:
         del os.environ["DOCKER_HOST"]
     else:
         os.environ["DOCKER_HOST"] = before
+    if running is None:
+        engines.stop(own)
 
 
 @pytest.fixture(autouse=True)

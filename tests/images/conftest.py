@@ -88,7 +88,7 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def engine(registry: str) -> Iterator[Engine]:
+def engine(registry: str, container_engine: object) -> Iterator[Engine]:
     """The container engine; every image that the tests name goes with them."""
     try:
         engine = Engine()
