@@ -6,8 +6,11 @@ import secrets
 import socket
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
 import yaml
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -16,21 +19,31 @@ from tests import programs
 from pillarbox.rollout import Cluster
 
 
-def binaries() -> Path | None:
-    """The directory with a control plane's compiled programs, if this machine has them and etcd."""
-    return programs.kubernetes() if programs.debian("etcd-server", "etcd") else None
-
-
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
+@contextmanager
+def control_plane(root: Path, *flags: str) -> Iterator[ControlPlane]:
+    """A running control plane with its files in ``root``, the API server with ``flags`` besides its own; skips where
+    the machine has no Kubernetes binaries."""
+    folder = programs.kubernetes() if programs.debian("etcd-server", "etcd") else None
+    if folder is None:
+        pytest.skip("no Kubernetes binaries here: set PILLARBOX_KUBERNETES_BIN, or make the lab, which compiles them")
+    plane = ControlPlane(folder, root, flags)
+    try:
+        plane.up()
+        yield plane
+    finally:
+        plane.close()
+
+
 class ControlPlane:
     """The processes, and how to stop and start the API server in the middle of a test."""
 
-    def __init__(self, folder: Path, root: Path) -> None:
+    def __init__(self, folder: Path, root: Path, flags: tuple[str, ...] = ()) -> None:
         self.root = root
         self._folder = folder
         self._running: dict[str, subprocess.Popen[bytes]] = {}
@@ -61,6 +74,7 @@ class ControlPlane:
                 "--service-account-issuer=https://kubernetes.default.svc",
                 f"--service-account-key-file={root / 'sa.key'}",
                 f"--service-account-signing-key-file={root / 'sa.key'}",
+                *flags,
             ],
             "kube-controller-manager": [
                 f"--kubeconfig={root / 'kubeconfig'}",

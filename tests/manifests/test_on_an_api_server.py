@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 from hypothesis import given, settings
-from tests.controlplane import ControlPlane, binaries
+from tests.controlplane import control_plane
 from tests.manifests.control_pillars import Spec
 from tests.manifests.test_control_reference import EXAMPLES, IMAGES
 from tests.manifests.test_manifest_properties import CONTROLS, OneNode, quick
@@ -22,19 +22,13 @@ PILLARS = [yaml.safe_load(text) for text in EXAMPLES] + [yaml.safe_load(NOVA)["p
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    folder = binaries()
-    if folder is None:
-        pytest.skip("no Kubernetes binaries here: set PILLARBOX_KUBERNETES_BIN, or make the lab, which compiles them")
-    plane = ControlPlane(folder, tmp_path_factory.mktemp("kubernetes"))
-    plane._commands["kube-apiserver"].append("--allow-privileged=true")
-    try:
-        plane.up()
-        with Cluster(plane.kubeconfig) as connection:
-            # The API server makes it by itself, some time after it began to answer.
-            connection.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "default"}})
-            yield connection
-    finally:
-        plane.close()
+    with (
+        control_plane(tmp_path_factory.mktemp("kubernetes"), "--allow-privileged=true") as plane,
+        Cluster(plane.kubeconfig) as connection,
+    ):
+        # The API server makes it by itself, some time after it began to answer.
+        connection.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "default"}})
+        yield connection
 
 
 def offer(cluster: Cluster, manifests: tuple[Manifest, ...]) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.controlplane import ControlPlane, binaries
+from tests.controlplane import ControlPlane, control_plane
 from tests.pipeline.support import MODEL, Deployment, Salt, formulas
 
 
@@ -58,12 +58,5 @@ def salt() -> Iterator[Salt]:
 @pytest.fixture(scope="session")
 def apiserver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
     """A running control plane; skips where the machine has no Kubernetes binaries."""
-    folder = binaries()
-    if folder is None:
-        pytest.skip("no Kubernetes binaries here: set PILLARBOX_KUBERNETES_BIN, or make the lab, which compiles them")
-    plane = ControlPlane(folder, tmp_path_factory.mktemp("kubernetes"))
-    try:
-        plane.up()
+    with control_plane(tmp_path_factory.mktemp("kubernetes")) as plane:
         yield plane
-    finally:
-        plane.close()

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.controlplane import ControlPlane, binaries
+from tests.controlplane import ControlPlane, control_plane
 
 from pillarbox.manifests import Manifest
 from pillarbox.manifests.errors import Place
@@ -21,15 +21,8 @@ from pillarbox.rollout.objects import Ref
 @pytest.fixture(scope="session")
 def apiserver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
     """A running control plane; skips where the machine has no Kubernetes binaries."""
-    folder = binaries()
-    if folder is None:
-        pytest.skip("no Kubernetes binaries here: set PILLARBOX_KUBERNETES_BIN, or make the lab, which compiles them")
-    plane = ControlPlane(folder, tmp_path_factory.mktemp("kubernetes"))
-    try:
-        plane.up()
+    with control_plane(tmp_path_factory.mktemp("kubernetes")) as plane:
         yield plane
-    finally:
-        plane.close()
 
 
 @pytest.fixture

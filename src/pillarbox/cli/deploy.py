@@ -7,27 +7,17 @@ from pathlib import Path
 
 import click
 
+from pillarbox.cli.cluster import gpg_home_option, kubeconfig_option
 from pillarbox.cli.output import format_option, print_data
 from pillarbox.errors import PillarboxError
 from pillarbox.pipeline.deploy import deploy
 from pillarbox.pipeline.git import Repository
 from pillarbox.progress import Progress
-from pillarbox.rollout.secrets import DEFAULT_HOME
 
 
 @click.command("deploy")
-@click.option(
-    "--kubeconfig",
-    type=click.Path(dir_okay=False, exists=True, path_type=Path),
-    help="How to reach the cluster (default: what the model says, then $KUBECONFIG).",
-)
-@click.option(
-    "--gpg-home",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=Path(DEFAULT_HOME),
-    show_default=True,
-    help="Where the key is that opens the secrets.",
-)
+@kubeconfig_option
+@gpg_home_option
 @click.option("--dry-run", is_flag=True, help="Let the API server check everything, and write nothing.")
 @click.option("--prune-data", is_flag=True, help="Delete volume claims and Secrets that the model no longer has, too.")
 @format_option("text", "json")

@@ -6,26 +6,16 @@ from pathlib import Path
 
 import click
 
+from pillarbox.cli.cluster import gpg_home_option, kubeconfig_option
 from pillarbox.cli.output import format_option, print_data
 from pillarbox.pipeline.deploy import state
-from pillarbox.rollout.secrets import DEFAULT_HOME
 
 _COLOURS = {"ok": "green", "drifted": "yellow", "extra": "yellow", "missing": "red", "unhealthy": "red"}
 
 
 @click.command("status")
-@click.option(
-    "--kubeconfig",
-    type=click.Path(dir_okay=False, exists=True, path_type=Path),
-    help="How to reach the cluster (default: what the model says, then $KUBECONFIG).",
-)
-@click.option(
-    "--gpg-home",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=Path(DEFAULT_HOME),
-    show_default=True,
-    help="Where the key is that opens the secrets.",
-)
+@kubeconfig_option
+@gpg_home_option
 @click.option("--all", "everything", is_flag=True, help="Show what is as it should be, too.")
 @format_option("text", "json")
 @click.pass_obj

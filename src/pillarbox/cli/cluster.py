@@ -1,0 +1,22 @@
+"""The options of commands that talk to a cluster."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from pillarbox.rollout.secrets import DEFAULT_HOME
+
+kubeconfig_option = click.option(
+    "--kubeconfig",
+    type=click.Path(dir_okay=False, exists=True, path_type=Path),
+    help="How to reach the cluster (default: what the model says, then $KUBECONFIG).",
+)
+gpg_home_option = click.option(
+    "--gpg-home",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=DEFAULT_HOME,
+    show_default=True,
+    help="Where the key is that opens the secrets.",
+)
