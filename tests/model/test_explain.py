@@ -9,7 +9,7 @@ import pytest
 
 from pillarbox.errors import PillarboxError
 from pillarbox.model import Inventory
-from pillarbox.model.explain import Layer
+from pillarbox.model.explain import Explanation, Layer
 
 Make = Callable[..., Inventory]
 
@@ -110,3 +110,55 @@ def test_where(make: Make) -> None:
     ]
     assert [place.path for place in inventory.where("two", "n")] == [("s",)]
     assert inventory.where("nothing") == ()
+
+
+QUERIES = {
+    "classes/db.yml": "parameters: {_param: {address: 10.0.0.5}}\nexports:\n  address: ${_param:address}\n  role: db\n",
+    "nodes/db01.yml": "classes: [db]\n",
+    "nodes/db02.yml": "classes: [db]\nparameters:\n  _param: {address: 10.0.0.6}\nexports: {tags: {size: 4}}\n",
+    "nodes/web.yml": (
+        "parameters:\n  wanted: db\n  found: $[ exports:address if exports:role == self:wanted ]\n"
+        "  names: $[ if exports:role == db ]\n  sizes: $[ exports:tags ]\n"
+    ),
+}
+
+
+def origins(explanation: Explanation) -> list[tuple[str, str, tuple[str, ...], object]]:
+    assert explanation.winner is not None
+    return [(each.node, each.section, each.path, each.value) for each in explanation.winner.references]
+
+
+def test_a_query_leads_to_the_exports_that_answer_it(make: Make) -> None:
+    inventory = make(QUERIES)
+    explanation = inventory.explain("web", "found")
+    assert origins(explanation) == [
+        ("web", "parameters", ("wanted",), "db"),
+        ("db01", "exports", ("role",), "db"),
+        ("db01", "exports", ("address",), "10.0.0.5"),
+        ("db02", "exports", ("role",), "db"),
+        ("db02", "exports", ("address",), "10.0.0.6"),
+    ]
+    assert explanation.winner is not None
+    export = explanation.winner.references[-1]
+    assert brief(export.layers) == [("classes/db.yml", 3, "sets", True)]
+    parameter = export.layers[0].references[0]
+    assert (parameter.node, parameter.section, parameter.value) == ("db02", "parameters", "10.0.0.6")
+    assert brief(parameter.layers) == [
+        ("classes/db.yml", 1, "sets", False),
+        ("nodes/db02.yml", 3, "replaces", True),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("found:db01", [("db01", "exports", ("role",), "db"), ("db01", "exports", ("address",), "10.0.0.5")]),
+        ("names:1", [("db02", "exports", ("role",), "db")]),
+        ("sizes:db02:size", [("db02", "exports", ("tags", "size"), 4)]),
+    ],
+)
+def test_a_part_of_an_answer_leads_to_its_node_alone(
+    make: Make, path: str, expected: list[tuple[str, str, tuple[str, ...], object]]
+) -> None:
+    found = [each for each in origins(make(QUERIES).explain("web", path)) if each[1] == "exports"]
+    assert found == expected

@@ -13,7 +13,7 @@ from pillarbox.cli.output import format_option, print_data
 from pillarbox.cli.text import place, print_lines, short
 from pillarbox.errors import PillarboxError
 from pillarbox.model import Inventory
-from pillarbox.model.explain import Explanation, Layer
+from pillarbox.model.explain import EXPORTS, Explanation, Layer
 from pillarbox.model.usage import Usage
 
 DELIMITER = ":"
@@ -52,11 +52,18 @@ def command(model: Path, node: str | None, path: str | None, class_name: str | N
 def _explanation_text(explanation: Explanation, delimiter: str, depth: int) -> Iterator[str]:
     indent = "    " * depth
     value = f"error: {explanation.error}" if explanation.error else short(explanation.value)
-    yield f"{indent}{delimiter.join(explanation.path)}: {value}"
+    yield f"{indent}{_name(explanation, delimiter)}: {value}"
     for layer in explanation.layers:
         yield f"{indent}  {'*' if layer.effective else ' '} {_layer_text(layer, explanation, delimiter)}"
         for reference in layer.references:
             yield from _explanation_text(reference, delimiter, depth + 1)
+
+
+def _name(explanation: Explanation, delimiter: str) -> str:
+    path = delimiter.join(explanation.path)
+    if explanation.section == EXPORTS:
+        return f"{explanation.node} {delimiter.join((EXPORTS, path))}"
+    return path
 
 
 def _layer_text(layer: Layer, explanation: Explanation, delimiter: str) -> str:

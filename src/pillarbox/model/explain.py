@@ -1,4 +1,4 @@
-"""Where a value comes from: every layer that touched it, in merge order, and the references it went through.
+"""Where a value comes from: every layer that touched it, in merge order, and what its references and queries led to.
 
 The fast path keeps no record of this. An explanation walks the node's files again and reads their lines anew.
 """
@@ -33,6 +33,8 @@ MAX_DEPTH = 12
 """How many references are followed, one into the next."""
 
 AUTOMATIC = "(automatic)"
+PARAMETERS = "parameters"
+EXPORTS = "exports"
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,10 @@ class Layer:
 
 @dataclass(frozen=True)
 class Explanation:
-    """A value of one node and all that made it. ``error`` says why it has no value, if it has none."""
+    """A value of one node and all that made it. ``error`` says why it has no value, if it has none.
+
+    ``section`` is ``parameters``, or ``exports`` for what another node told an inventory query.
+    """
 
     node: str
     path: tuple[str, ...]
@@ -65,6 +70,7 @@ class Explanation:
     kind: str
     layers: tuple[Layer, ...]
     error: str | None = None
+    section: str = PARAMETERS
 
     @property
     def winner(self) -> Layer | None:
@@ -75,6 +81,7 @@ class Explanation:
         """The explanation as plain data."""
         return {
             "node": self.node,
+            "section": self.section,
             "path": list(self.path),
             "value": self.value,
             "error": self.error,
@@ -123,12 +130,16 @@ class _Touch:
 
 @dataclass
 class _Job:
+    """Explains values of one section of one node."""
+
     engine: Engine
     merged: Merged
+    section: str = PARAMETERS
     renderer: Renderer = field(init=False)
 
     def __post_init__(self) -> None:
         self.renderer = self.engine.lenient(self.merged)
+        self.root = self.merged.state.exports if self.section == EXPORTS else self.merged.state.parameters
         self.syntax = self.engine.compiler.syntax
         self.prefixes = (self.engine.compiler.overwrite, self.engine.compiler.constant)
 
@@ -137,7 +148,7 @@ class _Job:
 
         for count in range(len(keys) - 1, -1, -1):
             try:
-                container = self.renderer.at(keys[:count])
+                container = self.at(keys[:count])
             except Problem:
                 continue
             if type(container) in DICTS:
@@ -145,16 +156,19 @@ class _Job:
                 return match and match.replace("mean ", "mean " + self.syntax.delimiter.join((*keys[:count], "")))
         return None
 
+    def at(self, path: tuple[str, ...]) -> Any:
+        return self.renderer.at(path, root=self.root)
+
     def explain(self, path: tuple[str, ...], depth: int) -> Explanation:
         value, error = self.value(path)
         count = self.list_above(path)
         layers = self.layers(path, depth) if count is None else self.item(path, count, depth)
-        return Explanation(self.merged.name, path, value, kind(value), tuple(layers), error)
+        return Explanation(self.merged.name, path, value, kind(value), tuple(layers), error, self.section)
 
     def value(self, path: tuple[str, ...]) -> tuple[Any, str | None]:
         before = len(self.renderer.problems)
         try:
-            value = self.renderer.plain(self.renderer.at(path))
+            value = self.renderer.plain(self.at(path))
         except Problem as problem:
             return None, self.engine.reporter.problem(self.merged, problem).message
         if len(self.renderer.problems) > before:
@@ -202,7 +216,7 @@ class _Job:
         """How many keys lead to the first list that ``path`` goes into."""
         for count in range(1, len(path)):
             try:
-                if type(self.renderer.at(path[:count])) in LISTS:
+                if type(self.at(path[:count])) in LISTS:
                     return count
             except Problem:
                 return None
@@ -246,7 +260,7 @@ class _Job:
             used += 1
         references: list[Explanation] = []
         if type(cell) is Template and depth < MAX_DEPTH:
-            references = [self.explain((*target, *keys[used:]), depth + 1) for target in self.targets(cell.parts)]
+            references = list(self.origins(cell.parts, keys[used:], depth + 1))
         file, line = self.place(touch, (*path[:count], *keys[:used]))
         if type(cell) is Template:
             line = self.engine.lines.line(cell.file, cell.path)
@@ -297,12 +311,11 @@ class _Job:
         cell = touch.cell
         rest = path[touch.depth :]
         if type(cell) is Template and depth < MAX_DEPTH:
-            for target in self.targets(cell.parts):
-                # Where the reference stands above the value, the value is what stands below the reference's target.
-                references.append(self.explain((*target, *rest), depth + 1))
+            # Where the reference stands above the value, the value is what stands below the reference's target.
+            references = list(self.origins(cell.parts, rest, depth + 1))
         elif not rest and type(cell) in (OpenDict, OpenList) and depth == 0:
             for inner in _templates(cell):
-                references += [self.explain(target, depth + 1) for target in self.targets(inner.parts)]
+                references += self.origins(inner.parts, (), depth + 1)
         file, line = self.place(touch, above)
         step = touch.step
         return Layer(
@@ -329,30 +342,53 @@ class _Job:
         if type(touch.cell) is Template:
             return file, self.engine.lines.line(file, touch.cell.path)
         marks = self.engine.lines.marks(file)
-        return file, marks.parameter_line(path, self.prefixes) if marks else None
+        return file, marks.section_line(self.section, path, self.prefixes) if marks else None
 
-    def targets(self, parts: tuple[Part, ...]) -> Iterator[tuple[str, ...]]:
-        """The paths that references in a string lead to, the ones inside other references first."""
+    def origins(self, parts: tuple[Part, ...], rest: tuple[str, ...], depth: int) -> Iterator[Explanation]:
+        """Where the references and queries of a string lead, the ones inside other references first.
+
+        ``rest`` leads from their values to the one that is explained.
+        """
+        own = self if self.section == PARAMETERS else _Job(self.engine, self.merged)
         for part in parts:
             if isinstance(part, Ref):
-                yield from self.targets(part.parts)
-                if part.path is not None:
-                    yield part.path
-                else:
-                    try:
-                        yield self.syntax.split(self.renderer.text(part.parts))
-                    except Problem:
-                        continue
+                yield from self.origins(part.parts, (), depth)
+                try:
+                    path = part.path if part.path is not None else self.syntax.split(self.renderer.text(part.parts))
+                except Problem:
+                    continue
+                yield own.explain((*path, *rest), depth)
             elif isinstance(part, Query):
-                yield from (test.own for test in part.tests if test.own is not None)
+                for test in part.tests:
+                    if test.own is not None:
+                        yield own.explain(test.own, depth)
+                yield from self.answers(part, rest, depth)
+
+    def answers(self, query: Query, rest: tuple[str, ...], depth: int) -> Iterator[Explanation]:
+        """The exports that make the answer of a query: of all nodes in it, or of the one that ``rest`` leads to."""
+        try:
+            answer = self.renderer.ask(query)
+        except Problem:
+            return
+        nodes = list(answer)
+        inside: tuple[str, ...] = ()
+        if rest:
+            nodes = [lookup(nodes, rest[:1])] if query.value is None else [rest[0]]
+            inside = rest[1:]
+        for node in nodes:
+            if node in answer:
+                job = _Job(self.engine, self.engine.merged(node), EXPORTS)
+                for path in dict.fromkeys(query.paths()):
+                    yield job.explain((*path, *inside) if path == query.value else path, depth)
 
     def touches(self, path: tuple[str, ...]) -> Iterator[_Touch]:
-        if path[:1] == ("_reclass_",) and self.engine.settings.automatic_parameters:
+        if self.section == PARAMETERS and path[:1] == ("_reclass_",) and self.engine.settings.automatic_parameters:
             cell = lookup(self.merged.automatic, path[1:])
             if cell is not MISSING:
                 yield _Touch(None, cell, len(path), False, False)
         for step in self.merged.state.steps:
-            yield from self.within(step, step.entity.parameters, path, 0, False, False)
+            said = step.entity.exports if self.section == EXPORTS else step.entity.parameters
+            yield from self.within(step, said, path, 0, False, False)
 
     def within(
         self, step: Step, cell: Any, path: tuple[str, ...], depth: int, overwrite: bool, constant: bool

@@ -70,15 +70,19 @@ class Marks:
 
     def parameter_line(self, path: Path, prefixes: tuple[str, ...]) -> int | None:
         """The line that sets the parameter at ``path``, whatever prefixes its keys have; ``None`` if none does."""
-        return self._section_line(("parameters",), path, prefixes)
+        return self.section_line("parameters", path, prefixes)
 
-    def _section_line(self, above: tuple[str, ...], rest: Path, prefixes: tuple[str, ...]) -> int | None:
+    def section_line(self, section: str, path: Path, prefixes: tuple[str, ...]) -> int | None:
+        """The same for another section, ``exports``."""
+        return self._line_below((section,), path, prefixes)
+
+    def _line_below(self, above: tuple[str, ...], rest: Path, prefixes: tuple[str, ...]) -> int | None:
         if not rest:
             return self.lines.get(above)
         for prefix in ("", *prefixes):
             below = (*above, prefix + str(rest[0]))
             if below in self.lines:
-                line = self._section_line(below, rest[1:], prefixes)
+                line = self._line_below(below, rest[1:], prefixes)
                 if line is not None:
                     return line
         return None

@@ -124,9 +124,12 @@ class Renderer:
             return {}
         return result
 
-    def at(self, path: tuple[str, ...], reference: str | None = None) -> Any:
-        """The value at ``path`` of the parameters, its own layers put together. Raises :class:`Problem`."""
-        current: Any = self.root
+    def at(self, path: tuple[str, ...], reference: str | None = None, root: dict[str, Any] | None = None) -> Any:
+        """The value at ``path`` of the parameters, its own layers put together. Raises :class:`Problem`.
+
+        ``root`` is another section to look into.
+        """
+        current: Any = self.root if root is None else root
         for number, part in enumerate(path):
             kind_of = type(current)
             if kind_of in LAZY:
@@ -276,12 +279,16 @@ class Renderer:
             else:
                 text = part.text
             return self.at(path, text)
+        return self.ask(part)
+
+    def ask(self, query: Query) -> Any:
+        """What an inventory query answers. Raises :class:`Problem`."""
         if self.queries is None:
             raise Problem(
-                f"the inventory query {part.text} cannot be answered here",
+                f"the inventory query {query.text} cannot be answered here",
                 hint="Exports, and class names, cannot depend on inventory queries.",
             )
-        return self.queries.answer(part, lambda path: self.plain(self.at(path)))
+        return self.queries.answer(query, lambda path: self.plain(self.at(path)))
 
     def text(self, parts: tuple[Part, ...]) -> str:
         """The string that ``parts`` make. Raises :class:`Problem`."""
