@@ -20,7 +20,9 @@ from pathlib import Path
 from tests.story.lab import GLANCE_PORT, KEYSTONE_PORT, Lab
 from tests.story.load import Load
 
+from pillarbox.images.registry import Registry
 from pillarbox.lab import settings as lab_settings
+from pillarbox.model import Inventory
 
 
 def phases(name: str) -> Iterator[tuple[str, str]]:
@@ -61,6 +63,21 @@ def deploy(lab: Lab) -> float:
     return time.monotonic() - start
 
 
+def sizes(lab: Lab) -> Iterator[tuple[str, str]]:
+    """Each image that the registry has, as the builder's engine counts it and as it was pushed."""
+    listed = lab.on("cfg01", "docker", "image", "ls", "--format", "{{.Repository}} {{.Tag}} {{.Size}}").stdout
+    inventory = Inventory(lab.model)
+    address = inventory.node("cfg01").parameters["lab"]["host"]["address"]
+    for line in sorted(listed.splitlines()):
+        reference, tag, size = line.split()
+        host, _, repository = reference.partition("/")
+        if tag.startswith("key-"):
+            continue
+        manifest = Registry(f"{address}:{host.partition(':')[2]}").manifest(repository, tag)
+        if manifest is not None:
+            yield f"{repository}:{tag}", f"{size}, {manifest.pushed_size / 1e6:.0f} MB as pushed"
+
+
 def measure(lab: Lab) -> Iterator[tuple[str, str]]:
     """Every row of the table."""
     yield from phases(lab.name)
@@ -87,6 +104,7 @@ def measure(lab: Lab) -> Iterator[tuple[str, str]]:
                 seconds = deploy(lab)
             counted = "; ".join(f"{name} {json.dumps(tally.as_dict())}" for name, tally in load.tallies.items())
             yield f"orch.deploy, {title}", f"{seconds:.0f} s; {counted}"
+    yield from sizes(lab)
 
 
 def main() -> None:

@@ -40,48 +40,52 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     return found
 
 
+def unrendered(model: Path) -> None:
+    """Nothing is rendered from this model."""
+
+
 def secret(settings: Settings) -> str:
     text = (settings.model / "classes" / "cluster" / "x" / "secrets.yml").read_text()
     return yaml.safe_load(text)["parameters"]["_param"]["one_password"]
 
 
 def test_takes_the_model_and_not_the_program(settings: Settings, keys: list[str]) -> None:
-    assert copy.refresh(settings, keys[0])
+    assert copy.refresh(settings, keys[0], unrendered)
     assert (settings.model / "formulas" / "f" / "init.sls").is_file()
     assert not (settings.model / "src").exists()
     assert secret(settings).startswith("-----BEGIN PGP MESSAGE-----")
 
 
 def test_secrets_stay_until_the_key_or_what_is_asked_for_changes(settings: Settings, keys: list[str]) -> None:
-    copy.refresh(settings, keys[0])
+    copy.refresh(settings, keys[0], unrendered)
     first, head = secret(settings), git.head(settings.model)
-    assert not copy.refresh(settings, keys[0])
+    assert not copy.refresh(settings, keys[0], unrendered)
     assert secret(settings) == first and git.head(settings.model) == head
-    copy.refresh(settings, keys[1])
+    copy.refresh(settings, keys[1], unrendered)
     second = secret(settings)
     assert second != first
     more = {"parameters": {"_secret": {**SECRETS["parameters"]["_secret"], "two": {"kind": "token"}}}}
     (settings.source / "classes" / "cluster" / "x" / "secrets.yml").write_text(yaml.safe_dump(more))
-    assert copy.refresh(settings, keys[1])
+    assert copy.refresh(settings, keys[1], unrendered)
     assert secret(settings) != second
 
 
 def test_a_run_that_was_killed_in_the_middle_is_mended(settings: Settings, keys: list[str]) -> None:
-    copy.refresh(settings, keys[0])
+    copy.refresh(settings, keys[0], unrendered)
     (settings.model / ".git" / "index.lock").write_text("")
     (settings.model / "nodes" / "h.yml").write_text("half")
     (settings.model / "left-over.yml").write_text("")
-    copy.refresh(settings, keys[0])
+    copy.refresh(settings, keys[0], unrendered)
     assert (settings.model / "nodes" / "h.yml").read_text() == "classes: [cluster.x]\n"
     assert not (settings.model / "left-over.yml").exists()
 
 
 def test_overlay_brings_changes_but_never_secrets(settings: Settings, keys: list[str]) -> None:
-    copy.refresh(settings, keys[0])
+    copy.refresh(settings, keys[0], unrendered)
     kept = secret(settings)
     (settings.source / "nodes" / "h.yml").write_text("classes: []\n")
     assert repository.differs(settings) == ["nodes/h.yml"]
-    assert copy.overlay(settings)
+    assert copy.overlay(settings, unrendered)
     assert repository.differs(settings) == [] and secret(settings) == kept
 
 

@@ -22,6 +22,10 @@ SUBNET = "172.30.77"
 pytestmark = [pytest.mark.engine, pytest.mark.skipif(os.geteuid() != 0, reason="a lab needs root")]
 
 
+def unrendered(model: Path) -> None:
+    """Nothing is rendered from this model."""
+
+
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory, container_engine: engine.Engine) -> Iterator[Settings]:
     model = tmp_path_factory.mktemp("model")
@@ -53,7 +57,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory, container_engine: engine.Engin
 
 
 def test_hosts_come_up_and_know_each_other(lab: Settings) -> None:
-    run = up.up(lab, SILENT, until="hosts")
+    run = up.up(lab, SILENT, unrendered, until="hosts")
     one, two = run.containers["one"], run.containers["two"]
     for name, container in run.containers.items():
         assert shell.run(container, ["hostname"]).out.strip() == name
@@ -66,7 +70,7 @@ def test_hosts_come_up_and_know_each_other(lab: Settings) -> None:
 
 
 def test_a_hosts_services_are_not_the_machines(lab: Settings) -> None:
-    run = up.up(lab, SILENT, until="hosts")
+    run = up.up(lab, SILENT, unrendered, until="hosts")
     for container in run.containers.values():
         cgroup = shell.run(container, ["cat", "/proc/1/cgroup"]).out
         assert "docker" not in cgroup, "the host sees the machine's control groups"
@@ -77,22 +81,22 @@ def test_a_hosts_services_are_not_the_machines(lab: Settings) -> None:
 
 
 def test_again_changes_nothing_and_mends_what_broke(lab: Settings) -> None:
-    first = up.up(lab, SILENT, until="hosts")
-    again = up.up(lab, SILENT, until="hosts")
+    first = up.up(lab, SILENT, unrendered, until="hosts")
+    again = up.up(lab, SILENT, unrendered, until="hosts")
     assert {name: each.id for name, each in first.containers.items()} == {
         name: each.id for name, each in again.containers.items()
     }
     assert not again.created
     first.containers["one"].kill()
     first.containers["two"].remove(force=True)
-    mended = up.up(lab, SILENT, until="hosts")
+    mended = up.up(lab, SILENT, unrendered, until="hosts")
     assert mended.created == {"two"}
     # A container that is gone takes no data along.
     assert shell.run(mended.containers["two"], ["cat", "/all/file"]).out == "shared\n"
 
 
 def test_a_subnet_that_is_taken_is_refused(lab: Settings, tmp_path: Path) -> None:
-    up.up(lab, SILENT, until="hosts")
+    up.up(lab, SILENT, unrendered, until="hosts")
     other = Settings(f"{NAME}-2", tmp_path, lab.cache, lab.checkout, tmp_path / "model", lab.engine)
     (other.source / "nodes").mkdir(parents=True)
     (other.source / "classes").mkdir()
@@ -100,11 +104,11 @@ def test_a_subnet_that_is_taken_is_refused(lab: Settings, tmp_path: Path) -> Non
     node = {"parameters": {"lab": lab_pillar, "salt": {"master": {"enabled": True}}}}
     (other.source / "nodes" / "x.yml").write_text(yaml.safe_dump(node))
     with pytest.raises(LabError, match=rf"{SUBNET}\.0/25 collides"):
-        up.up(other, SILENT, until="hosts")
+        up.up(other, SILENT, unrendered, until="hosts")
 
 
 def test_clean_leaves_nothing(lab: Settings) -> None:
-    run = up.up(lab, SILENT, until="hosts")
+    run = up.up(lab, SILENT, unrendered, until="hosts")
     client = run.engine.client
     assert hosts.of_lab(lab, run.engine)
     clean.clean(lab, SILENT, keep_cache=True)

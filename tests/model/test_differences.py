@@ -90,6 +90,31 @@ def test_all_environments_is_one_query_s(make: Any) -> None:
     assert parameters["far"] == ["far", "near"]
 
 
+def test_a_query_does_not_take_a_broken_export_for_nothing(tmp_path: Path) -> None:
+    broken = {"parameters": {"d": "${a}"}, "exports": {"a": "${d}"}}
+    root = write(tmp_path, {"nodes/n.yml": {"parameters": {"q": "$[ exports:a ]"}}, "nodes/m.yml": broken})
+    found = ours(root, "n")
+    assert found.data is None and "node m" in str(found.error), found.error
+    theirs = reference(root, "n")
+    assert theirs.data is not None and theirs.data["parameters"]["q"] == {"m": None}, "no difference any more"
+
+
+def test_a_query_may_compare_with_null(tmp_path: Path) -> None:
+    asking = {"parameters": {"b": None, "q": "$[ if exports:a == self:b ]"}}
+    exports = {"nodes/l.yml": {"exports": {"a": 1}}, "nodes/m.yml": {"exports": {"a": None}}}
+    root = write(tmp_path, {"nodes/n.yml": asking, **exports})
+    found = ours(root, "n")
+    assert found.data is not None and found.data["parameters"]["q"] == ["m"]
+    assert reference(root, "n").data is None, "no difference any more"
+
+
+def test_queries_answer_in_the_order_of_names(make: Any) -> None:
+    exports = {f"nodes/{folder}/{name}.yml": {"exports": {"a": 1}} for folder, name in (("2", "a"), ("1", "b"))}
+    asking = {"nodes/n.yml": {"parameters": {"values": "$[ exports:a ]", "names": "$[ if exports:a == 1 ]"}}}
+    parameters = make({**asking, **exports}).node("n").parameters
+    assert list(parameters["values"]) == parameters["names"] == ["a", "b"]
+
+
 def test_nodes_do_not_change_one_another(make: Any) -> None:
     nodes = {f"nodes/n{number}.yml": {"classes": ["k"], "parameters": {"l": [number]}} for number in range(3)}
     inventory = make({"classes/k.yml": {"parameters": {"l": [0], "=x": 1, "~l": [9]}}, **nodes})

@@ -114,6 +114,9 @@ def forgiven(expected: Outcome, text: str) -> bool:
     if isinstance(error, reclass.errors.ResolveError):
         # A reference to a list item.
         return re.search(r":-?\d+$", error.reference) is not None
+    if isinstance(error, reclass.errors.ExpressionError):
+        # A test with a parameter that is null.
+        return "self:" in text and "None" in text
     # A reference inside a reference that does not resolve, in a layer that is overwritten.
     return isinstance(error, reclass.errors.BadReferencesError)
 
@@ -196,7 +199,8 @@ def test_inventory_queries(nodes: list[Any], asking: Any, query: str, shared: An
     files = {f"nodes/m{number}.yml": node for number, node in enumerate(nodes)}
     parameters = {**asking.get("parameters", {}), "query": query, "nested": [{"q": query}]}
     files["nodes/n.yml"] = {**asking, "parameters": parameters}
-    files["classes/k.yml"] = {"exports": shared, "parameters": {"d": "${a}"}}
+    # An export by way of a parameter that does not resolve is one of the documented differences.
+    files["classes/k.yml"] = {"exports": shared, "parameters": {"a": 1, "d": "${a}"}}
     compare(files)
 
 

@@ -112,6 +112,29 @@ def test_a_master_killed_during_a_build_builds_on(lab: Lab, clone: Path) -> None
     assert workloads(lab)["keystone-server"] == before
 
 
+def test_a_builder_killed_during_a_build_builds_again(lab: Lab, clone: Path) -> None:
+    git(clone, "pull", "--quiet")
+    sls = clone / "formulas/memcached/server.sls"
+    whole = sls.read_text()
+    # Long enough to be killed in the middle of.
+    sls.write_text(whole + "\nslow:\n  cmd.run:\n  - name: sleep 20\n")
+    git(clone, "commit", "--quiet", "--all", "--message", "Build memcached slowly")
+    pushed = push_detached(clone)
+    revision = git(clone, "rev-parse", "HEAD").stdout.strip()
+    wait(
+        "the state runs in the builder's container",
+        lambda: "sleep 20" in lab.on("cfg01", "pgrep", "--full", "--list-full", "sleep 20$", check=False).stdout,
+    )
+    lab.on("cfg01", "systemctl", "kill", "--signal=SIGKILL", "salt-minion")
+    wait("the revision is published", lambda: published(lab) == revision)
+    pushed.wait(timeout=120)
+    report = lab.on("cfg01", "pillarbox", "report").stdout
+    assert "SUCCEEDED" in report
+    assert not lab.on("cfg01", "docker", "ps", "--quiet", "--filter", "name=pillarbox-build").stdout.strip()
+    sls.write_text(whole)
+    push(clone, "As before")
+
+
 def test_a_build_that_fails_leaves_the_last_good_revision(lab: Lab, clone: Path) -> None:
     git(clone, "pull", "--quiet")
     good = published(lab)

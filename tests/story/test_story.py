@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.story.lab import Lab
+from tests.story.lab import COMMAND, Lab, run
 
 pytestmark = pytest.mark.lab
 
@@ -63,6 +63,11 @@ def test_the_first_deploy_runs_the_release_of_the_model(lab: Lab) -> None:
     for service in ("keystone-server", "glance-server"):
         pods = lab.objects("pod", f"app={service}")
         assert len({pod["spec"]["nodeName"] for pod in pods}) >= 2, "replicas of one service share a host"
+
+
+def test_a_fresh_clone_has_fresh_manifests(clone: Path) -> None:
+    done = run([*COMMAND, "--model", str(clone), "manifests", "--check"], capture_output=True)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_a_push_without_a_change_builds_and_writes_nothing(lab: Lab, clone: Path) -> None:

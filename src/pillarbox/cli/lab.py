@@ -55,12 +55,23 @@ def up(settings: Settings, until: str | None, recreate: tuple[str, ...], push: b
     from pillarbox.lab import up as lab_up
 
     progress = Progress()
-    run = lab_up.up(settings, progress, until=until, recreate=recreate, push=push)
+    run = lab_up.up(settings, progress, _render_manifests, until=until, recreate=recreate, push=push)
     if until is None:
         click.echo()
         click.echo(summary.text(status.read(settings)))
         click.echo()
         click.echo(summary.next_steps(settings, run.repository))
+
+
+def _render_manifests(model: Path) -> None:
+    from pillarbox.images import image_specs
+    from pillarbox.manifests import files, render
+    from pillarbox.model import Inventory
+
+    directory = model / "manifests"
+    if directory.is_dir():
+        inventory = Inventory(model)
+        files.write(render(inventory, image_specs(inventory)), directory)
 
 
 @command.command("status")

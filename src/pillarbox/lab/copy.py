@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import yaml
@@ -56,23 +57,26 @@ def _followed(settings: Settings) -> Path:
     return settings.state / "pushed"
 
 
-def refresh(settings: Settings, public_key: str) -> bool:
+def refresh(settings: Settings, public_key: str, render: Callable[[Path], None]) -> bool:
     """Make the copy what the source is now, with secrets for the holder of ``public_key``; whether anything changed.
 
-    For a lab that nobody has pushed to. Secrets that were made for this key stay as they are.
+    For a lab that nobody has pushed to. Secrets that were made for this key stay as they are. ``render`` brings what
+    is rendered from the model, and committed beside it, up to date.
     """
     kept = _secrets(settings.model)
     _take(settings)
     _renew(settings, kept, public_key)
+    render(settings.model)
     return commit(settings, "The model of this lab")
 
 
-def overlay(settings: Settings) -> bool:
+def overlay(settings: Settings, render: Callable[[Path], None]) -> bool:
     """Commit what the source is now on top of what was pushed, all but the secrets; whether anything changed."""
     kept = _secrets(settings.model)
     _take(settings)
     for name, text in kept.items():
         (settings.model / name).write_text(text)
+    render(settings.model)
     return commit(settings, f"The model of {settings.source}")
 
 

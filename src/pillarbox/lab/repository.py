@@ -142,12 +142,13 @@ def clone(settings: Settings, repository: Repository, directory: Path) -> None:
 
 
 def differs(settings: Settings) -> list[str]:
-    """Files of the lab's copy that are not what the source has; secrets are always the lab's own."""
+    """Files of the lab's copy that are not what the source has; secrets, and so manifests, are always the lab's own."""
     wanted = {file.relative_to(settings.source): file for file in copy.files(settings.source)}
     present = {file.relative_to(settings.model): file for file in copy.files(settings.model)}
     return sorted(
         str(name)
         for name in wanted.keys() | present.keys()
         if name.name != "secrets.yml"
+        and name.parts[0] != "manifests"
         and (name not in wanted or name not in present or wanted[name].read_bytes() != present[name].read_bytes())
     )

@@ -49,6 +49,7 @@ class Run:
 
     settings: Settings
     progress: Progress
+    render: Callable[[Path], None]
     recreate: tuple[str, ...] = ()
     push: bool = False
     layout: Layout = field(init=False)
@@ -151,7 +152,7 @@ def make_master(run: Run) -> None:
     serves = master_of.answers(master)
     run.pushed = repository.head(master, run.repository)
     if run.pushed is None:
-        changed = copy.refresh(settings, master_of.public_key(master))
+        changed = copy.refresh(settings, master_of.public_key(master), run.render)
         serves = serves and not changed
     if serves:
         run.say(f"{name}: serves the published model")
@@ -174,7 +175,7 @@ def follow_repository(run: Run) -> None:
         install_software(run)
     different = repository.differs(run.settings)
     if different and run.push:
-        copy.overlay(run.settings)
+        copy.overlay(run.settings, run.render)
     elif different:
         some = ", ".join(different[:3]) + (", ..." if len(different) > 3 else "")
         run.say(f"it differs from {run.settings.source} in {len(different)} files ({some}); `--push` would push them")
@@ -247,6 +248,7 @@ def hosts_exist(settings: Settings) -> bool:
 def up(
     settings: Settings,
     progress: Progress,
+    render: Callable[[Path], None],
     *,
     until: str | None = None,
     recreate: tuple[str, ...] = (),
@@ -254,6 +256,7 @@ def up(
 ) -> Run:
     """Bring the lab up, or check and repair one that is up, as far as the phase ``until``.
 
+    ``render`` renders, in the model that it is given, what is committed beside it: the lab's secrets are its own.
     ``recreate`` names hosts whose containers are to be made anew; ``push`` pushes what the source's model has on top of
     what the lab's repository has.
 
@@ -263,7 +266,7 @@ def up(
     if until is not None and until not in PHASES:
         raise LabError(f"no phase {until}; expected one of {', '.join(PHASES)}")
     machine.check(settings)
-    run = Run(settings, progress, recreate, push)
+    run = Run(settings, progress, render, recreate, push)
     with lock.held(settings.root / "locks" / settings.name, what=f"lab {settings.name}"):
         settings.state.mkdir(parents=True, exist_ok=True)
         start = time.time()

@@ -10,17 +10,17 @@ from typing import Any
 
 from pillarbox.errors import PillarboxError, raise_all
 from pillarbox.model import yaml11
-from pillarbox.model.cache import MISS, Cache, digest, version
+from pillarbox.model.cache import Cache, digest, version
 from pillarbox.model.cells import LAZY, OPEN, Flagged, Layers, OpenDict, OpenList, Template
 from pillarbox.model.entity import ClassUse, Compiler, Entity
 from pillarbox.model.errors import ModelError
 from pillarbox.model.layering import Layering, State
 from pillarbox.model.mappings import parse_mappings
 from pillarbox.model.marks import Lines
+from pillarbox.model.pages import Pages
 from pillarbox.model.query import MISSING, Query, lookup
 from pillarbox.model.render import Problem, Renderer
 from pillarbox.model.report import Reporter
-from pillarbox.model.results import Results
 from pillarbox.model.settings import CONFIG, Settings
 from pillarbox.model.stamps import Stamps
 from pillarbox.model.tree import Tree, class_files, node_files
@@ -52,6 +52,11 @@ class Merged:
     automatic: dict[str, Any]
     state: State
 
+    @property
+    def used(self) -> tuple[str, ...]:
+        """The classes that the node is made of, and those that it asked for and that are not there."""
+        return (*(step.name for step in self.state.steps if step.name is not None), *self.state.missing)
+
 
 class Engine:
     """Reads and renders one tree, a snapshot: every file is read once, when a node first needs it.
@@ -63,7 +68,7 @@ class Engine:
         self.tree = tree
         self.cache = cache
         self.stamps = Stamps(cache, tree) if cache is not None else None
-        self.results = Results(cache) if cache is not None else None
+        self.pages = Pages(self, cache) if cache is not None else None
         self.settings = settings or read_settings(tree)
         self.compiler = Compiler(self.settings)
         self.mappings = parse_mappings(self.settings.class_mappings)
@@ -80,7 +85,8 @@ class Engine:
         self._exports: dict[str, tuple[str, dict[str, Any]]] | None = None
         self._digests: dict[str, bytes] = {}
         self._sets: dict[tuple[str, ...], bytes] = {}
-        self._key = digest(version(), self.settings.key().encode()) if cache is not None else b""
+        self.key = digest(version(), self.settings.key().encode())
+        """What decides a node beside its files."""
 
     def class_entity(self, name: str) -> Entity | None:
         """The class's file, or ``None`` when there is none. Raises when it cannot be read."""
@@ -122,49 +128,28 @@ class Engine:
 
     def render(self, name: str) -> Rendered:
         """Render one node. Raises all that is wrong with it together."""
-        cache = self.cache
-        if cache is None:
-            return self._render(self.merged(name))
-        key = self._node_key(name)
-        known = cache.get(key)
-        if known is not MISS and self._classes_digest(tuple(known[0])) == known[1]:
+        known = self.pages.get(name) if self.pages is not None else None
+        return known or self._render(self.merged(name))
+
+    def each(self, errors: list[PillarboxError]) -> Iterator[Rendered]:
+        """Every node, sorted by name, one at a time; what is wrong with any is added to ``errors``."""
+        pages = self.pages
+        for name in self.nodes:
             try:
-                return self._restored(name, known[2])
-            except (KeyError, ValueError, TypeError, IndexError):
-                # Lost, or not what this program wrote.
-                pass
-        merged = self.merged(name)
-        rendered = self._render(merged)
-        if not rendered.asked:
-            used = [step.name for step in merged.state.steps if step.name is not None]
-            used += merged.state.missing
-            kept = self._kept(rendered)
-            if kept is not None:
-                cache.put(key, [used, self._classes_digest(tuple(used)), kept])
-        return rendered
-
-    def _kept(self, rendered: Rendered) -> list[Any] | None:
-        """What the cache keeps of a rendered node."""
-        if self.results is None:
-            return None
-        rest = [rendered.environment, list(rendered.classes), list(rendered.applications), list(rendered.warnings)]
-        return self.results.split(
-            [*rest, rendered.exports, list(rendered.parameters), *rendered.parameters.values()]
-        )
-
-    def _restored(self, name: str, kept: list[Any]) -> Rendered:
-        assert self.results is not None
-        environment, classes, applications, warnings, exports, keys, *values = self.results.join(kept)
-        return Rendered(
-            name=name,
-            file=self.node_files[name],
-            environment=environment,
-            classes=tuple(classes),
-            applications=tuple(applications),
-            parameters=dict(zip(keys, values, strict=True)),
-            exports=exports,
-            warnings=tuple(warnings),
-        )
+                rendered = pages.get(name) if pages is not None else None
+                if rendered is None:
+                    merged = self.merged(name)
+                    rendered = self._render(merged)
+                    # What other nodes export is not among a page's files.
+                    if pages is not None and not rendered.asked:
+                        pages.add(merged, rendered)
+            except PillarboxError as error:
+                errors.append(error)
+                continue
+            yield rendered
+        if pages is not None:
+            pages.finish()
+        self.flush()
 
     def fingerprint(self, name: str) -> bytes:
         """A digest of all files that the node is made from: nodes with the same one render the same.
@@ -173,13 +158,12 @@ class Engine:
         """
         merged = self.merged(name)
         renderer = Finder(merged.state.parameters, merged.state.exports)
-        names = [step.name for step in merged.state.steps if step.name is not None]
         key = digest(self.settings.key().encode(), name.encode(), merged.entity.file.encode(), merged.entity.digest)
-        own = digest(key, self._classes_digest((*names, *merged.state.missing)))
+        own = digest(key, self.classes_digest(merged.used))
         if not renderer.asks:
             return own
         files = sorted([*self.node_files.items(), *self.class_files.items()])
-        return digest(own, *(part for each, file in files for part in (each.encode(), self._digest(file))))
+        return digest(own, *(part for each, file in files for part in (each.encode(), self.digest(file))))
 
     def flush(self) -> None:
         """Write to the cache what is not written yet."""
@@ -207,13 +191,7 @@ class Engine:
             asked=answers.asked,
         )
 
-    def _node_key(self, name: str) -> bytes:
-        file = self.node_files.get(name)
-        if file is None:
-            raise ModelError(f"no node {name}", node=name, hint=nearest(name, self.nodes))
-        return digest(self._key, name.encode(), file.encode(), self._digest(file))
-
-    def _classes_digest(self, names: tuple[str, ...]) -> bytes:
+    def classes_digest(self, names: tuple[str, ...]) -> bytes:
         """One digest for the content of all these classes."""
         known = self._sets.get(names)
         if known is None:
@@ -221,11 +199,12 @@ class Engine:
             for name in names:
                 file = self.class_files.get(name)
                 # A class that is not there counts, too: it may be, another day.
-                parts.append(b"" if file is None else self._digest(file))
+                parts.append(b"" if file is None else self.digest(file))
             known = self._sets[names] = digest(*parts)
         return known
 
-    def _digest(self, file: str) -> bytes:
+    def digest(self, file: str) -> bytes:
+        """The digest of what ``file`` holds. Raises when it cannot be read."""
         known = self._digests.get(file)
         if known is None:
             known = self.stamps.get(file) if self.stamps is not None else None
@@ -249,17 +228,6 @@ class Engine:
     def lenient(self, merged: Merged) -> Renderer:
         """A renderer that answers inventory queries, too; its ``problems`` are the caller's to look at."""
         return self.renderer(merged, Answers(self, merged.environment))
-
-    def all(self) -> Iterator[Rendered]:
-        """Every node, sorted by name, one at a time. Raises at the end, together, what is wrong with any."""
-        errors: list[PillarboxError] = []
-        for name in self.nodes:
-            try:
-                yield self.render(name)
-            except PillarboxError as error:
-                errors.append(error)
-        self.flush()
-        raise_all(errors)
 
     def exports(self) -> dict[str, tuple[str, dict[str, Any]]]:
         """Environment and exports of every node, for inventory queries; what does not render is a :class:`Failed`."""

@@ -31,12 +31,17 @@ class Node:
     """One rendered node: what reclass calls nodeinfo, as plain data."""
 
     name: str
-    file: Path
+    source: str
     environment: str
     classes: tuple[str, ...]
     applications: tuple[str, ...]
     parameters: Mapping[str, Any] = field(hash=False)
     exports: Mapping[str, Any] = field(hash=False)
+
+    @property
+    def file(self) -> Path:
+        """The node's own file, seen from the model's directory."""
+        return Path(self.source)
 
     def as_dict(self) -> dict[str, Any]:
         """The node in the shape that ``reclass --nodeinfo`` prints, without its timestamp."""
@@ -99,7 +104,7 @@ class Inventory:
         """Every node, sorted by name. Raises what is wrong with all of them together."""
         nodes: list[Node] = []
         errors: list[PillarboxError] = []
-        for rendered in self._each(errors):
+        for rendered in self._engine.each(errors):
             try:
                 nodes.append(_own(rendered))
             except PillarboxError as error:
@@ -114,7 +119,7 @@ class Inventory:
         any of them.
         """
         errors: list[PillarboxError] = []
-        for rendered in self._each(errors):
+        for rendered in self._engine.each(errors):
             yield _node(rendered)
         raise_all(errors)
 
@@ -143,19 +148,11 @@ class Inventory:
         path = Path(file)
         return path.relative_to(self.path) if path.is_relative_to(self.path) else path
 
-    def _each(self, errors: list[PillarboxError]) -> Iterator[Rendered]:
-        for name in self.nodes:
-            try:
-                yield self._engine.render(name)
-            except PillarboxError as error:
-                errors.append(error)
-        self._engine.flush()
-
 
 def _node(rendered: Rendered) -> Node:
     return Node(
         name=rendered.name,
-        file=Path(rendered.file),
+        source=rendered.file,
         environment=rendered.environment,
         classes=rendered.classes,
         applications=rendered.applications,

@@ -1,4 +1,4 @@
-"""Rendered nodes in the cache, in pieces: what nodes have in common is kept, and read, once."""
+"""Values in the cache, in pieces: what nodes have in common is kept, and read, once."""
 
 from __future__ import annotations
 

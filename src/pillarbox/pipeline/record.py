@@ -8,6 +8,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -93,17 +94,19 @@ class Runs:
 
     def start(self, kind: str, revision: str, by: str, subject: str = "") -> Run:
         """Begin a run: its record exists from here on."""
-        self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with _recording(self.directory):
+            self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f")[:-3]
         path = self.directory / f"{stamp}Z-{kind}-{revision[:8]}"
         number = 1
-        while True:
-            try:
-                path.mkdir(mode=0o700)
-                break
-            except FileExistsError:
-                number += 1
-                path = path.with_name(f"{stamp}Z-{kind}-{revision[:8]}-{number}")
+        with _recording(path):
+            while True:
+                try:
+                    path.mkdir(mode=0o700)
+                    break
+                except FileExistsError:
+                    number += 1
+                    path = path.with_name(f"{stamp}Z-{kind}-{revision[:8]}-{number}")
         run = Run(path, kind, revision, by, subject)
         run.save()
         self._forget()
@@ -163,12 +166,33 @@ class Runs:
 
 
 def _replace(file: Path, text: str) -> None:
-    descriptor, scratch = tempfile.mkstemp(dir=file.parent, prefix=".new-")
-    with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(scratch, file)
+    with _recording(file), _scratch(file.parent) as (descriptor, scratch):
+        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(scratch, file)
+
+
+@contextmanager
+def _scratch(directory: Path) -> Iterator[tuple[int, Path]]:
+    descriptor, name = tempfile.mkstemp(dir=directory, prefix=".new-")
+    try:
+        yield descriptor, Path(name)
+    finally:
+        Path(name).unlink(missing_ok=True)
+
+
+@contextmanager
+def _recording(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise PipelineError(
+            f"the record of the run cannot be written: {error.strerror}",
+            file=path,
+            hint="Make room there, or mend its rights; what was pushed is taken up again by itself.",
+        ) from error
 
 
 def _iso(seconds: float) -> str:

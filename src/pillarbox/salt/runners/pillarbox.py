@@ -25,11 +25,14 @@ from pillarbox.pipeline.places import Places
 from pillarbox.pipeline.record import FAILED, SUCCEEDED, Run, Runs
 from pillarbox.progress import Progress
 from pillarbox.salt.building import SaltBuilder, master_options
+from pillarbox.salt.noise import hush
 
 __opts__: dict[str, Any] = {}
 __context__: dict[str, Any] = {}
 
 _REPORT = "pillarbox/report"
+
+hush()
 
 
 def build(again: bool = False, local: bool = False) -> dict[str, Any]:
@@ -98,12 +101,12 @@ def prepare(revision: str | None = None, dry_run: bool = False) -> dict[str, Any
                 with held(places.lock):
                     publish.publish(places, name)
     except PillarboxError as error:
-        run = Runs(places.runs).start("deploy", name or "unknown", _asker())
-        run.data["dry_run"] = dry_run
-        run.finish(FAILED, str(error))
-        _report(run)
-        _print(run)
-        return {"revision": name, "hosts": [], "masters": [], "error": str(error)}
+        text = str(error)
+        try:
+            _ended(places, name, text, {"dry_run": dry_run})
+        except PillarboxError as unwritten:
+            text += f"\n{unwritten}"
+        return {"revision": name, "hosts": [], "masters": [], "error": text}
     if other and dry_run:
         # The hosts' pillar is that of the published revision; a trial run against it would tell of another change.
         hosts = []
@@ -167,11 +170,11 @@ def deploy(
 def hosts_failed(revision: str, hosts: list[str]) -> dict[str, Any]:
     """Report a deploy that ended with the states of its hosts; nothing was applied to the cluster."""
     places = _places()
-    run = Runs(places.runs).start("deploy", revision, _asker(), Repository(places.repository).subject(revision))
-    run.data["hosts"] = dict.fromkeys(hosts, "see the states above")
-    run.finish(FAILED, "the states of a host failed; nothing was applied to the cluster")
-    _report(run)
-    _print(run)
+    text = "the states of a host failed; nothing was applied to the cluster"
+    try:
+        run = _ended(places, revision, text, {"hosts": dict.fromkeys(hosts, "see the states above")})
+    except PillarboxError as error:
+        return _failed(f"{text}\n{error}")
     return _result(run)
 
 
@@ -249,6 +252,18 @@ def _last_deployed(places: Places) -> str | None:
         if run.kind == "deploy" and run.state == SUCCEEDED and not run.data.get("dry_run"):
             return run.revision
     return None
+
+
+def _ended(places: Places, revision: str, error: str, data: dict[str, Any]) -> Run:
+    """Record and report a deploy that ended before anything was applied to the cluster."""
+    repo = Repository(places.repository)
+    subject = repo.subject(revision) if revision and repo.head(revision) else ""
+    run = Runs(places.runs).start("deploy", revision or "unknown", _asker(), subject)
+    run.data |= data
+    run.finish(FAILED, error)
+    _report(run)
+    _print(run)
+    return run
 
 
 def _report(run: Run) -> None:
