@@ -111,6 +111,7 @@ def large(model: Path, folder: Path, own: dict[str, Any] | None, measure: dict[s
     show("100 such nodes", best(sys.executable, "pillarbox", small, **measure))
     node = sorted((model / "nodes").rglob("*.yml"))[5000].stem
     show("one node, cold", best(sys.executable, "pillarbox", model, "--node", node, **measure))
+    show("every node by itself, as for Salt", run(sys.executable, "serve", model, limit=measure["limit"]))
     cache = ("--cache", str(folder / "cache"))
     time.sleep(2.5)
     filled = run(sys.executable, "pillarbox", model, *cache, limit=measure["limit"])

@@ -1,6 +1,7 @@
 """Renders a model with one engine, in this process, and prints what it took as JSON.
 
     engines.py ENGINE MODEL [--node NAME] [--cache DIRECTORY]
+    engines.py serve MODEL    every node asked for by itself, as a Salt master serves pillars
 """
 
 from __future__ import annotations
@@ -60,7 +61,18 @@ def pillarbox(model: Path, node: str | None, cache: Path | None) -> Callable[[],
     return run
 
 
-ENGINES = {"kapicorp-reclass": kapicorp, "reclass-rs": reclass_rs, "pillarbox": pillarbox}
+def serve(model: Path, node: str | None, cache: Path | None) -> Callable[[], Rendered]:
+    from pillarbox.model import Inventory
+
+    def run() -> Rendered:
+        inventory = Inventory(model, cache=cache)
+        for name in inventory.nodes:
+            yield name, inventory.node(name).parameters
+
+    return run
+
+
+ENGINES = {"kapicorp-reclass": kapicorp, "reclass-rs": reclass_rs, "pillarbox": pillarbox, "serve": serve}
 
 
 def main() -> None:

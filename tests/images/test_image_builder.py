@@ -23,6 +23,7 @@ from pillarbox.images.builder import Built, build
 from pillarbox.images.engine import Engine
 from pillarbox.images.plan import build_all
 from pillarbox.images.registry import Registry
+from pillarbox.images.spec import key_tag
 from pillarbox.images.stage import BUILD_LABEL, CONTAINER_PREFIX
 from pillarbox.images.store import Store
 from pillarbox.progress import Progress
@@ -208,6 +209,28 @@ def test_packages_are_shared_through_the_registry(shop: Shop, make_toy: Callable
     shop.build()
     assert shop.said("fetching toys/packages")
     assert shop.said("packages as before")
+
+
+def test_a_base_comes_from_a_registry(
+    shop: Shop, make_toy: Callable[..., Any], registry: str, client: docker.DockerClient
+) -> None:
+    """A base that somebody else made and pushed, named by its digest; the engine here has never seen it."""
+    shop.build()
+    made = shop.toy.spec().base
+    manifest = Registry(registry).manifest(made.repository, key_tag(made.key))
+    assert manifest is not None
+    pinned = f"{registry}/{made.repository}@{manifest.digest}"
+    for name in shop.engine.names(f"{registry}/"):
+        shop.engine.remove_image(name)
+    assert shop.engine.image(pinned) is None
+    other = make_toy(registry, "pinned")
+    other.image["base"] = {"name": "theirs", "engine": "registry", "image": pinned}
+    built = shop.build(other)
+    assert not built.skipped and not shop.said("debootstrap")
+    assert run(client, built.reference, "hello")[0] == 0
+    other.image["base"]["image"] = f"{registry}/{made.repository}@sha256:{'0' * 64}"
+    with pytest.raises(BuildError, match="there is no"):
+        shop.build(other)
 
 
 LATER_FAILURE = "bad: {test.fail_without_changes: []}\nc:\n  test.nop:\n    - require: [bad]\n"

@@ -16,6 +16,7 @@ import yaml
 
 from pillarbox.model import pgp
 from pillarbox.model.secrets import KINDS, generate
+from pillarbox.model.tree import DirectoryTree
 
 WriteModel = Callable[[dict[str, str]], Path]
 
@@ -132,3 +133,30 @@ def test_a_newly_published_revision_is_seen_at_once(
     scratch.symlink_to(second)
     os.replace(scratch, current)
     assert served(opts, "ctl02", current, tmp_path)["web"]["port"] == 82
+
+
+def test_hundreds_of_minions_read_the_model_once(
+    write_model: WriteModel, opts: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``salt '*' saltutil.refresh_pillar``, twice, as one of the master's processes sees it."""
+    classes = {f"classes/role{number}.yml": f"parameters:\n  role{number}: {{port: 1}}\n" for number in range(20)}
+    nodes = {
+        f"nodes/n{number:03}.yml": f"classes: [role{number % 20}]\nparameters:\n  name: n{number:03}\n"
+        for number in range(300)
+    }
+    current = tmp_path / "current"
+    current.symlink_to(write_model({**classes, **nodes}))
+    read: list[str] = []
+    original = DirectoryTree.read
+
+    def counted(tree: DirectoryTree, file: str) -> bytes:
+        read.append(file)
+        return original(tree, file)
+
+    monkeypatch.setattr(DirectoryTree, "read", counted)
+    external = salt.loader.pillars(opts, salt.loader.minion_mods(opts))["pillarbox"]
+    for _ in range(2):
+        for number in range(300):
+            pillar = external(f"n{number:03}", {}, model=str(current), pki=str(tmp_path / "pki"))
+            assert pillar["name"] == f"n{number:03}" and pillar[f"role{number % 20}"] == {"port": 1}
+    assert sorted(read) == sorted({*classes, *nodes})
