@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from tests.model.reference import write
 
-from pillarbox.model import Inventory
+from pillarbox.errors import PillarboxError
+from pillarbox.model import Inventory, pages
 from pillarbox.model import tree as trees
 
 MODEL: dict[str, Any] = {
@@ -122,3 +123,53 @@ def test_threads_and_processes(tmp_path: Path) -> None:
             os._exit(0 if repr(inventory.all()) == plain == all_of(root, cache) else 1)
         children.append(child)
     assert [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children] == [0, 0, 0]
+
+
+def test_files_that_change_during_a_run_are_not_kept(tmp_path: Path) -> None:
+    root, cache = write(tmp_path / "m", MODEL), tmp_path / "c"
+    all_of(root, cache)
+    before = (root / "nodes/n3.yml").read_text()
+    write(root, {"classes/b.yml": {"parameters": {"date": "y"}}})
+    stream = Inventory(root, cache=cache).stream()
+    next(stream)
+    write(root, {"nodes/n3.yml": {"classes": ["a", "b"], "parameters": {"own": "changed"}}})
+    assert [node.parameters["own"] for node in stream] == [1, 2, "changed", 4]
+    (root / "nodes/n3.yml").write_text(before)
+    assert all_of(root, cache) == all_of(root, None)
+
+
+def test_a_file_that_cannot_be_read_is_its_own_node_s_error(tmp_path: Path) -> None:
+    root, cache = write(tmp_path / "m", MODEL), tmp_path / "c"
+    all_of(root, cache)
+    (root / "nodes/n1.yml").unlink()
+    (root / "nodes/n1.yml").symlink_to("nowhere.yml")
+    inventory = Inventory(root, cache=cache)
+    assert inventory.node("n0").parameters["own"] == 0
+    with pytest.raises(PillarboxError, match=r"nodes/n1.yml"):
+        inventory.node("n1")
+
+
+def test_a_guess_of_another_model_costs_nothing(tmp_path: Path) -> None:
+    cache = tmp_path / "c"
+    first = write(tmp_path / "m", MODEL)
+    second = write(tmp_path / "o", {"nodes/n1.yml": {"parameters": {"own": "other"}}, "nodes/z.yml": {}})
+    for _ in range(2):
+        assert all_of(first, cache) == all_of(first, None)
+        assert all_of(second, cache) == all_of(second, None)
+
+
+def test_many_pages_of_many_nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pages, "_SIZE", 3)
+    monkeypatch.setattr(pages, "_OPEN", 2)
+    monkeypatch.setattr(pages, "_ADDED", 7)
+    classes = {f"classes/g{number}.yml": {"parameters": {"group": number}} for number in range(4)}
+    nodes = {
+        f"nodes/n{number:02}.yml": {"classes": [f"g{number % 4}"], "parameters": {"own": number}}
+        for number in range(30)
+    }
+    root, cache = write(tmp_path / "m", {**classes, **nodes}), tmp_path / "c"
+    plain = all_of(root, None)
+    assert [all_of(root, cache) for _ in range(3)] == [plain] * 3
+    inventory = Inventory(root, cache=cache)
+    for name in sorted(inventory.nodes, reverse=True):
+        assert inventory.node(name).parameters["own"] == int(name[1:])

@@ -70,13 +70,14 @@ options = st.fixed_dictionaries(
 
 
 def tidy(tree: Any, below: bool = False) -> Any:
-    """Without prefixes below a key that has one: there the reference leaves them in the result."""
+    """Without prefixes below a key that has one, here or beside it: there the reference leaves them in the result."""
     if not isinstance(tree, dict):
         return tree
     out = {}
     for key, value in tree.items():
         marked = key[:1] in ("~", "=")
-        out[key[1:] if below and marked else key] = tidy(value, below or marked)
+        twice = sum(other.lstrip("~=") == key.lstrip("~=") for other in tree) > 1
+        out[key[1:] if below and marked else key] = tidy(value, below or marked or twice)
     return out
 
 

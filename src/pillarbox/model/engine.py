@@ -84,6 +84,7 @@ class Engine:
         self._nodes: dict[str, Entity] = {}
         self._exports: dict[str, tuple[str, dict[str, Any]]] | None = None
         self._digests: dict[str, bytes] = {}
+        self._settled = True
         self._sets: dict[tuple[str, ...], bytes] = {}
         self.key = digest(version(), self.settings.key().encode())
         """What decides a node beside its files."""
@@ -141,7 +142,7 @@ class Engine:
                     merged = self.merged(name)
                     rendered = self._render(merged)
                     # What other nodes export is not among a page's files.
-                    if pages is not None and not rendered.asked:
+                    if pages is not None and self._settled and not rendered.asked:
                         pages.add(merged, rendered)
             except PillarboxError as error:
                 errors.append(error)
@@ -251,6 +252,9 @@ class Engine:
 
     def _load(self, file: str, name: str) -> Entity:
         data, digest_of_data = self.content(file)
+        if self._digests.setdefault(file, digest_of_data) != digest_of_data:
+            # Changed since it was last looked at: what is made of it must not be kept under the digest of then.
+            self._settled = False
         parsed = yaml11.load(data, file)
         return self.compiler.entity(parsed, file, name, digest_of_data, aliased=b"*" in data)
 

@@ -10,6 +10,7 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from pillarbox.errors import PillarboxError
 from pillarbox.model.cache import MISS, Cache, digest, pack
 from pillarbox.model.results import Results
 
@@ -85,7 +86,7 @@ class Pages:
             row = page.rows.pop(name)
             if not page.rows:
                 del self._open[names]
-        return self._restored(name, [page.values[index] for index in row])
+        return self._restored(name, list(map(page.values.__getitem__, row)))
 
     def add(self, merged: Merged, rendered: Rendered) -> None:
         """Keep a node that was rendered just now."""
@@ -109,7 +110,8 @@ class Pages:
         with self._lock:
             self._write_all()
             if self._written:
-                pages = dict.fromkeys([*self._known().values(), *self._written])
+                own = (page for page in self._known().values() if page[0] in self._engine.node_files)
+                pages = dict.fromkeys([*own, *self._written])
                 for key in self._guesses():
                     self._cache.put(key, list(map(list, pages)))
                 self._pages = None
@@ -142,16 +144,16 @@ class Pages:
     def _read(self, names: Names) -> _Page | None:
         if any(name not in self._engine.node_files for name in names):
             return None
-        known = self._cache.get(self._key(names))
-        if known is MISS:
-            return None
         try:
+            known = self._cache.get(self._key(names))
+            if known is MISS:
+                return None
             used, classes, values, rows = known
             if self._engine.classes_digest(tuple(used)) != classes:
                 return None
             return _Page(self._results.join(values), dict(zip(names, rows, strict=True)))
-        except (KeyError, ValueError, TypeError):
-            # Lost, or not what this program wrote.
+        except (PillarboxError, KeyError, ValueError, TypeError):
+            # A file that cannot be read, which rendering will tell; or pieces lost, or not what this program wrote.
             return None
 
     def _write(self, used: Names, draft: _Draft) -> None:
