@@ -87,7 +87,8 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield address
 
 
-@pytest.fixture(scope="session")
+# Of a module, for the tests of the lab that come later may end a private engine.
+@pytest.fixture(scope="module")
 def engine(registry: str, container_engine: object) -> Iterator[Engine]:
     """The container engine; every image that the tests name goes with them."""
     try:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 from hypothesis import given, settings
-from tests.controlplane import control_plane
+from tests.controlplane import ControlPlane, control_plane
 from tests.manifests.control_pillars import Spec
 from tests.manifests.test_control_reference import EXAMPLES, IMAGES
 from tests.manifests.test_manifest_properties import CONTROLS, OneNode, quick
@@ -21,11 +21,14 @@ PILLARS = [yaml.safe_load(text) for text in EXAMPLES] + [yaml.safe_load(NOVA)["p
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    with (
-        control_plane(tmp_path_factory.mktemp("kubernetes"), "--allow-privileged=true") as plane,
-        Cluster(plane.kubeconfig) as connection,
-    ):
+def apiserver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
+    with control_plane(tmp_path_factory.mktemp("kubernetes"), "--allow-privileged=true") as plane:
+        yield plane
+
+
+@pytest.fixture(scope="module")
+def cluster(apiserver: ControlPlane) -> Iterator[Cluster]:
+    with Cluster(apiserver.kubeconfig) as connection:
         # The API server makes it by itself, some time after it began to answer.
         connection.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "default"}})
         yield connection

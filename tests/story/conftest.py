@@ -10,6 +10,9 @@ from pathlib import Path
 import pytest
 from tests.story.lab import COMMAND, NAME, Lab, run
 
+from pillarbox.lab import engine as engines
+from pillarbox.lab import settings as lab_settings
+
 # A user's lab may run beside the tests', so theirs is on a network of its own.
 PREFIX = "172.30.21"
 PARTS = ("classes", "nodes", "formulas", "images", "manifests", "setup.cfg", "README.md")
@@ -33,7 +36,21 @@ def _own_model(source: Path, target: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def lab(tmp_path_factory: pytest.TempPathFactory, repository: Path, pytestconfig: pytest.Config) -> Iterator[Lab]:
+def own_choice_of_engine() -> Iterator[None]:
+    """The lab finds its engine as a user's does, whatever the tests before it worked with."""
+    with pytest.MonkeyPatch.context() as patch:
+        if os.environ.get("DOCKER_HOST") == f"unix://{engines.socket(lab_settings.load())}":
+            patch.delenv("DOCKER_HOST")
+        yield
+
+
+@pytest.fixture(scope="session")
+def lab(
+    tmp_path_factory: pytest.TempPathFactory,
+    repository: Path,
+    pytestconfig: pytest.Config,
+    own_choice_of_engine: None,
+) -> Iterator[Lab]:
     """The lab, up and deployed. ``PILLARBOX_TEST_LAB=keep`` leaves it running afterwards."""
     if os.geteuid() != 0:
         pytest.skip("the lab needs root, for its container engine")

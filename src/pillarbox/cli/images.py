@@ -8,7 +8,7 @@ from click.shell_completion import CompletionItem
 from pillarbox.cli.output import format_option, print_data
 from pillarbox.errors import PillarboxError
 from pillarbox.images import image_specs
-from pillarbox.images.errors import SpecError
+from pillarbox.images.errors import RegistryError, SpecError
 from pillarbox.images.plan import PARALLEL, build_all, plan
 from pillarbox.model import Inventory
 from pillarbox.progress import Progress
@@ -38,7 +38,11 @@ def command(ctx: click.Context) -> None:
 def list_images(ctx: click.Context, output_format: str = "text", offline: bool = False) -> None:
     """List every image with its content key and, from the registry, its digest."""
     specs = image_specs(Inventory(ctx.obj))
-    digests = {} if offline else plan(specs).digests
+    try:
+        digests = {} if offline else plan(specs).digests
+    except RegistryError as error:
+        error.hint = f"{error.hint or ''} --offline lists the images without asking.".strip()
+        raise
     if output_format == "json":
         print_data([{**spec.as_dict(), "digest": digests.get(name)} for name, spec in specs.items()], "json")
         return
