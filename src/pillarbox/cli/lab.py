@@ -13,6 +13,7 @@ from pillarbox.cli.output import format_option, print_data
 from pillarbox.errors import PillarboxError
 from pillarbox.lab import settings as lab_settings
 from pillarbox.lab.settings import Settings
+from pillarbox.model.cache import VARIABLE as MODEL_CACHE
 from pillarbox.progress import Progress
 
 
@@ -29,6 +30,8 @@ def command(ctx: click.Context, name: str | None) -> None:
     default = root.get_parameter_source("model") in (ParameterSource.DEFAULT, None)
     source: Path | None = None if given is None or default else given
     ctx.obj = lab_settings.load(name, source)
+    # Not the user's own cache: what the lab leaves is taken away with the lab.
+    os.environ.setdefault(MODEL_CACHE, str(ctx.obj.cache / "model"))
 
 
 def complete_host(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:

@@ -68,7 +68,7 @@ def dependencies(settings: Settings, say: Callable[[str], None]) -> Path:
         # The versions that are installed here fit together; finding that out anew takes pip a minute.
         constraints = Path(scratch, "constraints.txt")
         constraints.write_text("".join(f"{name}=={version}\n" for name, version in _installed()))
-        command = [sys.executable, "-m", "pip", "wheel", "--wheel-dir", scratch, "--constraint", str(constraints)]
+        command = [*_pip_wheel(settings), "--wheel-dir", scratch, "--constraint", str(constraints)]
         run([*command, *_BUILD, *requirements(settings.checkout)], log=settings.root / "pip.log", on_line=follow)
         constraints.unlink()
         Path(scratch).chmod(0o755)
@@ -76,6 +76,10 @@ def dependencies(settings: Settings, say: Callable[[str], None]) -> Path:
         Path(scratch).rename(directory)
         Path(scratch).mkdir()
     return directory
+
+
+def _pip_wheel(settings: Settings) -> list[str]:
+    return [sys.executable, "-m", "pip", "wheel", "--cache-dir", str(settings.cache / "pip")]
 
 
 def _installed() -> list[tuple[str, str]]:
@@ -98,7 +102,7 @@ def project(settings: Settings, wheelhouse: Path) -> Path:
                 target = tree / source.relative_to(checkout)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(source, target)
-            command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-index", "--find-links", str(wheelhouse)]
+            command = [*_pip_wheel(settings), "--no-deps", "--no-index", "--find-links", str(wheelhouse)]
             run([*command, "--wheel-dir", str(out), str(tree)], log=settings.root / "pip.log")
             out.chmod(0o755)
             out.rename(directory)
