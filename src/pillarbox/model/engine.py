@@ -6,7 +6,7 @@ import hashlib
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from pillarbox.errors import PillarboxError, raise_all
 from pillarbox.model import yaml11
@@ -26,8 +26,7 @@ from pillarbox.model.stamps import Stamps
 from pillarbox.model.tree import Tree, class_files, node_files
 
 
-@dataclass(frozen=True)
-class Rendered:
+class Rendered(NamedTuple):
     """One node as the engine makes it. Its containers are shared with other nodes: copy before changing."""
 
     name: str

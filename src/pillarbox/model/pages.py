@@ -7,7 +7,9 @@ the digest of its classes, so a wrong guess costs time and never changes a resul
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from pillarbox.errors import PillarboxError
@@ -63,6 +65,7 @@ class Pages:
         self._results = Results(cache)
         self._lock = threading.Lock()
         self._pages: dict[str, Names] | None = None
+        self._own_guess: bytes | None = None
         self._open: dict[Names, _Page] = {}
         self._drafts: dict[Names, _Draft] = {}
         self._added = 0
@@ -86,7 +89,7 @@ class Pages:
             row = page.rows.pop(name)
             if not page.rows:
                 del self._open[names]
-        return self._restored(name, list(map(page.values.__getitem__, row)))
+        return self._restored(name, map(page.values.__getitem__, row))
 
     def add(self, merged: Merged, rendered: Rendered) -> None:
         """Keep a node that was rendered just now."""
@@ -131,15 +134,17 @@ class Pages:
     def _guesses(self) -> tuple[bytes, bytes]:
         """Where the guess lies: that of a model with the same nodes, or else the last one's."""
         engine = self._engine
-        return digest(b"pages", engine.key, *map(_bytes, engine.nodes)), digest(b"pages", engine.key)
+        if self._own_guess is None:
+            self._own_guess = digest(b"pages", engine.key, _packed(map(_bytes, engine.nodes)))
+        return self._own_guess, digest(b"pages", engine.key)
 
     def _key(self, names: Names) -> bytes:
         engine = self._engine
-        parts = [b"page", engine.key]
+        parts: list[bytes] = []
         for name in names:
             file = engine.node_files[name]
             parts += (_bytes(name), _bytes(file), engine.digest(file))
-        return digest(*parts)
+        return digest(b"page", engine.key, _packed(parts))
 
     def _read(self, names: Names) -> _Page | None:
         if any(name not in self._engine.node_files for name in names):
@@ -166,20 +171,25 @@ class Pages:
         while self._drafts:
             self._write(*self._drafts.popitem())
 
-    def _restored(self, name: str, values: list[Any]) -> Rendered:
+    def _restored(self, name: str, values: Iterator[Any]) -> Rendered:
         from pillarbox.model.engine import Rendered
 
-        environment, classes, applications, warnings, exports, keys, *parameters = values
+        environment, classes, applications, warnings, exports, keys = islice(values, 6)
         return Rendered(
             name=name,
             file=self._engine.node_files[name],
             environment=environment,
             classes=tuple(classes),
             applications=tuple(applications),
-            parameters=dict(zip(keys, parameters, strict=True)),
+            parameters=dict(zip(keys, values, strict=True)),
             exports=exports,
             warnings=tuple(warnings),
         )
+
+
+def _packed(parts: Iterable[bytes]) -> bytes:
+    """One part for a digest from many: much faster, and as unambiguous."""
+    return pack(list(parts)) or b""
 
 
 def _bytes(name: str) -> bytes:

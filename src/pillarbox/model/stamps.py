@@ -18,10 +18,7 @@ class Stamps:
 
     def get(self, file: str) -> bytes | None:
         """The digest of ``file`` if its stamp is the one that was kept with it."""
-        if self._known is None:
-            loaded = self._cache.get(self._key)
-            self._known = loaded if loaded is not MISS and isinstance(loaded, dict) else {}
-        entry = self._known.get(file)
+        entry = self._all().get(file)
         if entry is None:
             return None
         stamp = self._tree.stamp(file)
@@ -33,9 +30,15 @@ class Stamps:
     def put(self, file: str, found: bytes) -> None:
         """Keep a digest that was just computed."""
         stamp = self._tree.stamp(file)
-        if stamp is not None and self._known is not None:
-            self._known[file] = [found, *stamp]
+        if stamp is not None:
+            self._all()[file] = [found, *stamp]
             self._changed = True
+
+    def _all(self) -> dict[str, list[object]]:
+        if self._known is None:
+            loaded = self._cache.get(self._key)
+            self._known = loaded if loaded is not MISS and isinstance(loaded, dict) else {}
+        return self._known
 
     def save(self) -> None:
         """Put what changed into the cache."""
