@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -64,13 +66,29 @@ def test_links_that_lead_nowhere(tmp_path: Path) -> None:
         Inventory(root, cache=None).node("n")
 
 
-def test_unreadable_files(tmp_path: Path) -> None:
-    root = write(tmp_path, {"nodes/n.yml": {}})
-    (root / "nodes/n.yml").chmod(0)
-    if os.access(root / "nodes/n.yml", os.R_OK):
-        pytest.skip("root reads everything")
-    with pytest.raises(PillarboxError, match="cannot read the file"):
-        Inventory(root, cache=None).node("n")
+@contextlib.contextmanager
+def somebody_else() -> Iterator[None]:
+    """Root reads everything: be nobody for a while."""
+    own = os.geteuid()
+    if own == 0:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(own)
+
+
+def test_unreadable_files() -> None:
+    # Not in pytest's own directory, which only its owner may enter.
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)
+        root = write(Path(folder), {"nodes/n.yml": {}, "nodes/m.yml": {}})
+        (root / "nodes/n.yml").chmod(0)
+        with somebody_else():
+            inventory = Inventory(root, cache=None)
+            assert inventory.node("m").name == "m"
+            with pytest.raises(PillarboxError, match="cannot read the file"):
+                inventory.node("n")
 
 
 def test_all_errors_are_told_together(make: Callable[..., Inventory]) -> None:
