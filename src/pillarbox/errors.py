@@ -39,11 +39,16 @@ class PillarboxError(Exception):
 
 
 class ErrorGroup(PillarboxError):
-    """Several errors found in one run, reported together."""
+    """Several errors found in one run, reported together and once each; groups among them are taken apart."""
 
     def __init__(self, errors: list[PillarboxError]) -> None:
-        super().__init__(f"{len(errors)} errors")
-        self.errors = tuple(errors)
+        # A broken class is an error of every node that uses it, in the same words.
+        once: dict[str, PillarboxError] = {}
+        for error in errors:
+            for each in error.errors if isinstance(error, ErrorGroup) else (error,):
+                once.setdefault(str(each), each)
+        super().__init__(f"{len(once)} errors")
+        self.errors: tuple[PillarboxError, ...] = tuple(once.values())
 
     def __str__(self) -> str:
         return "\n".join(str(error) for error in self.errors)

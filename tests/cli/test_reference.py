@@ -40,6 +40,19 @@ def test_the_upgrade_is_one_changed_line(repository: Path, tmp_path: Path) -> No
     assert changed == {"keystone-server:epoxy", "glance-server:epoxy"}
 
 
+def test_every_error_is_told_in_full(repository: Path, tmp_path: Path) -> None:
+    for part in ("classes", "nodes", "formulas", "images"):
+        shutil.copytree(repository / part, tmp_path / part)
+    hosts = list((tmp_path / "nodes/hosts").glob("*.yml"))
+    for node in hosts:
+        node.write_text(node.read_text().replace("classes:", "classes:\n- system.nowhere", 1))
+    done = pillarbox("--model", tmp_path, "check")
+    assert done.returncode == 1
+    assert " errors" not in done.stderr
+    for node in hosts:
+        assert f"class system.nowhere does not exist, asked for by node {node.stem}" in done.stderr
+
+
 def test_an_unknown_release_is_an_error(repository: Path, tmp_path: Path) -> None:
     for part in ("classes", "nodes", "formulas", "images"):
         shutil.copytree(repository / part, tmp_path / part)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from tests.model.reference import write
 
 from pillarbox.errors import PillarboxError
-from pillarbox.model import Inventory
+from pillarbox.model import Inventory, limits
 
 CHAIN = 3000
 
@@ -132,3 +133,45 @@ def test_any_text(tmp_path_factory: pytest.TempPathFactory, node: list[str], cla
     except PillarboxError:
         return
     assert repr(Inventory(root, cache=None).node("n")) == first
+
+
+def test_links_that_multiply_directories(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "FOLDERS", 500)
+    monkeypatch.setattr(limits, "FILES", 500)
+    root = write(tmp_path, {"nodes/n.yml": {}})
+    for number in range(20):
+        (root / f"nodes/d/{number}").mkdir(parents=True)
+        for name in "ab":
+            (root / f"nodes/d/{number}/{name}").symlink_to(f"../{number + 1}")
+    (root / "nodes/d/20").mkdir()
+    (root / "nodes/d/20/m.yml").write_text("{}")
+    with pytest.raises(PillarboxError, match="at most 500 directories"):
+        Inventory(root, cache=None)
+    git = ["git", "-C", str(root), "-c", "user.name=T", "-c", "user.email=t@l"]
+    for command in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "x"]):
+        subprocess.run([*git, *command], check=True)
+    with pytest.raises(PillarboxError, match=r"at most 500 files|defined twice"):
+        Inventory(root, revision="HEAD", cache=None)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+def test_what_is_no_file(tmp_path: Path, kind: str) -> None:
+    root = write(tmp_path, {"nodes/m.yml": {}})
+    if kind == "pipe":
+        os.mkfifo(root / "nodes/n.yml")
+    else:
+        (root / "nodes/n.yml").symlink_to("/dev/zero")
+    with pytest.raises(PillarboxError, match="expected a file"):
+        Inventory(root, cache=None).node("n")
+
+
+@pytest.mark.parametrize("number", ["0x" + "f" * 9000, "1" * 9000, "0b" + "1" * 15000])
+def test_numbers_that_nobody_can_write_out(make: Callable[..., Inventory], number: str) -> None:
+    with pytest.raises(PillarboxError, match=r"nodes/n\.yml"):
+        make({"nodes/n.yml": f"parameters:\n  a: {number}\n  b: x${{a}}\n"}).node("n")
+
+
+def test_patterns_that_do_not_join(make: Callable[..., Inventory]) -> None:
+    config = {"ignore_class_notfound": True, "ignore_class_notfound_regexp": ["service.*", "(?i)system.*"]}
+    inventory = make({"reclass-config.yml": config, "nodes/n.yml": {"classes": ["service.x", "SYSTEM.y"]}})
+    assert inventory.node("n").parameters["_reclass_"]["name"]["full"] == "n"

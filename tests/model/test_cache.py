@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -173,3 +174,39 @@ def test_many_pages_of_many_nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     inventory = Inventory(root, cache=cache)
     for name in sorted(inventory.nodes, reverse=True):
         assert inventory.node(name).parameters["own"] == int(name[1:])
+
+
+def test_a_broken_class_of_a_mapping_is_every_node_s_error(tmp_path: Path) -> None:
+    cache = tmp_path / "c"
+    nodes = {f"nodes/n{number}.yml": {"parameters": {"own": number}} for number in range(2)}
+    config = {"reclass-config.yml": {"class_mappings": ["n* a"]}}
+    root = write(tmp_path / "m", {**nodes, **config, "classes/a.yml": "parameters: {p: ["})
+    inventory = Inventory(root, cache=cache)
+    for name in inventory.nodes:
+        with pytest.raises(PillarboxError, match=r"classes/a.yml:2"):
+            inventory.node(name)
+    with pytest.raises(PillarboxError) as caught:
+        inventory.all()
+    assert str(caught.value).count("classes/a.yml") == 1
+    write(root, {"classes/a.yml": {"parameters": {"p": "fixed"}}})
+    assert all_of(root, cache) == all_of(root, None)
+    (root / "classes/a.yml").unlink()
+    with pytest.raises(PillarboxError, match=r"reclass-config.yml:1: class a does not exist, asked for by node n0"):
+        Inventory(root, cache=cache).node("n0")
+
+
+def test_any_damaged_byte(tmp_path: Path) -> None:
+    root, cache = write(tmp_path / "m", MODEL), tmp_path / "c"
+    plain = all_of(root, None)
+    all_of(root, cache)
+    file = cache / "model-1.sqlite"
+    whole = file.read_bytes()
+    dice = random.Random(1)
+    for _ in range(150):
+        damaged = bytearray(whole)
+        for _ in range(dice.choice((1, 20))):
+            damaged[dice.randrange(len(damaged))] = dice.randrange(256)
+        for left in cache.iterdir():
+            left.unlink()
+        file.write_bytes(damaged)
+        assert all_of(root, cache) == plain

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -59,6 +60,29 @@ def test_references_lead_to_their_own_origins(make: Make) -> None:
     assert layer is not None
     assert [(each.path, each.value) for each in layer.references] == [(("extra", "y"), 5)]
     assert brief(layer.references[0].layers) == [("nodes/n.yml", 3, "sets", True)]
+
+
+def test_items_of_a_list_below_a_reference(make: Make) -> None:
+    inventory = make(
+        {
+            "nodes/n.yml": "parameters:\n  m:\n    l: [1, 2]\n  r: ${m}\n  q: $[ exports:e ]\n",
+            "nodes/o.yml": "exports:\n  e:\n    l:\n    - 7\n",
+        }
+    )
+    for path, value, origin in (("r:l:1", 2, ("nodes/n.yml", 3)), ("q:o:l:0", 7, ("nodes/o.yml", 4))):
+        explanation = inventory.explain("n", path)
+        assert explanation.value == value
+        assert explanation.winner is not None
+        (reference,) = explanation.winner.references
+        assert brief(reference.layers)[0][:2] == origin
+
+
+def test_what_was_explained_is_not_explained_again(make: Make) -> None:
+    pairs = ((f"${{p{n}}} ${{q{n}}}", f"${{p{n}}} ${{p{n}}}") for n in range(1, 12))
+    lines = "".join(f"  p{n}: '{p}'\n  q{n}: '{q}'\n" for n, (p, q) in enumerate(pairs))
+    explanation = make({"nodes/n.yml": f"parameters:\n{lines}  p11: x\n  q11: y\n"}).explain("n", "p0")
+    text = json.dumps(explanation.as_dict())
+    assert text.count('"repeated": false') == 1 + 11 * 2
 
 
 def test_what_an_override_removes(make: Make) -> None:

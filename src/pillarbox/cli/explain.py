@@ -52,7 +52,8 @@ def command(model: Path, node: str | None, path: str | None, class_name: str | N
 def _explanation_text(explanation: Explanation, delimiter: str, depth: int) -> Iterator[str]:
     indent = "    " * depth
     value = f"error: {explanation.error}" if explanation.error else short(explanation.value)
-    yield f"{indent}{_name(explanation, delimiter)}: {value}"
+    above = "  (see above)" if explanation.repeated else ""
+    yield f"{indent}{_name(explanation, delimiter)}: {value}{above}"
     for layer in explanation.layers:
         yield f"{indent}  {'*' if layer.effective else ' '} {_layer_text(layer, explanation, delimiter)}"
         for reference in layer.references:

@@ -4,19 +4,49 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
 
-from pillarbox.errors import raise_all
+from pillarbox.errors import PillarboxError, raise_all
 from pillarbox.pipeline import hook
 from pillarbox.pipeline.places import Places
+
+PATIENCE = 600
+"""Seconds that a pushed model may take to render."""
 
 
 def _places() -> Places:
     """The master's directories, around the repository that git runs the hook in."""
     return dataclasses.replace(Places.of(), repository=Path(os.environ.get("GIT_DIR", ".")).resolve())
+
+
+class _TooLong(BaseException):
+    """Not an Exception: whoever collects errors on the way must not take it for one of them."""
+
+
+@contextmanager
+def _within(seconds: int) -> Iterator[None]:
+    """Refuse what takes longer: a pushed model may hold a regular expression that never ends."""
+
+    def stop(*_: object) -> None:
+        raise _TooLong
+
+    signal.signal(signal.SIGALRM, stop)
+    signal.alarm(seconds)
+    try:
+        yield
+    except _TooLong:
+        raise PillarboxError(
+            f"the model was not rendered within {seconds} seconds",
+            hint="Look for regular expressions that backtrack, and for links that multiply directories.",
+        ) from None
+    finally:
+        signal.alarm(0)
 
 
 @click.group("hook")
@@ -28,7 +58,8 @@ def command() -> None:
 def pre_receive() -> None:
     """Refuse a push that does not render, naming file and line."""
     places = _places()
-    raise_all(list(hook.pre_receive(places.repository, hook.updates(sys.stdin), branch=places.branch)))
+    with _within(PATIENCE):
+        raise_all(list(hook.pre_receive(places.repository, hook.updates(sys.stdin), branch=places.branch)))
 
 
 @command.command("post-receive")

@@ -7,6 +7,7 @@ from typing import TextIO
 
 import click
 
+from pillarbox.model.errors import ModelError
 from pillarbox.model.secrets import generate
 
 
@@ -24,5 +25,9 @@ def command(model: Path, public_key: TextIO) -> None:
     The values are encrypted to the key at once and never stored or shown in the clear. Running pods get new secrets at
     the next deploy.
     """
-    for file in generate(model, public_key.read()):
+    try:
+        key = public_key.read()
+    except UnicodeDecodeError:
+        raise ModelError("the public key is not text", hint="Export it with `gpg --armor --export`.") from None
+    for file in generate(model, key):
         click.echo(f"wrote {file}")

@@ -26,6 +26,8 @@ MAX_BYTES = 512 << 20
 _BATCH = 2000
 _CHECK = 8
 MISS: Any = object()
+# The driver may fail to decode its own message about a damaged file.
+_DAMAGE = (sqlite3.Error, UnicodeDecodeError)
 
 
 @lru_cache(maxsize=1)
@@ -70,13 +72,13 @@ class Cache:
                     return MISS
                 try:
                     row = connection.execute("SELECT value FROM entries WHERE key = ?", (key,)).fetchone()
-                except sqlite3.Error:
+                except _DAMAGE:
                     self._broken = True
                     return MISS
                 if row is None:
                     return MISS
                 blob = row[0]
-        if not isinstance(blob, bytes) or _sum(blob[_CHECK:]) != blob[:_CHECK]:
+        if not isinstance(blob, bytes) or _sum(key, blob[_CHECK:]) != blob[:_CHECK]:
             return MISS
         try:
             return unpack(blob[_CHECK:])
@@ -89,7 +91,7 @@ class Cache:
         if packed is None:
             return
         with self._lock:
-            self._pending[key] = _sum(packed) + packed
+            self._pending[key] = _sum(key, packed) + packed
             if len(self._pending) >= _BATCH:
                 self._write()
 
@@ -108,7 +110,7 @@ class Cache:
             with connection:
                 connection.executemany("INSERT OR REPLACE INTO entries (key, value) VALUES (?, ?)", pending.items())
                 self._trim(connection)
-        except sqlite3.Error:
+        except _DAMAGE:
             # Another process writes, the disk is full, the file is damaged: the next run fills it again.
             pass
 
@@ -128,7 +130,7 @@ class Cache:
         if self._connection is None and not self._broken:
             try:
                 self._connection = self._open()
-            except (OSError, sqlite3.Error):
+            except (OSError, *_DAMAGE):
                 self._broken = True
         return self._connection
 
@@ -142,7 +144,7 @@ class Cache:
         file = self.directory / "model-1.sqlite"
         try:
             return _prepare(file)
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
             if isinstance(error, sqlite3.OperationalError):
                 raise
             file.unlink(missing_ok=True)
@@ -176,8 +178,9 @@ def _prepare(file: Path) -> sqlite3.Connection:
     return connection
 
 
-def _sum(data: bytes) -> bytes:
-    return hashlib.blake2b(data, digest_size=_CHECK).digest()
+def _sum(key: bytes, data: bytes) -> bytes:
+    # With the key: a damaged index may lead to another entry, which is whole in itself.
+    return hashlib.blake2b(data, digest_size=_CHECK, key=key[:64]).digest()
 
 
 def digest(*parts: bytes) -> bytes:

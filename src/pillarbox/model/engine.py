@@ -298,9 +298,10 @@ class Answers:
             if failure is not None:
                 if ignore:
                     continue
+                why = self.engine.reporter.problem(self.engine.merged(failure.node), failure.problem)
                 raise Problem(
                     f"the inventory query {query.text} needs an export of node {failure.node} that does not render: "
-                    f"{failure.problem.message}",
+                    f"{why.place}: {why.message}",
                     hint="+IgnoreErrors leaves such nodes out.",
                 )
             if not query.accepts(data, own):

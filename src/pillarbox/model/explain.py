@@ -71,6 +71,8 @@ class Explanation:
     layers: tuple[Layer, ...]
     error: str | None = None
     section: str = PARAMETERS
+    repeated: bool = False
+    """Whether its layers stand in an earlier place of the same explanation."""
 
     @property
     def winner(self) -> Layer | None:
@@ -85,6 +87,7 @@ class Explanation:
             "path": list(self.path),
             "value": self.value,
             "error": self.error,
+            "repeated": self.repeated,
             "layers": [
                 {
                     "file": layer.file,
@@ -135,6 +138,7 @@ class _Job:
     engine: Engine
     merged: Merged
     section: str = PARAMETERS
+    seen: set[tuple[str, str, tuple[str, ...]]] = field(default_factory=set)
     renderer: Renderer = field(init=False)
 
     def __post_init__(self) -> None:
@@ -161,6 +165,10 @@ class _Job:
 
     def explain(self, path: tuple[str, ...], depth: int) -> Explanation:
         value, error = self.value(path)
+        place = (self.merged.name, self.section, path)
+        if place in self.seen:
+            return Explanation(self.merged.name, path, value, kind(value), (), error, self.section, repeated=True)
+        self.seen.add(place)
         count = self.list_above(path)
         layers = self.layers(path, depth) if count is None else self.item(path, count, depth)
         return Explanation(self.merged.name, path, value, kind(value), tuple(layers), error, self.section)
@@ -228,6 +236,8 @@ class _Job:
         for touch in self.touches(path[:count]):
             try:
                 value = self.renderer.value(touch.cell)
+                for key in path[touch.depth : count]:
+                    value = self.renderer.value(value[key]) if type(value) in DICTS and key in value else None
             except Problem:
                 continue
             if touch.overwrite or type(value) not in LISTS:
@@ -248,7 +258,8 @@ class _Job:
 
     def item_layer(self, touch: _Touch, path: tuple[str, ...], count: int, index: int, depth: int) -> Layer:
         cell = touch.cell
-        keys = (str(index), *path[count + 1 :])
+        # A reference may stand above the list.
+        keys = (*path[touch.depth : count], str(index), *path[count + 1 :])
         used = 0
         while type(cell) is not Template and used < len(keys):
             if type(cell) in LISTS:
@@ -261,7 +272,7 @@ class _Job:
         references: list[Explanation] = []
         if type(cell) is Template and depth < MAX_DEPTH:
             references = list(self.origins(cell.parts, keys[used:], depth + 1))
-        file, line = self.place(touch, (*path[:count], *keys[:used]))
+        file, line = self.place(touch, (*path[: touch.depth], *keys[:used]))
         if type(cell) is Template:
             line = self.engine.lines.line(cell.file, cell.path)
         step = touch.step
@@ -349,7 +360,7 @@ class _Job:
 
         ``rest`` leads from their values to the one that is explained.
         """
-        own = self if self.section == PARAMETERS else _Job(self.engine, self.merged)
+        own = self if self.section == PARAMETERS else _Job(self.engine, self.merged, PARAMETERS, self.seen)
         for part in parts:
             if isinstance(part, Ref):
                 yield from self.origins(part.parts, (), depth)
@@ -377,7 +388,7 @@ class _Job:
             inside = rest[1:]
         for node in nodes:
             if node in answer:
-                job = _Job(self.engine, self.engine.merged(node), EXPORTS)
+                job = _Job(self.engine, self.engine.merged(node), EXPORTS, self.seen)
                 for path in dict.fromkeys(query.paths()):
                     yield job.explain((*path, *inside) if path == query.value else path, depth)
 

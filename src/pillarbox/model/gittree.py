@@ -95,6 +95,9 @@ class GitTree:
         else:
             inside = {each: found for each, found in self._blobs.items() if each.startswith(f"{path}/")}
             self._blobs.update({name + each[len(path) :]: found for each, found in inside.items()})
+            if len(self._blobs) > limits.FILES:
+                # Links between directories multiply the ways to them.
+                raise ModelError(f"expected at most {limits.FILES} files, found more", file=name)
 
     def _read(self, blob: str, file: str) -> bytes:
         with self._lock:

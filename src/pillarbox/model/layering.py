@@ -15,7 +15,7 @@ from pillarbox.model.cells import AUTOMATIC, OpenDict, merge_dicts
 from pillarbox.model.entity import ClassUse, Entity
 from pillarbox.model.errors import ModelError
 from pillarbox.model.render import Problem, Renderer, Unresolved
-from pillarbox.model.settings import Settings
+from pillarbox.model.settings import CONFIG, Settings
 from pillarbox.model.template import Syntax
 
 MAX_STATES = 40_000
@@ -69,7 +69,7 @@ class Layering:
         root = self._roots.get(key)
         if root is None:
             root = walk.root(mapped)
-            if walk.shareable:
+            if walk.shareable and not walk.errors:
                 self._roots[key] = root
         state = root
         for use in entity.classes:
@@ -98,7 +98,7 @@ class _Walk:
         self.begin(State())
 
     def root(self, mapped: tuple[ClassUse, ...]) -> State:
-        base = Entity(file="", digest=b"", classes=mapped)
+        base = Entity(file=CONFIG, digest=b"", classes=mapped)
         self.begin(State())
         for use in mapped:
             self.descend(use, base, ())

@@ -3,11 +3,20 @@
 FILE_BYTES = 32 << 20
 """The largest model file that is read."""
 
+FOLDERS = 100_000
+"""How many directories a tree may have, counted once for each way that leads to them."""
+
+FILES = 500_000
+"""The same for the files of a git revision."""
+
 DEPTH = 100
 """How deep mappings and lists may nest, in a file and in a rendered value."""
 
 VALUES = 4_000_000
 """How many values a file or a node may hold once every alias and reference is written out."""
+
+BITS = 14_000
+"""How large a number may be; Python writes none out that is much larger."""
 
 STRING = 32 << 20
 """How long a string may grow by references inside it."""

@@ -77,8 +77,8 @@ def _survey(engine: Engine) -> Survey:
             merged = engine.merged(node)
         except PillarboxError as error:
             for each in error.errors if isinstance(error, ErrorGroup) else (error,):
-                if each.file is not None:
-                    survey.broken.append(Finding(each.file, each.line or 0, "error", each.message))
+                file = each.file or engine.node_files[node]
+                survey.broken.append(Finding(file, each.line or 0, "error", each.message))
             continue
         survey.merged[node] = merged
         for step in merged.state.steps:

@@ -10,6 +10,7 @@ from pillarbox.model.entity import Located
 from pillarbox.model.errors import ModelError
 from pillarbox.model.layering import ClassMissing, ClassNameProblem, ClassProblem
 from pillarbox.model.render import ConstantChanged, Cycle, Problem, TypeConflict, Unresolved
+from pillarbox.model.settings import CONFIG
 
 if TYPE_CHECKING:
     from pillarbox.model.engine import Engine, Merged
@@ -89,7 +90,7 @@ class Reporter:
         marks = self.engine.lines.marks(error.file or "")
         if marks is None:
             return None
-        return marks.class_line(error.use.name)
+        return marks.line(("class_mappings",)) if error.file == CONFIG else marks.class_line(error.use.name)
 
     def _bare(self, path: tuple[Any, ...]) -> tuple[Any, ...]:
         """A path in a file without the prefixes of its keys."""

@@ -9,6 +9,8 @@ import yaml
 from yaml.constructor import SafeConstructor
 from yaml.nodes import ScalarNode
 
+from pillarbox.model import limits
+
 _STR = "tag:yaml.org,2002:str"
 _CONSTRUCTOR = SafeConstructor()
 _CONSTRUCTORS = SafeConstructor.yaml_constructors
@@ -31,7 +33,10 @@ def resolve(text: str) -> Any:
             if construct is None or tag.endswith((":merge", ":value")):
                 raise Undecided(text)
             try:
-                return construct(_CONSTRUCTOR, ScalarNode(tag, text))
+                value = construct(_CONSTRUCTOR, ScalarNode(tag, text))
             except (ValueError, OverflowError, yaml.YAMLError) as error:
                 raise Undecided(text) from error
+            if type(value) is int and value.bit_length() > limits.BITS:
+                raise Undecided(text)
+            return value
     return text

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from referencing.exceptions import Unresolvable
+
 from pillarbox.model import yaml11
 from pillarbox.model.errors import ModelError
 from pillarbox.model.tree import Tree
@@ -35,8 +37,11 @@ class Schemas:
         for (service, role), validator in self._validators.items():
             roles = parameters.get(service)
             if isinstance(roles, dict) and role in roles:
-                for error in validator.iter_errors(roles[role]):
-                    yield (service, role, *map(str, error.absolute_path)), str(error.message)[:300]
+                try:
+                    for error in validator.iter_errors(roles[role]):
+                        yield (service, role, *map(str, error.absolute_path)), str(error.message)[:300]
+                except (Unresolvable, RecursionError, OverflowError) as error:
+                    yield (service, role), f"the schema cannot be applied: {type(error).__name__}: {error}"[:300]
 
 
 def _validator(schema: Any, file: str) -> Any:

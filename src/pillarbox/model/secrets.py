@@ -18,6 +18,7 @@ from typing import Any
 
 import yaml
 
+from pillarbox.model import yaml11
 from pillarbox.model.errors import ModelError
 
 _ALPHABET = string.ascii_letters + string.digits
@@ -57,18 +58,44 @@ def generate(model: Path, public_key: str) -> tuple[Path, ...]:
     files = sorted((model / "classes" / "cluster").glob("*/secrets.yml"))
     with tempfile.TemporaryDirectory(prefix="pillarbox-gpg-") as home:
         recipient = _import(home, public_key)
-        for file in files:
-            _write(file, _fill(file.relative_to(model), yaml.safe_load(file.read_text()), home, recipient))
+        # All before any is written: half of a deployment's secrets is none.
+        filled = {file: _fill(_read(model, file), home, recipient) for file in files}
+    for file, document in filled.items():
+        _write(file, document)
     return tuple(files)
 
 
-def _fill(shown: Path, document: dict[str, Any], home: str, recipient: str) -> dict[str, Any]:
+def _read(model: Path, file: Path) -> dict[str, Any]:
+    shown = file.relative_to(model)
+    if not file.resolve().is_relative_to(model.resolve()):
+        raise ModelError("the file lies outside the model, by a link", file=shown)
+    try:
+        document = yaml11.load(file.read_bytes(), str(shown))
+    except OSError as error:
+        raise ModelError(f"cannot read the file: {error.strerror}", file=shown) from None
+    _mapping(document, "the file", shown)
+    parameters = _mapping(document.get("parameters"), "parameters", shown)
+    _mapping(parameters.get("_param"), "parameters:_param", shown)
+    for name, options in _mapping(parameters.get("_secret"), "parameters:_secret", shown).items():
+        kind = _mapping(options, f"_secret {name}", shown).get("kind", "password")
+        if not isinstance(kind, str) or kind not in KINDS:
+            raise ModelError(f"_secret {name} has kind {kind}; expected one of {', '.join(KINDS)}", file=shown)
+    return dict(document)
+
+
+def _mapping(value: Any, what: str, shown: Path) -> dict[str, Any]:
+    if value is None and what != "the file":
+        return {}
+    if not isinstance(value, dict):
+        raise ModelError(f"expected {what} to be a mapping, found {type(value).__name__}", file=shown)
+    return value
+
+
+def _fill(document: dict[str, Any], home: str, recipient: str) -> dict[str, Any]:
     parameters = document.get("parameters") or {}
     values = dict(parameters.get("_param") or {})
     for name, options in (parameters.get("_secret") or {}).items():
         kind = (options or {}).get("kind", "password")
-        if kind not in KINDS:
-            raise ModelError(f"_secret {name} has kind {kind}; expected one of {', '.join(KINDS)}", file=shown)
         values[name] = _Block(_gpg(home, ["--encrypt", "--armor", "--recipient", recipient], KINDS[kind]()))
     return {**document, "parameters": {**parameters, "_param": values}}
 

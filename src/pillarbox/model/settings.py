@@ -55,11 +55,11 @@ class Settings:
     ignore_overwritten_missing_references: bool = True
     strict_constant_parameters: bool = True
     compose_node_name: bool = False
-    _ignored: re.Pattern[str] | None = field(init=False, repr=False, compare=False, default=None)
+    _ignored: tuple[re.Pattern[str], ...] = field(init=False, repr=False, compare=False, default=())
 
     def __post_init__(self) -> None:
         if self.ignore_class_notfound:
-            object.__setattr__(self, "_ignored", re.compile("|".join(self.ignore_class_notfound_regexp)))
+            object.__setattr__(self, "_ignored", tuple(map(re.compile, self.ignore_class_notfound_regexp)))
 
     @classmethod
     def from_options(cls, options: Mapping[str, Any], file: str = CONFIG) -> Settings:
@@ -82,7 +82,7 @@ class Settings:
 
     def ignores(self, class_name: str) -> bool:
         """Whether a class of this name may be missing."""
-        return self._ignored is not None and self._ignored.match(class_name) is not None
+        return any(pattern.match(class_name) for pattern in self._ignored)
 
     def key(self) -> str:
         """What a cached rendering depends on."""

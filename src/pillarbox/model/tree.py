@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -54,14 +55,16 @@ class DirectoryTree:
     def __init__(self, root: Path) -> None:
         self.root = root
         self._prefix = f"{root}/"
+        self._walks = 0
 
     def files(self, folder: str) -> list[str]:
-        if not (self.root / folder).is_dir():
+        if not os.path.isdir(self._prefix + folder):
             raise ModelError(
                 f"no {folder}/ in {self.root}", hint="A model has nodes/ and classes/; name its directory with --model."
             )
         found: list[str] = []
         errors: list[PillarboxError] = []
+        self._walks = 0
         self._walk(folder, (), found, errors)
         raise_all(errors)
         found.sort()
@@ -71,11 +74,18 @@ class DirectoryTree:
         self, folder: str, above: tuple[tuple[int, int], ...], found: list[str], errors: list[PillarboxError]
     ) -> None:
         path = self.root / folder
+        self._walks += 1
+        if self._walks > limits.FOLDERS:
+            # Links between directories multiply the ways to them.
+            raise ModelError(f"expected at most {limits.FOLDERS} directories, found more", file=folder)
         try:
             status = os.stat(path)
             identity = (status.st_dev, status.st_ino)
-            if identity in above or len(above) > limits.DEPTH:
+            if identity in above:
                 errors.append(ModelError("the link leads back to a directory above it", file=folder))
+                return
+            if len(above) > limits.DEPTH:
+                errors.append(ModelError(f"expected at most {limits.DEPTH} levels of directories", file=folder))
                 return
             with os.scandir(path) as entries:
                 for entry in entries:
@@ -89,8 +99,10 @@ class DirectoryTree:
 
     def read(self, file: str) -> bytes:
         try:
-            with open(self._prefix + file, "rb", buffering=0) as stream:
+            with open(self._prefix + file, "rb", buffering=0, opener=_open) as stream:
                 status = os.fstat(stream.fileno())
+                if not stat.S_ISREG(status.st_mode):
+                    raise ModelError("expected a file, found something else", file=file)
                 if status.st_size > limits.FILE_BYTES:
                     raise ModelError(f"expected at most {limits.FILE_BYTES} bytes, found {status.st_size}", file=file)
                 return stream.readall() or b""
@@ -113,6 +125,11 @@ class DirectoryTree:
 
     def identity(self) -> str:
         return str(self.root)
+
+
+def _open(path: str, flags: int) -> int:
+    # A named pipe would otherwise wait for somebody to write.
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def node_files(files: Iterable[str], folder: str, compose: bool) -> dict[str, str]:

@@ -15,7 +15,21 @@ from pillarbox.model import limits
 from pillarbox.model.errors import ModelError
 from pillarbox.model.scalars import IMPLICIT_FIRST, Undecided, resolve
 
-Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class Loader(_Base):  # type: ignore[misc]
+    """PyYAML's safe loader, with a bound on numbers."""
+
+
+def _integer(loader: Any, node: Any) -> int:
+    value: int = loader.construct_yaml_int(node)
+    if value.bit_length() > limits.BITS:
+        raise ValueError(f"expected numbers of at most {limits.BITS} bits, found more")
+    return value
+
+
+Loader.add_constructor("tag:yaml.org,2002:int", _integer)
 
 # indent, dash, key, the rest of the line
 _LINES = re.compile(
