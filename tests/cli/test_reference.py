@@ -53,6 +53,15 @@ def test_every_error_is_told_in_full(repository: Path, tmp_path: Path) -> None:
         assert f"class system.nowhere does not exist, asked for by node {node.stem}" in done.stderr
 
 
+def test_a_host_needs_a_name_that_hosts_can_have(repository: Path, tmp_path: Path) -> None:
+    for part in ("classes", "nodes", "formulas", "images"):
+        shutil.copytree(repository / part, tmp_path / part)
+    shutil.copy(tmp_path / "nodes/hosts/ctl03.yml", tmp_path / "nodes/hosts/a b$(id).yml")
+    done = pillarbox("--model", tmp_path, "check")
+    assert done.returncode == 1
+    assert "nodes/hosts/a b$(id).yml" in done.stderr and "no name that a host can have" in done.stderr
+
+
 def test_an_unknown_release_is_an_error(repository: Path, tmp_path: Path) -> None:
     for part in ("classes", "nodes", "formulas", "images"):
         shutil.copytree(repository / part, tmp_path / part)

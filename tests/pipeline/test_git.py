@@ -95,7 +95,19 @@ def test_submodules_and_oversized_files_are_refused(
     assert error.value.file == "big"
 
 
-NAMES = st.text("abc .-_\n\t\"'\\é", min_size=1, max_size=8).filter(lambda name: name not in (".", ".."))
+@pytest.mark.parametrize("name", [b"\xff\xfe", b"a\nb", b"a\x1b[1mb", "a\u202eb".encode()])
+def test_names_that_cannot_be_served_or_shown_are_refused(deployment: Deployment, name: bytes) -> None:
+    work = deployment.root / "odd"
+    git("init", "-q", "-b", "main", str(work), cwd=deployment.root)
+    Path(os.fsdecode(os.fsencode(work) + b"/" + name)).write_text("x")
+    git("add", "-A", cwd=work)
+    git("commit", "-q", "-m", "x", cwd=work)
+    with pytest.raises(RevisionError, match="printable") as error:
+        Repository(work).extract("HEAD", deployment.root / "out")
+    assert error.value.file and error.value.file.isascii()
+
+
+NAMES = st.text("abc .-_\"'\\é", min_size=1, max_size=8).filter(lambda name: name not in (".", ".."))
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=15, deadline=None)

@@ -42,9 +42,8 @@ def roll(cluster: Cluster, store: GoodStore, keyring: Keyring, namespace: str, l
     def run(*manifests: Manifest, **options: Any) -> Outcome:
         options.setdefault("keyring", keyring)
         # Every test is a deployment of its own, so that none prunes another's objects.
-        return roll_out(
-            cluster, manifests, deployment=namespace, store=store, progress=Progress(sink=lines.append), **options
-        )
+        options.setdefault("progress", Progress(sink=lines.append))
+        return roll_out(cluster, manifests, deployment=namespace, store=store, **options)
 
     return run
 
@@ -162,6 +161,26 @@ def test_a_failed_wave_goes_back_and_later_waves_do_not_start(
     # Going forward again is an ordinary deploy.
     assert roll(*model("3", "good:3")).succeeded
     assert image(cluster, namespace, "keystone") == "good:3"
+
+
+def test_an_interrupted_rollout_tells_what_it_did(
+    roll: Any, deployment: Build, kubelet: Any, lines: list[str]
+) -> None:
+    model = [deployment("db"), deployment("keystone", depends_on=("service/db",))]
+
+    def interrupted(text: str) -> None:
+        lines.append(text)
+        if "keystone created" in text:
+            raise KeyboardInterrupt
+
+    told: list[Outcome] = []
+    with pytest.raises(KeyboardInterrupt):
+        roll(*model, progress=Progress(sink=interrupted), cut_off=told.append)
+    steps = {step.ref.name: (step.action, step.result, step.reason) for step in told[0].steps}
+    assert not told[0].succeeded
+    assert steps["db"] == ("create", "ok", "")
+    assert steps["keystone"] == ("create", "ok", "applied; not waited for")
+    assert roll(*model).succeeded
 
 
 def test_going_back_needs_no_store(

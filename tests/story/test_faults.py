@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.story.lab import Lab
+from tests.story.lab import COMMAND, Lab
 from tests.story.test_story import change, clone, git, push, workloads
 
 __all__ = ["clone"]
@@ -69,6 +70,18 @@ def test_a_killed_kubelet_comes_back(lab: Lab) -> None:
 
     wait("all nodes are Ready", ready)
     lab.deploy()
+
+
+def test_an_interrupt_reaches_the_command_on_the_host(lab: Lab) -> None:
+    def running() -> bool:
+        return bool(lab.on("ctl01", "pgrep", "--full", "sleep 42[4]2", check=False).stdout.strip())
+
+    command = [*COMMAND, "--model", str(lab.model), "lab", "--name", lab.name, "exec", "ctl01", "--", "sleep", "4242"]
+    process = subprocess.Popen(command)
+    wait("the command runs", running)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=60) == 130
+    assert not running()
 
 
 def test_a_push_while_the_master_is_down_is_built_when_it_starts(lab: Lab, clone: Path) -> None:

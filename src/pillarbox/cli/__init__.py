@@ -52,13 +52,18 @@ class Commands(click.Group):
             formatter.write_dl([(name, COMMANDS[name]) for name in self.list_commands(ctx)])
 
 
+def _default_model() -> Path:
+    here, published = Path("."), Path("/srv/pillarbox/published/current")
+    return published if not (here / "nodes").is_dir() and (published / "nodes").is_dir() else here
+
+
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
     "--model",
     envvar="PILLARBOX_MODEL",
     type=click.Path(file_okay=False, path_type=Path),
-    default=Path("."),
-    help="The directory of the model (default: the current one).",
+    default=_default_model,
+    help="The directory of the model (default: the current one; on a master, the published model).",
 )
 @click.version_option(__version__, prog_name="pillarbox")
 @click.pass_context

@@ -107,22 +107,26 @@ def clean(settings: Settings, keep_cache: bool) -> None:
 @click.argument("arguments", nargs=-1, required=True, type=click.UNPROCESSED)
 @click.pass_obj
 def run_command(settings: Settings, host: str, arguments: tuple[str, ...]) -> int:
-    """Run a command on HOST: pillarbox lab exec cfg01 -- salt '*' test.ping"""
+    """Run a command on HOST: pillarbox lab exec cfg01 -- salt '*' test.ping
+
+    Ctrl-C interrupts the command there.
+    """
     from pillarbox.lab import status
     from pillarbox.lab.hosts import running
-    from pillarbox.lab.shell import run
+    from pillarbox.lab.shell import interruptible, run
 
     engine, shape = status.connect(settings)
     container = running(settings, engine, shape.host(host).name)
     words = arguments[1:] if arguments[0] == "--" else arguments
-    result = run(
-        container,
-        words,
-        on_out=click.echo,
-        on_err=lambda line: click.echo(line, err=True),
-        environment={"LC_ALL": "C.UTF-8"},
-        check=False,
-    )
+    with interruptible(container, words) as command:
+        result = run(
+            container,
+            command,
+            on_out=click.echo,
+            on_err=lambda line: click.echo(line, err=True),
+            environment={"LC_ALL": "C.UTF-8"},
+            check=False,
+        )
     return result.code
 
 
@@ -150,7 +154,7 @@ def clone(settings: Settings, directory: Path) -> None:
     _, shape = status.connect(settings)
     found = repository.read(Inventory(copy.place(settings)), shape)
     repository.clone(settings, found, directory.absolute())
-    click.echo(f"cloned to {os.path.relpath(directory)}")
+    click.echo(f"cloned to {os.path.relpath(directory)}; edit there, git commit, and git push shows the plan")
 
 
 @command.command("remove")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -139,6 +140,10 @@ def clone(settings: Settings, repository: Repository, directory: Path) -> None:
         raise LabError("the lab has no repository yet", hint="`make lab` makes it.")
     command = f"ssh -F '{config}'"
     run(["git", "clone", "--quiet", "-c", f"core.sshCommand={command}", repository.url, directory])
+    if subprocess.run(["git", "-C", directory, "config", "user.email"], capture_output=True).returncode != 0:
+        # On a machine where git does not know its user yet, the first commit would fail.
+        run(["git", "-C", directory, "config", "user.name", _user()])
+        run(["git", "-C", directory, "config", "user.email", f"{_user()}@localhost"])
 
 
 def differs(settings: Settings) -> list[str]:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import io
+import secrets
+import signal
 import tarfile
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,6 +40,8 @@ def run(
 ) -> Result:
     """Run ``command`` on a host and return what it said; lines go to ``on_out`` and ``on_err`` as they come.
 
+    The engine knows no way to end what it runs: see :func:`interruptible`.
+
     With ``check``, raises :class:`LabError` with the last lines when the command fails; ``what`` names it there.
     """
     api = container.client.api
@@ -58,6 +63,24 @@ def run(
         said = tail(result.err if result.err.strip() else result.out) or "    (it said nothing)"
         raise LabError(f"{what or ' '.join(command[:3])} on {container.name} ended with {result.code}:\n{said}")
     return result
+
+
+@contextmanager
+def interruptible(container: Container, command: Sequence[str]) -> Iterator[list[str]]:
+    """A command for :func:`run` that a first Ctrl-C here interrupts there; a second one ends the waiting for it."""
+    note = f"/run/pillarbox-exec-{secrets.token_hex(8)}"
+    before = signal.getsignal(signal.SIGINT)
+
+    def forward(*_: object) -> None:
+        signal.signal(signal.SIGINT, before)
+        run(container, ["sh", "-c", 'kill -INT "$(cat "$1")"', "sh", note], check=False)
+
+    signal.signal(signal.SIGINT, forward)
+    try:
+        yield ["sh", "-c", 'echo $$ > "$0"; exec "$@"', note, *command]
+    finally:
+        signal.signal(signal.SIGINT, before)
+        run(container, ["rm", "-f", note], check=False)
 
 
 def put(container: Container, path: str, content: str | bytes, mode: int = 0o644) -> None:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from pillarbox import manifests
-from pillarbox.errors import ErrorGroup, PillarboxError
+from pillarbox.errors import ErrorGroup, PillarboxError, raise_all
 from pillarbox.images import image_specs
-from pillarbox.model import Inventory
+from pillarbox.model import Inventory, Node
 from pillarbox.pipeline.publish import extracted
 from pillarbox.rollout import waves
+
+_LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+_HOST = re.compile(rf"{_LABEL}(\.{_LABEL})*")
 
 
 def check(model: Path) -> tuple[PillarboxError, ...]:
@@ -20,7 +25,7 @@ def check(model: Path) -> tuple[PillarboxError, ...]:
     """
     try:
         inventory = Inventory(model)
-        inventory.all()
+        raise_all([*_host_names(inventory.all())])
         specs = image_specs(inventory)
         waves(manifests.render(inventory, specs, {name: spec.content_key for name, spec in specs.items()}))
     except ErrorGroup as group:
@@ -28,6 +33,17 @@ def check(model: Path) -> tuple[PillarboxError, ...]:
     except PillarboxError as error:
         return (error,)
     return ()
+
+
+def _host_names(nodes: Iterable[Node]) -> Iterator[PillarboxError]:
+    for node in nodes:
+        salt = node.parameters.get("salt")
+        if isinstance(salt, dict) and "minion" in salt and not _HOST.fullmatch(node.name):
+            yield PillarboxError(
+                f"{node.name!r} is no name that a host can have",
+                file=node.file,
+                hint="Name the file with lower case letters, digits, hyphens and dots.",
+            )
 
 
 def check_revision(repository: Path, revision: str) -> tuple[PillarboxError, ...]:

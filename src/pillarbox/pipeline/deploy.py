@@ -19,6 +19,7 @@ from pillarbox.pipeline.places import Places
 from pillarbox.pipeline.record import FAILED, INTERRUPTED, SUCCEEDED, Run, Runs
 from pillarbox.progress import SILENT, Progress
 from pillarbox.rollout import Cluster, GoodStore, Keyring, State, Unreachable, memory, roll_out, status
+from pillarbox.rollout.roll import Outcome
 from pillarbox.rollout.secrets import DEFAULT_HOME
 
 
@@ -119,6 +120,10 @@ def _deploy(
             "the model deploys nothing", hint="A node with the pillar kubernetes:control says what runs in a cluster."
         )
     results: list[dict[str, Any]] = []
+
+    def cut_off(outcome: Outcome) -> None:
+        run.data["rollout"] = _joined([*results, outcome.as_dict()])
+
     for name, named, objects in wanted:
         with Cluster(_choose(kubeconfig, named)) as cluster:
             outcome = roll_out(
@@ -130,6 +135,7 @@ def _deploy(
                 progress=progress,
                 dry_run=dry_run,
                 data_too=data_too,
+                cut_off=cut_off,
             )
         results.append(outcome.as_dict())
         run.data["rollout"] = _joined(results)

@@ -90,6 +90,11 @@ class Repository:
             parts = path.split("/")
             if len(parts) > MAX_DEPTH or any(part in ("", ".", "..") or part.lower() == ".git" for part in parts):
                 raise RevisionError("not a path that a model may have", file=path)
+            if not path.isprintable():
+                # Salt's file server stops serving anything at a name that is not UTF-8.
+                raise RevisionError(
+                    "expected a name of printable characters in UTF-8", file=ascii(path)[1:-1], hint="Rename the file."
+                )
             yield entry
 
     def extract(self, revision: str, target: Path) -> None:

@@ -98,7 +98,7 @@ def post_receive(
     def idle(waited: float) -> None:
         if waited > SILENCE and not told[0] and not begun[0]:
             told[0] = True
-            say("The master has not begun: it is down, or its log says why. The push is safe, and will be picked up.")
+            say("The master has not begun: another run goes on there, or it is down. The push is safe and comes next.")
             say("Waiting for it; Ctrl-C leaves, and stops nothing.")
 
     begun = [False]

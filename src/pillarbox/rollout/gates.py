@@ -93,15 +93,18 @@ def wait(
     say: Callable[[str], None] = lambda text: None,
     scrub: Callable[[str], str] = lambda text: text,
     stop: Callable[[], bool] = lambda: False,
+    changed: bool = True,
 ) -> Verdict:
     """Watch one workload until it is rolled out, hopeless, or out of its own deadline.
 
+    ``changed`` says that it was written just now: what Kubernetes says of a deadline is then still about before.
     The deadline starts again with every step forward, as Kubernetes counts it. ``stop`` ends the waiting (another
     workload of the wave has failed).
     """
     start = moved = time.monotonic()
     last = ""
     since: dict[str, float] = {}
+    stale: str | None = None
     while True:
         listed, version = cluster.list(
             wanted.api_version, wanted.kind, wanted.namespace, fields=f"metadata.name={wanted.name}"
@@ -109,6 +112,8 @@ def wait(
         if not listed:
             return Verdict(wanted, False, "it was deleted while being waited for", seconds=time.monotonic() - start)
         obj = listed[0]
+        if changed and stale is None:
+            stale = failed(obj)
         while True:
             done, text = progress(obj)
             if text != last:
@@ -117,6 +122,10 @@ def wait(
             if done:
                 return Verdict(wanted, True, seconds=time.monotonic() - start)
             reason, pod, container = failed(obj), "", ""
+            if not reason:
+                stale = ""
+            elif reason == stale and obj["kind"] == "Deployment":
+                reason = ""
             # Until the controller has seen the change, the newest pods are still those from before it.
             if not reason and _seen(obj):
                 reason, pod, container = _hopeless(cluster, obj, since)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -103,6 +103,7 @@ def roll_out(
     progress: Progress = SILENT,
     dry_run: bool = False,
     data_too: bool = False,
+    cut_off: Callable[[Outcome], None] = lambda outcome: None,
 ) -> Outcome:
     """Make ``deployment`` in ``cluster`` what ``manifests`` say.
 
@@ -111,7 +112,8 @@ def roll_out(
     the model no longer has is deleted at the end (data only with ``data_too``).
 
     Raises :class:`PillarboxError` when nothing was written: the manifests are refused, a schema forbids going back,
-    the cluster is out of reach. What fails later is in the outcome.
+    the cluster is out of reach. What fails later is in the outcome. On Ctrl-C and the like, ``cut_off`` is told what
+    was done so far, before the interrupt goes on.
     """
     ordered = waves(manifests)
     with progress.phase(f"checking {len(manifests)} objects against {cluster.server}"):
@@ -122,7 +124,13 @@ def roll_out(
     by_manifest = {id(item.manifest): item for item in prepared}
     plan = tuple(tuple(changes[by_manifest[id(m)].ref] for m in wave) for wave in ordered)
     run = _Run(cluster, plan, left, keyring, store, scrub, progress)
-    return run.preview() if dry_run else run.carry_out()
+    if dry_run:
+        return run.preview()
+    try:
+        return run.carry_out()
+    except BaseException:
+        cut_off(Outcome(False, False, tuple(run.steps), run.kept))
+        raise
 
 
 class _Run:
@@ -183,7 +191,14 @@ class _Run:
             self.steps.append(_step(writing[len(written)], "failed", number, reason=self.scrub(str(error))))
             self._go_back(number, written)
             return self.scrub(str(error))
-        verdicts = self._gate(number, wave)
+        except BaseException:
+            self._cut_off(number, written)
+            raise
+        try:
+            verdicts = self._gate(number, wave)
+        except BaseException:
+            self._cut_off(number, written)
+            raise
         bad = [verdict for verdict in verdicts.values() if not verdict.healthy]
         if not bad:
             for change in wave:
@@ -209,6 +224,9 @@ class _Run:
         self.steps += [_step(change, "ok", number) for change in wave if change.ref not in handled]
         return "; ".join(f"{verdict.ref}: {verdict.reason}" for verdict in culprits)
 
+    def _cut_off(self, number: int, written: list[Change]) -> None:
+        self.steps += [_step(change, "ok", number, reason="applied; not waited for") for change in written]
+
     def _gate(self, number: int, wave: tuple[Change, ...]) -> dict[Ref, Verdict]:
         waiting = [change.ref for change in wave if change.ref.kind in GATED]
         if not waiting:
@@ -232,6 +250,7 @@ class _Run:
                 say=(lambda text: None) if quiet else say,
                 scrub=self.scrub,
                 stop=broken.is_set,
+                changed=not quiet,
             )
             if not verdict.healthy:
                 broken.set()

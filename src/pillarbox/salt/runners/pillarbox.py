@@ -214,9 +214,10 @@ def status(kubeconfig: str | None = None) -> dict[str, Any]:
     except PillarboxError as error:
         return _failed(str(error))
     wrong = [item.as_dict() for item in found if item.state != "ok"]
-    if any(item["state"] in ("missing", "unhealthy") for item in wrong):
-        __context__["retcode"] = 1
-    return {"result": not wrong, "objects": len(found), "wrong": wrong}
+    retcode = int(any(item["state"] in ("missing", "unhealthy") for item in wrong))
+    if retcode:
+        __context__["retcode"] = retcode
+    return {"result": not wrong, "objects": len(found), "wrong": wrong, "retcode": retcode}
 
 
 def report(run: str | None = None) -> str:
