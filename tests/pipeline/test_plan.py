@@ -54,6 +54,19 @@ def test_a_knob_changes_what_uses_it(deployment: Deployment, web: dict[str, Any]
     assert [(item.name, item.why) for item in made.hosts] == [("m1", ("demo.text",))]
 
 
+def test_what_rolls_without_a_second_replica_is_told(deployment: Deployment, web: dict[str, Any]) -> None:
+    server = web["nodes/control.yml"]["parameters"]["kubernetes"]["control"]["service"]["web-server"]
+    server |= {"kind": "StatefulSet", "replicas": 1}
+    base = deployment.commit(web)
+    web["classes/cloud.yml"]["parameters"]["_param"] |= {"tag": "2"}
+    made = plan.make(deployment.work, base, deployment.commit(web), registry=False)
+    assert [note for note in made.notes if "StatefulSet web-server is away" in note]
+    server["replicas"] = 2
+    base = deployment.commit(web)
+    web["classes/cloud.yml"]["parameters"]["_param"] |= {"tag": "3"}
+    assert not plan.make(deployment.work, base, deployment.commit(web), registry=False).notes
+
+
 def test_scaling_is_no_roll_and_leaving_is_told(deployment: Deployment, web: dict[str, Any]) -> None:
     base = deployment.commit(web)
     control = web["nodes/control.yml"]["parameters"]["kubernetes"]["control"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -138,7 +138,9 @@ def make(repository: str | Path, base: str | None, head: str, *, registry: bool 
             before = after
     changed = repo.changed(base, head) if base and base != head else ()
     images = _images(before, after, notes, ask=registry)
-    return Plan(base, head, images, _workloads(before, after), _hosts(before, after, changed), tuple(notes))
+    workloads = _workloads(before, after)
+    notes += _interruptions(after, workloads)
+    return Plan(base, head, images, workloads, _hosts(before, after, changed), tuple(notes))
 
 
 def side(model: Path) -> Side:
@@ -166,20 +168,30 @@ def _images(before: Side, after: Side, notes: list[str], *, ask: bool) -> tuple[
     down: set[str] = set()
     for name, spec in sorted(after.images.items()):
         old = before.images.get(name)
-        if old is not None and (old.content_key, old.reference) == (spec.content_key, spec.reference):
+        same = old is not None and (old.content_key, old.reference) == (spec.content_key, spec.reference)
+        if same and not ask:
             continue
         state = "build"
         if ask and spec.registry not in down:
             try:
                 registry = Registry(spec.registry)
                 if registry.digest(spec.repository, spec.tag) is not None:
+                    if same:
+                        continue
                     state = "in the registry already"
                 elif registry.digest(spec.packages_repository, spec.packages_tag) is not None:
                     state = "build, configuration only"
             except RegistryError as error:
                 down.add(spec.registry)
+                if same:
+                    continue
                 notes.append(f"{error.message}; images that it may have count as to be built")
-        if state == "build" and old is not None and old.package_key == spec.package_key:
+        if same:
+            if spec.registry in down:
+                continue
+            # Not changed here: an earlier build of it failed, or the registry lost it.
+            state = f"{state}, not in the registry"
+        elif state == "build" and old is not None and old.package_key == spec.package_key:
             state = "build, configuration only"
         found.append(Image(name, state))
     return tuple(found)
@@ -207,6 +219,18 @@ def _workloads(before: Side, after: Side) -> tuple[Workload, ...]:
             found.append(Workload(item.kind, _name(item), "goes"))
     order = {"runs": 0, "rolls": 1, "appears": 2, "updates": 3, "goes": 4}
     return tuple(sorted(found, key=lambda item: (order[item.action], item.kind, item.name)))
+
+
+def _interruptions(after: Side, workloads: Iterable[Workload]) -> Iterator[str]:
+    """What rolls without a second replica to take over."""
+    rolling = {(item.kind, item.name) for item in workloads if item.action == "rolls"}
+    for item in after.manifests:
+        if (item.kind, _name(item)) not in rolling:
+            continue
+        spec = item.object.get("spec") or {}
+        alone = item.kind == "StatefulSet" and int(spec.get("replicas", 1)) == 1
+        if alone or (item.kind == "Deployment" and (spec.get("strategy") or {}).get("type") == "Recreate"):
+            yield f"{item.kind} {_name(item)} is away for a moment while it rolls: no second replica takes over"
 
 
 def _hosts(before: Side, after: Side, changed: Iterable[str]) -> tuple[Host, ...]:
