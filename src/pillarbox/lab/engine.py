@@ -132,7 +132,9 @@ def _start_private(settings: Settings) -> Engine:
     config = base / "containerd.toml"
     config.write_text(
         f'version = 2\nroot = "{base}/containerd"\nstate = "{base}/exec/containerd"\n'
-        f'disabled_plugins = ["io.containerd.grpc.v1.cri"]\n[grpc]\naddress = "{containerd_socket}"\n'
+        # The second would make /opt/containerd.
+        'disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.internal.v1.opt"]\n'
+        f'[grpc]\naddress = "{containerd_socket}"\n'
     )
     if _pid(settings, "containerd") is None:
         containerd_socket.unlink(missing_ok=True)
