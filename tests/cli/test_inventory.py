@@ -82,3 +82,20 @@ def test_every_command_has_help() -> None:
     for name in COMMANDS:
         done = pillarbox(name, "--help")
         assert done.returncode == 0, (name, done.stderr)
+
+
+def test_where_nothing_is_found_it_says_so(write_model: WriteModel) -> None:
+    model = write_model({"nodes/n.yml": "parameters:\n  _param:\n    version: zed\n"})
+    done = pillarbox("--model", model, "where", "version")
+    assert done.returncode == 1 and "try '*version*'" in done.stderr
+    assert "nodes/n.yml:3" in pillarbox("--model", model, "where", "*version*").stdout
+
+
+def test_the_plan_of_a_first_commit(write_model: WriteModel) -> None:
+    model = write_model({"classes/a.yml": "{}\n", "nodes/n.yml": "parameters: {salt: {minion: {}}}\n"})
+    identity = ["-c", "user.name=T", "-c", "user.email=t@l"]
+    for command in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "x"]):
+        subprocess.run(["git", "-C", model, *identity, *command], check=True)
+    done = pillarbox("--model", model, "plan", "--offline")
+    assert done.returncode == 0, done.stderr
+    assert "(the first)" in done.stdout and "n (new)" in done.stdout

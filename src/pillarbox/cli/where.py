@@ -42,4 +42,7 @@ def command(model: Path, wanted: str, node: str | None, output_format: str) -> i
             ],
             output_format,
         )
+    if not places:
+        hint = "" if "*" in wanted or "?" in wanted else f"; a path is a whole one, or try '*{wanted}*'"
+        click.echo(f"no place sets or holds {wanted}{hint}", err=True)
     return 0 if places else 1
