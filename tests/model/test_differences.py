@@ -99,6 +99,15 @@ def test_a_query_does_not_take_a_broken_export_for_nothing(tmp_path: Path) -> No
     assert theirs.data is not None and theirs.data["parameters"]["q"] == {"m": None}, "no difference any more"
 
 
+def test_ignored_errors_are_all_errors_of_an_export(tmp_path: Path) -> None:
+    broken = {"classes": ["k"], "exports": {"a": 1}}
+    files = {"classes/k.yml": {"exports": {"a": [1]}}, "nodes/l.yml": {"exports": {"a": 2}}, "nodes/m.yml": broken}
+    root = write(tmp_path, {**files, "nodes/n.yml": {"parameters": {"q": "$[ +IgnoreErrors exports:a ]"}}})
+    found = ours(root, "n")
+    assert found.data is not None and found.data["parameters"]["q"] == {"l": 2}
+    assert reference(root, "n").data is None, "no difference any more"
+
+
 def test_a_query_may_compare_with_null(tmp_path: Path) -> None:
     asking = {"parameters": {"b": None, "q": "$[ if exports:a == self:b ]"}}
     exports = {"nodes/l.yml": {"exports": {"a": 1}}, "nodes/m.yml": {"exports": {"a": None}}}
