@@ -54,7 +54,8 @@ def keys(tmp_path: Path) -> Iterator[Path]:
     )
     yield home
     subprocess.run(["gpgconf", "--homedir", home, "--kill", "all"], check=False)
-    shutil.rmtree(home)
+    # The agent removes its sockets at the same time.
+    shutil.rmtree(home, ignore_errors=True)
 
 
 def armored(home: Path) -> str:

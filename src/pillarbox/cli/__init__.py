@@ -7,6 +7,7 @@ never waits for the Kubernetes client.
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -54,7 +55,8 @@ class Commands(click.Group):
 
 def _default_model() -> Path:
     here, published = Path("."), Path("/srv/pillarbox/published/current")
-    return published if not (here / "nodes").is_dir() and (published / "nodes").is_dir() else here
+    # os.path, for not everybody on a master may look there.
+    return published if not os.path.isdir("nodes") and os.path.isdir(published / "nodes") else here
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
