@@ -13,7 +13,18 @@ from pillarbox.model import limits
 
 _STR = "tag:yaml.org,2002:str"
 _CONSTRUCTOR = SafeConstructor()
-_CONSTRUCTORS = SafeConstructor.yaml_constructors
+INTEGER = "tag:yaml.org,2002:int"
+
+
+def integer(loader: Any, node: Any) -> int:
+    """PyYAML's integers, with a bound. Raises :class:`ValueError` beyond it."""
+    value: int = loader.construct_yaml_int(node)
+    if value.bit_length() > limits.BITS:
+        raise ValueError(f"expected numbers of at most {limits.BITS} bits, found more")
+    return value
+
+
+_CONSTRUCTORS = {**SafeConstructor.yaml_constructors, INTEGER: integer}
 _RESOLVERS: dict[str, list[tuple[str, Any]]] = yaml.SafeLoader.yaml_implicit_resolvers
 
 IMPLICIT_FIRST = frozenset(key for key in _RESOLVERS if key)
@@ -33,10 +44,7 @@ def resolve(text: str) -> Any:
             if construct is None or tag.endswith((":merge", ":value")):
                 raise Undecided(text)
             try:
-                value = construct(_CONSTRUCTOR, ScalarNode(tag, text))
+                return construct(_CONSTRUCTOR, ScalarNode(tag, text))
             except (ValueError, OverflowError, yaml.YAMLError) as error:
                 raise Undecided(text) from error
-            if type(value) is int and value.bit_length() > limits.BITS:
-                raise Undecided(text)
-            return value
     return text

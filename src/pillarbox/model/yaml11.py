@@ -13,23 +13,17 @@ import yaml
 
 from pillarbox.model import limits
 from pillarbox.model.errors import ModelError
-from pillarbox.model.scalars import IMPLICIT_FIRST, Undecided, resolve
+from pillarbox.model.scalars import IMPLICIT_FIRST, INTEGER, Undecided, integer, resolve
 
 _Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
+# Whether PyYAML was built with its C parser is known only here, and so is the type of its loader.
 class Loader(_Base):  # type: ignore[misc]
     """PyYAML's safe loader, with a bound on numbers."""
 
 
-def _integer(loader: Any, node: Any) -> int:
-    value: int = loader.construct_yaml_int(node)
-    if value.bit_length() > limits.BITS:
-        raise ValueError(f"expected numbers of at most {limits.BITS} bits, found more")
-    return value
-
-
-Loader.add_constructor("tag:yaml.org,2002:int", _integer)
+Loader.add_constructor(INTEGER, integer)
 
 # indent, dash, key, the rest of the line
 _LINES = re.compile(
