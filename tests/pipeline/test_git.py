@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from tests.pipeline.support import Deployment, git
 
 from pillarbox.pipeline import publish
-from pillarbox.pipeline.errors import RevisionError
+from pillarbox.pipeline.errors import Interrupted, RevisionError
 from pillarbox.pipeline.git import Repository
 
 
@@ -122,6 +123,25 @@ def test_any_file_comes_out_as_it_went_in(deployment: Deployment, files: dict[st
     git("commit", "-q", "-m", "x", cwd=work)
     Repository(work).extract("HEAD", deployment.root / "out")
     assert {path.name: path.read_bytes() for path in (deployment.root / "out").iterdir()} == files
+
+
+@pytest.mark.parametrize("command", ["ls-tree", "cat-file"])
+@pytest.mark.parametrize("read", [0, 1])
+def test_a_git_that_a_signal_ended_says_nothing_about_the_revision(
+    deployment: Deployment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str, read: int
+) -> None:
+    """A master that is stopped takes its children with it; the revision is then built again, not refused."""
+    revision = commit(deployment.places.repository, *(("100644", "x" * 9999, f"f{number}") for number in range(99)))
+    real = shutil.which("git")
+    (tmp_path / "git").write_text(
+        f'#!/bin/sh\ncase "$*" in\n*{command}*) head -n {read} | {real} "$@" | head -c 5000; kill -TERM $$ ;;\n'
+        f'*) exec {real} "$@" ;;\nesac\n'
+    )
+    (tmp_path / "git").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    with pytest.raises(Interrupted, match="git was ended by SIGTERM"):
+        publish.prepare(deployment.places, revision)
+    assert not (deployment.places.published / revision).exists()
 
 
 def test_publishing_keeps_a_few_revisions_and_never_half_of_one(deployment: Deployment, model: dict[str, str]) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from pillarbox.pipeline.errors import RevisionError
+from pillarbox.pipeline.errors import Interrupted, RevisionError
 
 #: A model is text. These bound what one push can make the server write to disk.
 MAX_FILES = 50_000
@@ -32,7 +34,11 @@ class Entry:
 
 
 class Repository:
-    """A git repository, bare or not, at ``path``. Works inside a pre-receive hook, on objects still in quarantine."""
+    """A git repository, bare or not, at ``path``. Works inside a pre-receive hook, on objects still in quarantine.
+
+    Every method raises :class:`Interrupted` when a signal ended git, as a stop of the master does to all its children:
+    that says nothing about the revision.
+    """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
@@ -142,17 +148,26 @@ class Repository:
         assert process.stdin and process.stdout
         try:
             for entry in entries:
-                process.stdin.write(f"{entry.object}\n".encode())
-                process.stdin.flush()
+                with suppress(BrokenPipeError):
+                    process.stdin.write(f"{entry.object}\n".encode())
+                    process.stdin.flush()
                 header = process.stdout.readline().split()
                 if len(header) != 3 or header[1] != b"blob":
-                    raise RevisionError("its content is missing from the repository", file=entry.path)
-                yield process.stdout.read(int(header[2]))
-                process.stdout.read(1)
+                    break
+                size = int(header[2])
+                content = process.stdout.read(size + 1)
+                if len(content) <= size:
+                    break
+                yield content[:size]
+            else:
+                return
         finally:
-            process.stdin.close()
+            with suppress(BrokenPipeError):
+                process.stdin.close()
             process.stdout.close()
             process.wait()
+        _survived(process.returncode)
+        raise RevisionError("its content is missing from the repository", file=entry.path)
 
     def _read(self, *arguments: str) -> str:
         done = self._git(*arguments)
@@ -162,9 +177,11 @@ class Repository:
 
     def _git(self, *arguments: str) -> subprocess.CompletedProcess[bytes]:
         try:
-            return subprocess.run([*self._command(), *arguments], capture_output=True, check=False, env=_environment())
+            done = subprocess.run([*self._command(), *arguments], capture_output=True, check=False, env=_environment())
         except FileNotFoundError:
             raise RevisionError("git is not installed") from None
+        _survived(done.returncode)
+        return done
 
     def _command(self) -> list[str]:
         # The repository belongs to the git user, and the master's user reads it: that is meant.
@@ -174,6 +191,12 @@ class Repository:
 def is_name(text: str) -> bool:
     """Whether ``text`` is a full commit name, fit for a file name."""
     return _NAME.fullmatch(text) is not None
+
+
+def _survived(returncode: int) -> None:
+    # SIGPIPE is our own doing: we stopped reading.
+    if returncode < 0 and returncode != -signal.SIGPIPE:
+        raise Interrupted(f"git was ended by {signal.Signals(-returncode).name}", hint="Try again.")
 
 
 def _refuse_size(entry: Entry, count: int, total: int) -> None:
