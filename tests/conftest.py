@@ -15,6 +15,7 @@ from tests import programs
 import salt
 from pillarbox.errors import PillarboxError
 from pillarbox.lab import engine as engines
+from pillarbox.lab import machine
 from pillarbox.lab import settings as lab_settings
 
 # Salt puts an importer of the old protocol in front, which pytest's own way of importing tests trips over.
@@ -52,6 +53,9 @@ def container_engine() -> Iterator[engines.Engine]:
     own = lab_settings.load()
     running = engines.find(own)
     try:
+        if running is None:
+            # A starting engine turns settings of the machine on; what a lab finds later is not as it was before.
+            machine.record(own)
         found = running or engines.start(own, print)
     except PillarboxError as error:
         pytest.skip(f"needs a container engine: {error}")
@@ -64,6 +68,7 @@ def container_engine() -> Iterator[engines.Engine]:
         os.environ["DOCKER_HOST"] = before
     if running is None and not any(own.root.glob("labs/*")):
         engines.stop(own)
+        machine.restore(own)
 
 
 @pytest.fixture(autouse=True)

@@ -86,7 +86,7 @@ def prepare() -> None:
 
 
 def restore(settings: Settings) -> list[str]:
-    """Give the machine back what :func:`record` wrote down, and return what was changed back."""
+    """Give the machine back what :func:`record` wrote down, forget it, and return what was changed back."""
     file = settings.machine / "before.json"
     if not file.is_file():
         return []
@@ -97,6 +97,7 @@ def restore(settings: Settings) -> list[str]:
         if now is not None and now != before:
             _write(name, before)
             changed.append(f"{name.replace('/', '.')}: {now} -> {before}")
+    file.unlink()
     return changed
 
 
