@@ -67,6 +67,24 @@ def test_what_rolls_without_a_second_replica_is_told(deployment: Deployment, web
     assert not plan.make(deployment.work, base, deployment.commit(web), registry=False).notes
 
 
+def test_going_back_behind_a_release_whose_schema_is_contracted_is_told(
+    deployment: Deployment, web: dict[str, Any]
+) -> None:
+    control = web["nodes/control.yml"]["parameters"]["kubernetes"]["control"]
+    control["service"]["web-server"]["release"] = "${_param:tag}"
+    web["classes/cloud.yml"]["parameters"]["_param"] |= {"tag": "2025.1"}
+    without = deployment.commit(web)
+    contract = {"service": "web", "phase": "contract", "release": "${_param:tag}"}
+    control["job"] = {"contract": contract | {"container": control["service"]["web-server"]["container"]}}
+    new = deployment.commit(web)
+    web["classes/cloud.yml"]["parameters"]["_param"] |= {"tag": "2022.2"}
+    old = deployment.commit(web)
+    (note,) = plan.make(deployment.work, new, old, registry=False).notes
+    assert note.startswith("web goes back from release 2025.1 to 2022.2: the deploy refuses that")
+    assert not plan.make(deployment.work, old, new, registry=False).notes
+    assert not plan.make(deployment.work, without, old, registry=False).notes
+
+
 def test_scaling_is_no_roll_and_leaving_is_told(deployment: Deployment, web: dict[str, Any]) -> None:
     base = deployment.commit(web)
     control = web["nodes/control.yml"]["parameters"]["kubernetes"]["control"]

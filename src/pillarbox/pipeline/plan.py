@@ -16,6 +16,7 @@ from pillarbox.manifests import Manifest
 from pillarbox.model import Inventory, Node
 from pillarbox.pipeline.git import NULL, Repository
 from pillarbox.pipeline.publish import extracted
+from pillarbox.rollout import memory
 from pillarbox.rollout.objects import differences
 
 #: Pillar that no state of a host reads: the model's knobs, and what the manifests are made of.
@@ -140,6 +141,7 @@ def make(repository: str | Path, base: str | None, head: str, *, registry: bool 
     images = _images(before, after, notes, ask=registry)
     workloads = _workloads(before, after)
     notes += _interruptions(after, workloads)
+    notes += _returns(before, after)
     return Plan(base, head, images, workloads, _hosts(before, after, changed), tuple(notes))
 
 
@@ -231,6 +233,25 @@ def _interruptions(after: Side, workloads: Iterable[Workload]) -> Iterator[str]:
         alone = item.kind == "StatefulSet" and int(spec.get("replicas", 1)) == 1
         if alone or (item.kind == "Deployment" and (spec.get("strategy") or {}).get("type") == "Recreate"):
             yield f"{item.kind} {_name(item)} is away for a moment while it rolls: no second replica takes over"
+
+
+def _returns(before: Side, after: Side) -> Iterator[str]:
+    """Services that go back behind a release whose schema is, or may be, contracted: a deploy may refuse them."""
+    newest = {
+        (item.namespace, marks[0]): marks[2]
+        for item in before.manifests
+        if (marks := memory.marked(item.object)) and marks[1] == memory.CONTRACT
+    }
+    told = {}
+    for item in after.manifests:
+        service, _, release = memory.marked(item.object) or ("", "", "")
+        known = newest.get((item.namespace, service))
+        if known and memory.order(release) < memory.order(known):
+            told[service] = (
+                f"{service} goes back from release {known} to {release}: "
+                f"the deploy refuses that once its schema has been contracted to {known}"
+            )
+    yield from told.values()
 
 
 def _hosts(before: Side, after: Side, changed: Iterable[str]) -> tuple[Host, ...]:
