@@ -95,6 +95,25 @@ def test_again_changes_nothing_and_mends_what_broke(lab: Settings) -> None:
     assert shell.run(mended.containers["two"], ["cat", "/all/file"]).out == "shared\n"
 
 
+def test_a_host_that_ends_as_it_starts_is_told_with_its_last_words(
+    lab: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = up.up(lab, SILENT, unrendered, until="hosts")
+    monkeypatch.setattr(hosts, "_BOOT_SECONDS", 3)
+    container = run.engine.client.containers.run(
+        run.containers["one"].image,
+        ["sh", "-c", "echo no init here; exit 1"],
+        detach=True,
+        restart_policy={"Name": "unless-stopped"},
+        labels={"pillarbox.lab": lab.name},
+    )
+    try:
+        with pytest.raises(LabError, match=r"host three does not come up(?s:.*)no init here"):
+            hosts.await_booted("three", container)
+    finally:
+        container.remove(force=True)
+
+
 def test_a_subnet_that_is_taken_is_refused(lab: Settings, tmp_path: Path) -> None:
     up.up(lab, SILENT, unrendered, until="hosts")
     other = Settings(f"{NAME}-2", tmp_path, lab.cache, lab.checkout, tmp_path / "model", lab.engine)

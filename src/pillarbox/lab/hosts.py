@@ -76,16 +76,18 @@ def ensure(settings: Settings, engine: Engine, layout: Layout, host: Host, image
 
 
 def await_booted(host: str, container: Container) -> None:
-    """Wait until systemd in the host is up. Raises :class:`LabError` with what the host said when it is not."""
+    """Wait until systemd in the host is up, be it after the engine started it again. Raises :class:`LabError` with what
+    the host said when it is not."""
     deadline = time.monotonic() + _BOOT_SECONDS
     state = "starting"
     while time.monotonic() < deadline:
         container.reload()
-        if container.status not in ("running", "created"):
+        if container.status not in ("running", "created", "restarting"):
             break
-        # `--wait` is of no use before systemd's socket is there.
-        _, output = container.exec_run(["systemctl", "is-system-running"])
-        state = output.decode(errors="replace").strip().splitlines()[-1] if output else "starting"
+        # `--wait` is of no use before systemd's socket is there. A container that ended since has nothing to say.
+        with contextlib.suppress(docker.errors.APIError):
+            _, output = container.exec_run(["systemctl", "is-system-running"])
+            state = output.decode(errors="replace").strip().splitlines()[-1] if output else "starting"
         if state in ("running", "degraded"):
             return
         time.sleep(0.2)
