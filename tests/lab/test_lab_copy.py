@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 
 import pytest
 import yaml
+from tests import gnupg
 
 from pillarbox.lab import copy, git, repository
 from pillarbox.lab.settings import Settings
@@ -28,16 +28,10 @@ def settings(tmp_path: Path) -> Settings:
 
 
 @pytest.fixture(scope="module")
-def keys(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+def keys() -> list[str]:
     """Two public keys."""
-    found = []
-    for number in range(2):
-        home = tmp_path_factory.mktemp(f"gpg{number}")
-        home.chmod(0o700)
-        gpg = ["gpg", "--homedir", str(home), "--batch", "--quiet", "--pinentry-mode", "loopback", "--passphrase", ""]
-        subprocess.run([*gpg, "--quick-generate-key", "test", "rsa2048", "encrypt", "never"], check=True)
-        found.append(subprocess.run([*gpg, "--armor", "--export"], check=True, capture_output=True, text=True).stdout)
-    return found
+    with gnupg.keyring() as one, gnupg.keyring() as two:
+        return [gnupg.armored(one), gnupg.armored(two)]
 
 
 def unrendered(model: Path) -> None:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests import gnupg
 
 from pillarbox.model.errors import ModelError
 from pillarbox.model.secrets import generate
@@ -15,13 +14,9 @@ GOOD = "parameters:\n  _secret:\n    one: {kind: password}\n"
 
 
 @pytest.fixture(scope="module")
-def key(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    home = tmp_path_factory.mktemp("gpg")
-    home.chmod(0o700)
-    gpg = ["gpg", "--homedir", str(home), "--batch", "--quiet", "--pinentry-mode", "loopback", "--passphrase", ""]
-    subprocess.run([*gpg, "--quick-generate-key", "test", "rsa2048", "encrypt", "never"], check=True)
-    yield subprocess.run([*gpg, "--armor", "--export"], check=True, capture_output=True, text=True).stdout
-    subprocess.run(["gpgconf", "--homedir", str(home), "--kill", "gpg-agent"], check=False)
+def key() -> str:
+    with gnupg.keyring() as home:
+        return gnupg.armored(home)
 
 
 @pytest.mark.parametrize(

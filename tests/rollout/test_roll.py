@@ -17,11 +17,12 @@ from __future__ import annotations
 import base64
 import subprocess
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests import gnupg
 
 from pillarbox.errors import PillarboxError
 from pillarbox.manifests.manifest import Manifest
@@ -281,13 +282,9 @@ def test_a_namespace_of_the_same_run(roll: Any, cluster: Cluster, namespace: str
 
 
 @pytest.fixture(scope="session")
-def gpg_home(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    home = tmp_path_factory.mktemp("gpg")
-    home.chmod(0o700)
-    command = ["gpg", "--homedir", str(home), "--batch", "--passphrase", "", "--quick-generate-key", "t@t"]
-    subprocess.run(command, check=True, capture_output=True)
-    yield home
-    subprocess.run(["gpgconf", "--homedir", str(home), "--kill", "gpg-agent"], check=False)
+def gpg_home() -> Iterator[Path]:
+    with gnupg.keyring("t@t") as home:
+        yield home
 
 
 def test_secrets_are_opened_for_the_cluster_alone(

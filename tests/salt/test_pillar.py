@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import pytest
 import salt.config
 import salt.loader
 import yaml
+from tests import gnupg
 
 from pillarbox.model import pgp
 from pillarbox.model.secrets import KINDS, generate
@@ -32,37 +32,9 @@ MODEL = {
 
 
 @pytest.fixture
-def keys(tmp_path: Path) -> Iterator[Path]:
-    """A GnuPG home with one unprotected key, as a master's; its agent is stopped afterwards."""
-    # GnuPG's agent socket has a short path limit, so the home must not lie deep.
-    home = Path(subprocess.run(["mktemp", "-d"], capture_output=True, text=True, check=True).stdout.strip())
-    subprocess.run(
-        [
-            "gpg",
-            "--homedir",
-            home,
-            "--batch",
-            "--quiet",
-            "--passphrase",
-            "",
-            "--quick-gen-key",
-            "master",
-            "future-default",
-        ],
-        check=True,
-        capture_output=True,
-    )
-    yield home
-    subprocess.run(["gpgconf", "--homedir", home, "--kill", "all"], check=False)
-    # The agent removes its sockets at the same time.
-    shutil.rmtree(home, ignore_errors=True)
-
-
-def armored(home: Path) -> str:
-    export = subprocess.run(
-        ["gpg", "--homedir", home, "--armor", "--export"], capture_output=True, text=True, check=True
-    )
-    return export.stdout
+def keys() -> Iterator[Path]:
+    with gnupg.keyring("master") as home:
+        yield home
 
 
 @pytest.fixture
@@ -84,7 +56,7 @@ def test_secrets_are_generated_encrypted_and_opened_for_the_minion_that_uses_the
     write_model: WriteModel, keys: Path, opts: dict[str, Any], tmp_path: Path
 ) -> None:
     model = write_model(MODEL)
-    (file,) = generate(model, armored(keys))
+    (file,) = generate(model, gnupg.armored(keys))
     values = yaml.safe_load(file.read_text())["parameters"]["_param"]
     assert set(values) == {f"my_{kind}" for kind in KINDS}
     assert all(pgp.is_block(value) for value in values.values())
@@ -101,9 +73,9 @@ def test_new_secrets_replace_old_ones(
     write_model: WriteModel, keys: Path, opts: dict[str, Any], tmp_path: Path
 ) -> None:
     model = write_model(MODEL)
-    generate(model, armored(keys))
+    generate(model, gnupg.armored(keys))
     first = served(opts, "ctl01", model, tmp_path)["web"]["password"]
-    generate(model, armored(keys))
+    generate(model, gnupg.armored(keys))
     assert served(opts, "ctl01", model, tmp_path)["web"]["password"] != first
 
 
