@@ -278,6 +278,15 @@ def test_files_that_change_under_a_plan_are_noticed(shop: Shop) -> None:
         build(spec, shop.toy.path, engine=shop.engine, store=shop.store)
 
 
+def test_a_long_build_says_that_it_goes_on(shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(planning, "QUIET", 0.5)
+    shop.toy.write("formulas/toy/packages.sls", f"# {tmp_path}\n" + SLOW.format(2))
+    lines: list[str] = []
+    progress = Progress(sink=lines.append)
+    build_all([shop.toy.spec()], shop.toy.path, engine=shop.engine, store=shop.store, progress=progress)
+    assert any(line.endswith("still building toy-server") for line in lines)
+
+
 def test_one_failure_does_not_stop_the_others(shop: Shop, make_toy: Callable[..., Any], registry: str) -> None:
     bad = make_toy(registry, "bad")
     bad.write("formulas/toy/packages.sls", "bad: {test.fail_without_changes: []}\n")

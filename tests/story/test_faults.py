@@ -26,9 +26,10 @@ def wait(what: str, ready: Callable[[], bool], seconds: float = 300) -> None:
 
 
 def push_detached(clone: Path) -> subprocess.Popen[bytes]:
-    """A push that nobody waits for: its hook follows the build while the test goes on."""
-    command = ["git", "-C", str(clone), "push", "--quiet"]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    """A push that nobody waits for: its hook follows the build while the test goes on. What it says is beside the
+    clone, in pushed.log."""
+    with clone.with_name("pushed.log").open("wb") as log:
+        return subprocess.Popen(["git", "-C", str(clone), "push"], stdout=log, stderr=log)
 
 
 def published(lab: Lab) -> str:
@@ -141,6 +142,7 @@ def test_a_builder_killed_during_a_build_builds_again(lab: Lab, clone: Path) -> 
     lab.on("cfg01", "systemctl", "kill", "--signal=SIGKILL", "salt-minion")
     wait("the revision is published", lambda: published(lab) == revision)
     pushed.wait(timeout=120)
+    assert "still building memcached-server" in clone.with_name("pushed.log").read_text()
     report = lab.on("cfg01", "pillarbox", "report").stdout
     assert "SUCCEEDED" in report
     assert not lab.on("cfg01", "docker", "ps", "--quiet", "--filter", "name=pillarbox-build").stdout.strip()

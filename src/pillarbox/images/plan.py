@@ -18,6 +18,8 @@ from pillarbox.images.store import Store
 from pillarbox.progress import SILENT, Progress
 
 PARALLEL = 2
+#: After so many seconds in which nothing was done, builds say that they go on.
+QUIET = 15.0
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,9 @@ def build_all(
             running[future] = spec
         waiting = set(running)
         while waiting:
-            done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+            done, waiting = wait(waiting, timeout=QUIET, return_when=FIRST_COMPLETED)
+            if not done:
+                progress.step(still(running[future].name for future in waiting if future.running()))
             for future in done:
                 name = running[future].name
                 try:
@@ -118,6 +122,11 @@ def build_all(
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
     return Results(built, failed)
+
+
+def still(names: Iterable[str]) -> str:
+    """The line that says what goes on in a silence: debootstrap and apt take their time."""
+    return f"still building {', '.join(sorted(names))}"
 
 
 def _end_containers(engine: Engine, specs: list[ImageSpec]) -> None:

@@ -18,7 +18,7 @@ from salt.exceptions import SaltException
 from pillarbox.errors import PillarboxError
 from pillarbox.images import BaseSpec, ImageSpec
 from pillarbox.images.builder import Built
-from pillarbox.images.plan import PARALLEL, Results
+from pillarbox.images.plan import PARALLEL, QUIET, Results, still
 from pillarbox.model import Inventory
 from pillarbox.pipeline.errors import Interrupted, PipelineError
 from pillarbox.pipeline.places import Places
@@ -175,12 +175,15 @@ class _Work:
         self.failed: dict[str, PillarboxError] = {}
 
     def run(self) -> Results:
-        asked = time.monotonic()
+        asked = told = time.monotonic()
         while self.waiting or self.jobs:
             self._fill()
             event = self.client.bus.get_event(wait=2, full=True, auto_reconnect=True)
-            if event:
-                self._hear(str(event["tag"]), event["data"])
+            if event and self._hear(str(event["tag"]), event["data"]):
+                told = time.monotonic()
+            if self.jobs and time.monotonic() - told > QUIET:
+                self.progress.step(still(job.name for job in self.jobs.values()))
+                told = time.monotonic()
             if time.monotonic() - asked > _ASK_EVERY:
                 self._ask()
                 asked = time.monotonic()
@@ -210,13 +213,15 @@ class _Work:
             )
             self.jobs[jid] = _Job(name, minion, time.monotonic())
 
-    def _hear(self, tag: str, data: Mapping[str, Any]) -> None:
+    def _hear(self, tag: str, data: Mapping[str, Any]) -> bool:
+        """Deal with an event of ours; whether it had something to say."""
         if tag == f"pillarbox/build/{self.revision}":
             self.progress.step(str((data.get("data") or data).get("line", "")))
-            return
+            return True
         jid = str(data.get("jid", ""))
         if jid in self.jobs and tag == f"salt/job/{jid}/ret/{self.jobs[jid].minion}":
             self._done(jid, data.get("return"))
+        return False
 
     def _ask(self) -> None:
         for jid, job in list(self.jobs.items()):
