@@ -46,6 +46,27 @@ def test_values(make: Callable[..., Inventory], parameters: dict[str, Any], expe
     assert "nodes/n.yml" in str(caught.value) or expected == "deep"
 
 
+@pytest.mark.parametrize(
+    ("layer", "expected"),
+    [
+        ({"b": {"c": "${b}"}}, "contain itself"),
+        ({"b": {"c": "${b}", "d": "${b}"}}, "contain itself"),
+        ({f"k{n}": {"x": f"${{k{n + 1}}}"} for n in range(40)} | {"k40": {}}, "too much"),
+        ({"k0": [1]} | {f"k{n}": f"${{k{n - 1}}}" for n in range(1, 40)}, "values"),
+        ({"k0": {"l": [1]}} | {f"k{n}": f"${{k{n - 1}}}" for n in range(1, 40)}, "values"),
+    ],
+    ids=range(5),
+)
+def test_layers_that_double_with_each_reference(
+    make: Callable[..., Inventory], monkeypatch: pytest.MonkeyPatch, layer: dict[str, Any], expected: str
+) -> None:
+    monkeypatch.setattr(limits, "WORK", 1_000_000)
+    monkeypatch.setattr(limits, "VALUES", 10_000)
+    both = {f"classes/{name}.yml": {"parameters": layer} for name in "pq"}
+    with pytest.raises(PillarboxError, match=expected):
+        make({"nodes/n.yml": {"classes": ["p", "q"]}, **both}).node("n")
+
+
 def test_class_chains(make: Callable[..., Inventory]) -> None:
     files = {f"classes/c{n}.yml": {"classes": [f"c{n + 1}"]} for n in range(CHAIN)}
     inventory = make({**files, f"classes/c{CHAIN}.yml": {}, "nodes/n.yml": {"classes": ["c0"]}})

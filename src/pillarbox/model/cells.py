@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from pillarbox.model import limits
 from pillarbox.model.template import Part
 
 
@@ -118,6 +119,24 @@ def stack(earlier: Any, later: Any) -> Layers:
     """Both values, to be put together when rendered."""
     first = earlier.cells if type(earlier) is Layers else (earlier,)
     return Layers((*first, *later.cells) if type(later) is Layers else (*first, later))
+
+
+def weight(cell: Any) -> int:
+    """How many values stand in ``cell``, each layer counted; not much more than :data:`limits.VALUES` is counted."""
+    count, left = 0, [cell]
+    while left and count <= limits.VALUES:
+        value = left.pop()
+        kind = type(value)
+        count += 1
+        if kind in DICTS:
+            left.extend(value.values())
+        elif kind in LISTS:
+            left.extend(value)
+        elif kind is Layers:
+            left.extend(value.cells)
+        elif kind is Flagged:
+            left.append(value.cell)
+    return count
 
 
 def without_flags(value: Any) -> Any:

@@ -15,6 +15,13 @@ DEPTH = 100
 VALUES = 4_000_000
 """How many values a file or a node may hold once every alias and reference is written out."""
 
+WORK = 1_000_000_000
+"""How many values one node's references may put together in all, those of every step counted. Layers that refer to each
+other, or to what they stand in, double with each step."""
+
+STEP = 500
+"""What a step counts beside its values."""
+
 BITS = 14_000
 """How large a number may be; Python writes none out that is much larger."""
 

@@ -23,6 +23,7 @@ from pillarbox.model.cells import (
     OpenList,
     Template,
     merge_dicts,
+    weight,
     without_flags,
 )
 from pillarbox.model.entity import kind
@@ -111,6 +112,8 @@ class Renderer:
         self._stack: list[Any] = []
         self._trail: list[Any] = []
         self._kept: list[Any] = []
+        self._weights: dict[int, int] = {}
+        self._work = 0
 
     def render(self, section: dict[str, Any]) -> dict[str, Any]:
         """``section`` as plain data. What does not render is ``None``, and its reason is among ``problems``."""
@@ -303,6 +306,7 @@ class Renderer:
     def _fold(self, cells: tuple[Any, ...]) -> Any:
         settings = self.settings
         output: Any = None
+        size = 0
         missing: Unresolved | None = None
         constant = False
         last = len(cells) - 1
@@ -325,11 +329,39 @@ class Renderer:
                 continue
             if type(cell) is Template and type(new) is OpenDict:
                 new = without_flags(new)
-            output = new if output is None or overwrite else self._combine(output, new)
+            if output is None or overwrite:
+                output, size = new, 0
+            elif type(output) in CONTAINERS and type(new) in CONTAINERS:
+                size = self._weigh(size or self._weight(output), self._weight(new))
+                output = self._combine(output, new)
+                if size > limits.VALUES:
+                    size = self._weigh(weight(output), 0)
+            else:
+                output, size = self._combine(output, new), 0
             constant = fixed
         if missing is not None and type(output) in CONTAINERS:
             raise missing
         return output
+
+    def _weight(self, container: Any) -> int:
+        known = self._weights.get(id(container))
+        if known is None:
+            known = self._weights[id(container)] = weight(container)
+            # Keeps the container alive as long as its id is a key.
+            self._kept.append(container)
+        return known
+
+    def _weigh(self, old: int, new: int) -> int:
+        """The most that two containers of these weights can weigh together. Raises :class:`TooLarge` when one of them,
+        or all that was put together for this node, is beyond the limits."""
+        if old > limits.VALUES or new > limits.VALUES:
+            raise TooLarge(f"references make it more than {limits.VALUES} values")
+        self._work += limits.STEP + old + new
+        if self._work > limits.WORK:
+            raise TooLarge(
+                "references put too much together", hint="Does a value that has several layers contain itself?"
+            )
+        return old + new
 
     def _combine(self, old: Any, new: Any) -> Any:
         settings = self.settings
