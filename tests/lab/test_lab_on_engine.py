@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -161,6 +162,28 @@ def test_private_engine_starts_survives_a_kill_and_goes(
     assert not own.engine_dir.exists()
     assert rules() == before
     assert interfaces() == links
+
+
+def test_a_dead_engine_that_clean_starts_changes_nothing_for_good(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = Settings("dead", tmp_path, tmp_path / "cache", Path("/"), tmp_path, "private")
+    (own.engine_dir / "data").mkdir(parents=True)
+    setting = Path("/proc/sys/kernel/keys/root_maxkeys")
+    before = setting.read_text()
+
+    def start(settings: Settings, say: object) -> engine.Engine:
+        setting.write_text(f"{int(before) + 1}\n")
+        raise LabError("it changed a setting, and does not start")
+
+    monkeypatch.setattr(engine, "start", start)
+    # The real one would take the bridge from under the engine of these tests.
+    monkeypatch.setattr(engine, "remove", lambda settings: shutil.rmtree(settings.engine_dir))
+    try:
+        clean.clean(own, SILENT)
+        assert setting.read_text() == before
+    finally:
+        setting.write_text(before)
 
 
 def interfaces() -> set[str]:
