@@ -53,9 +53,6 @@ def container_engine() -> Iterator[engines.Engine]:
     own = lab_settings.load()
     running = engines.find(own)
     try:
-        if running is None:
-            # A starting engine turns settings of the machine on; what a lab finds later is not as it was before.
-            machine.record(own)
         found = running or engines.start(own, print)
     except PillarboxError as error:
         pytest.skip(f"needs a container engine: {error}")

@@ -172,11 +172,11 @@ def test_a_dead_engine_that_clean_starts_changes_nothing_for_good(
     setting = Path("/proc/sys/kernel/keys/root_maxkeys")
     before = setting.read_text()
 
-    def start(settings: Settings, say: object) -> engine.Engine:
+    def spawn(settings: Settings, name: str, arguments: list[str]) -> None:
         setting.write_text(f"{int(before) + 1}\n")
         raise LabError("it changed a setting, and does not start")
 
-    monkeypatch.setattr(engine, "start", start)
+    monkeypatch.setattr(engine, "_spawn", spawn)
     # The real one would take the bridge from under the engine of these tests.
     monkeypatch.setattr(engine, "remove", lambda settings: shutil.rmtree(settings.engine_dir))
     try:

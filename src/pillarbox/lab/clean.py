@@ -58,8 +58,6 @@ def _engine(settings: Settings, progress: Progress) -> Engine | None:
     """The engine that has the lab's things. A private one that died is started: only it can undo what it did."""
     engine = engines.find(settings)
     if engine is None and (settings.engine_dir / "data").is_dir():
-        # A starting engine turns settings of the machine on.
-        machine.record(settings)
         try:
             return engines.start(settings, progress.step)
         except LabError as error:

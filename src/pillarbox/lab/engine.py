@@ -14,6 +14,7 @@ from pathlib import Path
 import docker
 import requests
 
+from pillarbox.lab import machine
 from pillarbox.lab.command import run, tail
 from pillarbox.lab.errors import LabError
 from pillarbox.lab.settings import Settings
@@ -122,6 +123,8 @@ def _connect(address: str, *, private: bool) -> Engine | None:
 
 
 def _start_private(settings: Settings) -> Engine:
+    # A starting engine turns settings of the machine on.
+    machine.record(settings)
     base = settings.engine_dir
     for name in ("data", "exec", "containerd"):
         (base / name).mkdir(parents=True, exist_ok=True, mode=0o711)
