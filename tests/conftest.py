@@ -13,10 +13,10 @@ from hypothesis import settings
 from tests import programs
 
 import salt
-from pillarbox.errors import PillarboxError
 from pillarbox.lab import engine as engines
 from pillarbox.lab import machine
 from pillarbox.lab import settings as lab_settings
+from pillarbox.system.errors import PillarboxError
 
 # Salt puts an importer of the old protocol in front, which pytest's own way of importing tests trips over.
 assert salt.__path__

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from pillarbox.cli.hook import _within
-from pillarbox.errors import PillarboxError
+from pillarbox.system.errors import PillarboxError
 
 
 def test_an_expression_that_never_ends_is_refused() -> None:

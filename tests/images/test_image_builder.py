@@ -26,7 +26,7 @@ from pillarbox.images.registry import Registry
 from pillarbox.images.spec import key_tag
 from pillarbox.images.stage import BUILD_LABEL, CONTAINER_PREFIX
 from pillarbox.images.store import Store
-from pillarbox.progress import Progress
+from pillarbox.system.progress import Progress
 
 pytestmark = pytest.mark.engine
 
@@ -38,7 +38,7 @@ from pillarbox.images.builder import build
 from pillarbox.images.engine import Engine
 from pillarbox.images.store import Store
 from pillarbox.model import Inventory
-from pillarbox.progress import Progress
+from pillarbox.system.progress import Progress
 model, store = sys.argv[1:]
 spec = image_specs(Inventory(model))["toy-server"]
 built = build(spec, model, engine=Engine(), store=Store(store), progress=Progress())

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from pillarbox.errors import ErrorGroup, PillarboxError
 from pillarbox.images import SpecError
 from pillarbox.images.dynamic import names
+from pillarbox.system.errors import ErrorGroup, PillarboxError
 
 PGP = "-----BEGIN PGP MESSAGE-----\n\nhQEMA\n-----END PGP MESSAGE-----"
 DIGEST = "sha256:" + "0" * 64

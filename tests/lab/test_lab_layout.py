@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pillarbox.errors import PillarboxError
 from pillarbox.lab import layout
 from pillarbox.lab.errors import LabError
 from pillarbox.model import Inventory
+from pillarbox.system.errors import PillarboxError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 

@@ -15,7 +15,7 @@ import yaml
 from pillarbox.lab import clean, engine, hosts, machine, settings, shell, up
 from pillarbox.lab.errors import LabError
 from pillarbox.lab.settings import Settings
-from pillarbox.progress import SILENT
+from pillarbox.system.progress import SILENT
 
 NAME = "pillarbox-lab-test"
 SUBNET = "172.30.77"

@@ -8,8 +8,8 @@ import pytest
 import yaml
 from tests.manifests.control_pillars import BLOCK, Spec, container, service
 
-from pillarbox.errors import ErrorGroup, PillarboxError
 from pillarbox.manifests import ManifestError, render
+from pillarbox.system.errors import ErrorGroup, PillarboxError
 
 
 def mistakes(model: Any, control: Any = None, *, files: Any = None, **more: Any) -> list[PillarboxError]:

@@ -13,9 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.manifests.control_pillars import BLOCK
 
-from pillarbox.errors import PillarboxError
 from pillarbox.manifests import render
 from pillarbox.manifests.dump import dump
+from pillarbox.system.errors import PillarboxError
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,9 @@ from reclass.settings import Settings
 from reclass.values.value import Value
 from reclass.values.valuelist import ValueList
 
-from pillarbox.errors import PillarboxError
 from pillarbox.model.engine import Engine
 from pillarbox.model.tree import DirectoryTree
+from pillarbox.system.errors import PillarboxError
 
 
 @dataclass(frozen=True)

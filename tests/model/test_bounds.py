@@ -15,8 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.model.reference import write
 
-from pillarbox.errors import PillarboxError
 from pillarbox.model import Inventory, limits
+from pillarbox.system.errors import PillarboxError
 
 CHAIN = 3000
 

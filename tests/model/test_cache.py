@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from tests.model.reference import write
 
-from pillarbox.errors import PillarboxError
 from pillarbox.model import Inventory, pages
 from pillarbox.model import tree as trees
+from pillarbox.system.errors import PillarboxError
 
 MODEL: dict[str, Any] = {
     "classes/a.yml": {"parameters": {"list": [1, 2], "map": {f"k{n}": n for n in range(30)}}},

@@ -13,8 +13,8 @@ from click.testing import CliRunner
 
 import pillarbox.model
 from pillarbox.cli import pillarbox as cli
-from pillarbox.errors import PillarboxError
 from pillarbox.model import Inventory
+from pillarbox.system.errors import PillarboxError
 
 README = Path(pillarbox.model.__file__).with_name("README.md")
 BLOCK = re.compile(r"^```(\w+) ?(.*)\n((?:.*\n)*?)```$", re.MULTILINE)

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from pillarbox.errors import PillarboxError
 from pillarbox.model import Inventory
 from pillarbox.model.explain import Explanation, Layer
+from pillarbox.system.errors import PillarboxError
 
 Make = Callable[..., Inventory]
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from tests.model.reference import write
 
-from pillarbox.errors import PillarboxError
 from pillarbox.model import Inventory
+from pillarbox.system.errors import PillarboxError
 
 
 def git(root: Path, *arguments: str) -> None:

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from tests.pipeline.support import Deployment
 
-from pillarbox.errors import PillarboxError
 from pillarbox.pipeline import plan
+from pillarbox.system.errors import PillarboxError
 
 
 @pytest.fixture

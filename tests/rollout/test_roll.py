@@ -24,11 +24,11 @@ from typing import Any
 import pytest
 from tests import gnupg
 
-from pillarbox.errors import PillarboxError
 from pillarbox.manifests.manifest import Manifest
-from pillarbox.progress import Progress
 from pillarbox.rollout import ApiError, Cluster, GoodStore, Keyring, Outcome, Refused, roll_out, status
 from pillarbox.rollout.objects import Ref
+from pillarbox.system.errors import PillarboxError
+from pillarbox.system.progress import Progress
 
 Build = Callable[..., Manifest]
 

@@ -16,7 +16,7 @@ import click
 
 from pillarbox import __version__
 from pillarbox.cli.output import print_error
-from pillarbox.errors import PillarboxError
+from pillarbox.system.errors import PillarboxError
 
 COMMANDS = {
     "check": "Check the whole model: nodes, images and manifests.",

@@ -7,8 +7,8 @@ from pathlib import Path
 import click
 
 from pillarbox.cli.output import format_option, print_data
-from pillarbox.errors import raise_all
 from pillarbox.pipeline.check import check
+from pillarbox.system.errors import raise_all
 
 
 @click.command("check")

@@ -9,10 +9,10 @@ import click
 
 from pillarbox.cli.cluster import gpg_home_option, kubeconfig_option
 from pillarbox.cli.output import format_option, print_data
-from pillarbox.errors import PillarboxError
 from pillarbox.pipeline.deploy import deploy
 from pillarbox.pipeline.git import Repository
-from pillarbox.progress import Progress
+from pillarbox.system.errors import PillarboxError
+from pillarbox.system.progress import Progress
 
 
 @click.command("deploy")

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import click
 
-from pillarbox.errors import PillarboxError, raise_all
 from pillarbox.pipeline import hook
 from pillarbox.pipeline.places import Places
+from pillarbox.system.errors import PillarboxError, raise_all
 
 PATIENCE = 600
 """Seconds that a pushed model may take to render."""

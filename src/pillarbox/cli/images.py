@@ -6,12 +6,12 @@ import click
 from click.shell_completion import CompletionItem
 
 from pillarbox.cli.output import format_option, print_data
-from pillarbox.errors import PillarboxError
 from pillarbox.images import image_specs
 from pillarbox.images.errors import RegistryError, SpecError
 from pillarbox.images.plan import PARALLEL, build_all, plan
 from pillarbox.model import Inventory
-from pillarbox.progress import Progress
+from pillarbox.system.errors import PillarboxError
+from pillarbox.system.progress import Progress
 
 
 def complete_image(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:

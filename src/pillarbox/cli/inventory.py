@@ -9,8 +9,8 @@ from click.core import ParameterSource
 from click.shell_completion import CompletionItem
 
 from pillarbox.cli.output import format_option, print_data
-from pillarbox.errors import PillarboxError
 from pillarbox.model import Inventory
+from pillarbox.system.errors import PillarboxError
 
 
 def complete_node(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:

@@ -10,11 +10,11 @@ from click.core import ParameterSource
 from click.shell_completion import CompletionItem
 
 from pillarbox.cli.output import format_option, print_data
-from pillarbox.errors import PillarboxError
 from pillarbox.lab import settings as lab_settings
 from pillarbox.lab.settings import Settings
 from pillarbox.model.cache import VARIABLE as MODEL_CACHE
-from pillarbox.progress import Progress
+from pillarbox.system.errors import PillarboxError
+from pillarbox.system.progress import Progress
 
 
 @click.group("lab")

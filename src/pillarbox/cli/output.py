@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import click
 import yaml
 
-from pillarbox.errors import ErrorGroup, PillarboxError
+from pillarbox.system.errors import ErrorGroup, PillarboxError
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 

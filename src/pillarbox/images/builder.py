@@ -17,7 +17,7 @@ from pillarbox.images.errors import BuildError, RegistryError
 from pillarbox.images.registry import Registry
 from pillarbox.images.spec import ImageSpec, key_tag
 from pillarbox.images.store import Store
-from pillarbox.progress import SILENT, Progress, elapsed
+from pillarbox.system.progress import SILENT, Progress, elapsed
 
 
 @dataclass(frozen=True)

@@ -8,14 +8,14 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 
-from pillarbox.errors import PillarboxError, raise_all
 from pillarbox.images.builder import Built, build
 from pillarbox.images.engine import Engine
 from pillarbox.images.registry import Registry
 from pillarbox.images.spec import ImageSpec
 from pillarbox.images.stage import BUILD_LABEL, CONTAINER_PREFIX
 from pillarbox.images.store import Store
-from pillarbox.progress import SILENT, Progress
+from pillarbox.system.errors import PillarboxError, raise_all
+from pillarbox.system.progress import SILENT, Progress
 
 PARALLEL = 2
 #: After so many seconds in which nothing was done, builds say that they go on.

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pillarbox.errors import PillarboxError, raise_all
 from pillarbox.images import dynamic, secrets, tree
 from pillarbox.images.errors import SpecError
 from pillarbox.model import Inventory, Node, fingerprint
+from pillarbox.system.errors import PillarboxError, raise_all
 
 #: Part of every key: raise it when the builder starts to make different images of the same tree.
 FORMAT = 1

@@ -11,7 +11,7 @@ from pillarbox.lab import firewall, hosts, image, lock, machine, parallel
 from pillarbox.lab.engine import Engine
 from pillarbox.lab.errors import LabError
 from pillarbox.lab.settings import Settings
-from pillarbox.progress import Progress
+from pillarbox.system.progress import Progress
 
 
 def clean(settings: Settings, progress: Progress, *, keep_cache: bool = False) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pillarbox.errors import PillarboxError
+from pillarbox.system.errors import PillarboxError
 
 
 class LabError(PillarboxError):

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from pillarbox.progress import elapsed
+from pillarbox.system.progress import elapsed
 
 
 class Following:

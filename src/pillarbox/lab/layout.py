@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pillarbox.errors import PillarboxError, raise_all
 from pillarbox.lab.errors import LabError
 from pillarbox.model import Inventory, Node
+from pillarbox.system.errors import PillarboxError, raise_all
 
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
 

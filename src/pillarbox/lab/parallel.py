@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
-from pillarbox.errors import ErrorGroup, PillarboxError, raise_all
+from pillarbox.system.errors import ErrorGroup, PillarboxError, raise_all
 
 T = TypeVar("T")
 R = TypeVar("R")

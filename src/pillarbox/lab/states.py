@@ -11,7 +11,7 @@ from docker.models.containers import Container
 
 from pillarbox.lab import minions, parallel, salt, shell
 from pillarbox.lab.errors import LabError
-from pillarbox.progress import elapsed
+from pillarbox.system.progress import elapsed
 
 _HEARTBEAT_SECONDS = 10
 # A minion notes each job it runs in a file of the job's name.

@@ -8,13 +8,13 @@ from typing import Any
 
 from docker.models.containers import Container
 
-from pillarbox.errors import PillarboxError
 from pillarbox.lab import copy, hosts, layout, parallel, pipeline, repository, shell
 from pillarbox.lab import engine as engines
 from pillarbox.lab.engine import Engine
 from pillarbox.lab.errors import LabError
 from pillarbox.lab.settings import Settings
 from pillarbox.model import Inventory
+from pillarbox.system.errors import PillarboxError
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from docker.models.containers import Container
 
-from pillarbox.errors import PillarboxError
 from pillarbox.lab import (
     copy,
     firewall,
@@ -40,7 +39,8 @@ from pillarbox.lab.layout import Layout
 from pillarbox.lab.repository import Repository
 from pillarbox.lab.settings import Settings
 from pillarbox.model import Inventory
-from pillarbox.progress import Progress
+from pillarbox.system.errors import PillarboxError
+from pillarbox.system.progress import Progress
 
 
 @dataclass

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pillarbox.errors import PillarboxError
+from pillarbox.system.errors import PillarboxError
 
 
 class ManifestError(PillarboxError):

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from pillarbox.errors import PillarboxError, raise_all
 from pillarbox.manifests import checks, config, dependencies, network, rbac, storage, workloads
 from pillarbox.manifests.catalog import Catalog, Image, named_image
 from pillarbox.manifests.errors import Place, Problems
@@ -14,6 +13,7 @@ from pillarbox.manifests.finish import finished
 from pillarbox.manifests.manifest import Manifest
 from pillarbox.manifests.scope import Scope, deploy_name, parse_version
 from pillarbox.manifests.section import Section
+from pillarbox.system.errors import PillarboxError, raise_all
 
 
 class Node(Protocol):

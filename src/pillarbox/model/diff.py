@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pillarbox.errors import PillarboxError, raise_all
 from pillarbox.model.plain import same
+from pillarbox.system.errors import PillarboxError, raise_all
 
 if TYPE_CHECKING:
     from pillarbox.model.engine import Engine, Rendered

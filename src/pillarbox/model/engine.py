@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from pillarbox.errors import PillarboxError, raise_all
 from pillarbox.model import yaml11
 from pillarbox.model.cache import Cache, digest, version
 from pillarbox.model.cells import LAZY, OPEN, Flagged, Layers, OpenDict, OpenList, Template
@@ -24,6 +23,7 @@ from pillarbox.model.report import Reporter
 from pillarbox.model.settings import CONFIG, Settings
 from pillarbox.model.stamps import Stamps
 from pillarbox.model.tree import Tree, class_files, node_files
+from pillarbox.system.errors import PillarboxError, raise_all
 
 
 class Rendered(NamedTuple):

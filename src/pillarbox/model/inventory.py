@@ -9,7 +9,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from pillarbox.errors import PillarboxError, raise_all
 from pillarbox.model.cache import Cache, default_directory
 from pillarbox.model.diff import Change, diff
 from pillarbox.model.engine import Engine, Rendered, read_settings
@@ -22,6 +21,7 @@ from pillarbox.model.settings import CONFIG, Settings
 from pillarbox.model.tree import DirectoryTree, Tree
 from pillarbox.model.usage import Usage, usage
 from pillarbox.model.where import Place, where
+from pillarbox.system.errors import PillarboxError, raise_all
 
 _KEPT = 2048
 

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from pillarbox.errors import PillarboxError
 from pillarbox.model.applications import merge_applications
 from pillarbox.model.cells import AUTOMATIC, OpenDict, merge_dicts
 from pillarbox.model.entity import ClassUse, Entity
@@ -17,6 +16,7 @@ from pillarbox.model.errors import ModelError
 from pillarbox.model.render import Problem, Renderer, Unresolved
 from pillarbox.model.settings import CONFIG, Settings
 from pillarbox.model.template import Syntax
+from pillarbox.system.errors import PillarboxError
 
 MAX_STATES = 40_000
 MAX_CLASS_DEPTH = 200

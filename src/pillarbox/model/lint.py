@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from pillarbox.errors import ErrorGroup, PillarboxError
 from pillarbox.model import yaml11
 from pillarbox.model.cells import OPEN, OpenDict
 from pillarbox.model.errors import ModelError
 from pillarbox.model.render import Unresolved
 from pillarbox.model.schemas import Schemas
+from pillarbox.system.errors import ErrorGroup, PillarboxError
 
 if TYPE_CHECKING:
     from pillarbox.model.engine import Engine, Merged

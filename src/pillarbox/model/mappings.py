@@ -8,9 +8,9 @@ import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from pillarbox.errors import PillarboxError, raise_all
 from pillarbox.model.errors import ModelError
 from pillarbox.model.settings import CONFIG
+from pillarbox.system.errors import PillarboxError, raise_all
 
 Matcher = Callable[[str], list[str]]
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from pillarbox.errors import PillarboxError
 from pillarbox.model.cache import MISS, Cache, digest, pack
 from pillarbox.model.results import Results
+from pillarbox.system.errors import PillarboxError
 
 if TYPE_CHECKING:
     from pillarbox.model.engine import Engine, Merged, Rendered

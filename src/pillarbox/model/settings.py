@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from pillarbox.errors import PillarboxError, raise_all
 from pillarbox.model.errors import ModelError
+from pillarbox.system.errors import PillarboxError, raise_all
 
 CONFIG = "reclass-config.yml"
 

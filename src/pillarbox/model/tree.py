@@ -9,9 +9,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol
 
-from pillarbox.errors import PillarboxError, raise_all
 from pillarbox.model import limits
 from pillarbox.model.errors import ModelError
+from pillarbox.system.errors import PillarboxError, raise_all
 
 SUFFIXES = (".yml", ".yaml")
 SETTLED = 2_000_000_000

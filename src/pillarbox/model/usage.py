@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pillarbox.errors import PillarboxError
 from pillarbox.model.errors import ModelError
+from pillarbox.system.errors import PillarboxError
 
 if TYPE_CHECKING:
     from pillarbox.model.engine import Engine

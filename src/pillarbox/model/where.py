@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
-from pillarbox.errors import PillarboxError
 from pillarbox.model import yaml11
 from pillarbox.model.errors import ModelError
+from pillarbox.system.errors import PillarboxError
 
 if TYPE_CHECKING:
     from pillarbox.model.engine import Engine

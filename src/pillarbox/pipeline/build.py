@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Protocol
 
 from pillarbox import manifests
-from pillarbox.errors import PillarboxError
 from pillarbox.images import ImageSpec, image_specs
 from pillarbox.images import plan as image_plan
 from pillarbox.images.builder import Built
@@ -24,8 +23,9 @@ from pillarbox.pipeline.journal import Journal, tee
 from pillarbox.pipeline.lock import held
 from pillarbox.pipeline.places import Places
 from pillarbox.pipeline.record import FAILED, INTERRUPTED, SUCCEEDED, Run, Runs
-from pillarbox.progress import SILENT, Progress
 from pillarbox.rollout import waves
+from pillarbox.system.errors import PillarboxError
+from pillarbox.system.progress import SILENT, Progress
 
 #: A build whose process dies this often is not tried again unasked.
 ATTEMPTS = 3

@@ -7,11 +7,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from pillarbox import manifests
-from pillarbox.errors import ErrorGroup, PillarboxError, raise_all
 from pillarbox.images import image_specs
 from pillarbox.model import Inventory, Node
 from pillarbox.pipeline.publish import extracted
 from pillarbox.rollout import waves
+from pillarbox.system.errors import ErrorGroup, PillarboxError, raise_all
 
 _LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 _HOST = re.compile(rf"{_LABEL}(\.{_LABEL})*")

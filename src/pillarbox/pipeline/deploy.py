@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from pillarbox import manifests
-from pillarbox.errors import PillarboxError
 from pillarbox.images import image_specs
 from pillarbox.images import plan as image_plan
 from pillarbox.manifests import Manifest
@@ -17,10 +16,11 @@ from pillarbox.pipeline.errors import PipelineError
 from pillarbox.pipeline.lock import held
 from pillarbox.pipeline.places import Places
 from pillarbox.pipeline.record import FAILED, INTERRUPTED, SUCCEEDED, Run, Runs
-from pillarbox.progress import SILENT, Progress
 from pillarbox.rollout import Cluster, GoodStore, Keyring, State, Unreachable, memory, roll_out, status
 from pillarbox.rollout.roll import Outcome
 from pillarbox.rollout.secrets import DEFAULT_HOME
+from pillarbox.system.errors import PillarboxError
+from pillarbox.system.progress import SILENT, Progress
 
 
 def deploy(

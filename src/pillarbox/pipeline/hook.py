@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pillarbox.errors import PillarboxError
 from pillarbox.pipeline import plan, spool
 from pillarbox.pipeline.check import check_revision
 from pillarbox.pipeline.git import Repository
 from pillarbox.pipeline.journal import follow
 from pillarbox.pipeline.places import Places
+from pillarbox.system.errors import PillarboxError
 
 #: A build says something at least this often, or the hook stops listening; the build goes on.
 PATIENCE = 1800.0

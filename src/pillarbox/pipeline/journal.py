@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from pillarbox.pipeline.git import is_name
-from pillarbox.progress import Progress
+from pillarbox.system.progress import Progress
 
 #: As many files are kept.
 KEEP = 100

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from pillarbox import manifests
-from pillarbox.errors import PillarboxError
 from pillarbox.images import ImageSpec, RegistryError, image_specs
 from pillarbox.images.registry import Registry
 from pillarbox.manifests import Manifest
@@ -18,6 +17,7 @@ from pillarbox.pipeline.git import NULL, Repository
 from pillarbox.pipeline.publish import extracted
 from pillarbox.rollout import memory
 from pillarbox.rollout.objects import differences
+from pillarbox.system.errors import PillarboxError
 
 #: Pillar that no state of a host reads: the model's knobs, and what the manifests are made of.
 _NOT_OF_HOSTS = ("_param", "_secret", "kubernetes.control", "reclass", "__reclass__")

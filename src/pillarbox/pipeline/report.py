@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from pillarbox.progress import elapsed
+from pillarbox.system.progress import elapsed
 
 
 def render(run: Mapping[str, Any]) -> str:

@@ -7,7 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from pillarbox.errors import PillarboxError, raise_all
 from pillarbox.rollout.cluster import FIELD_MANAGER, Cluster
 from pillarbox.rollout.errors import ApiError, RolloutError
 from pillarbox.rollout.objects import (
@@ -21,6 +20,7 @@ from pillarbox.rollout.objects import (
     ref,
 )
 from pillarbox.rollout.secrets import Keyring, Scrubber, blocks, reveal
+from pillarbox.system.errors import PillarboxError, raise_all
 
 if TYPE_CHECKING:
     from pillarbox.manifests import Manifest

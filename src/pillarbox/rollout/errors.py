@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pillarbox.errors import PillarboxError
+from pillarbox.system.errors import PillarboxError
 
 
 class RolloutError(PillarboxError):

@@ -9,8 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pillarbox.errors import PillarboxError
-from pillarbox.progress import SILENT, Progress, elapsed
 from pillarbox.rollout import gates, memory
 from pillarbox.rollout.apply import Change, Prepared, job_state, prepare, survey, write
 from pillarbox.rollout.cluster import Cluster
@@ -20,6 +18,8 @@ from pillarbox.rollout.prune import Orphan, orphans, references
 from pillarbox.rollout.secrets import Keyring, Scrubber, reveal
 from pillarbox.rollout.store import GoodStore
 from pillarbox.rollout.waves import waves
+from pillarbox.system.errors import PillarboxError
+from pillarbox.system.progress import SILENT, Progress, elapsed
 
 if TYPE_CHECKING:
     from pillarbox.manifests import Manifest

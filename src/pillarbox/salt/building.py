@@ -15,14 +15,14 @@ import salt.config
 import salt.utils.event
 from salt.exceptions import SaltException
 
-from pillarbox.errors import PillarboxError
 from pillarbox.images import BaseSpec, ImageSpec
 from pillarbox.images.builder import Built
 from pillarbox.images.plan import PARALLEL, QUIET, Results, still
 from pillarbox.model import Inventory
 from pillarbox.pipeline.errors import Interrupted, PipelineError
 from pillarbox.pipeline.places import Places
-from pillarbox.progress import Progress
+from pillarbox.system.errors import PillarboxError
+from pillarbox.system.progress import Progress
 
 FUNCTION = "pillarbox.build_image"
 #: Under file_roots; builders on other machines than the master fetch the tree from here.

@@ -10,8 +10,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from pillarbox.errors import PillarboxError
-from pillarbox.progress import Progress
+from pillarbox.system.errors import PillarboxError
+from pillarbox.system.progress import Progress
 
 __salt__: dict[str, Any] = {}
 __opts__: dict[str, Any] = {}

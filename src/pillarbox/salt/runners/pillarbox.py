@@ -12,7 +12,6 @@ from typing import Any
 
 import salt.utils.event
 
-from pillarbox.errors import PillarboxError
 from pillarbox.pipeline import plan as planning
 from pillarbox.pipeline import publish
 from pillarbox.pipeline.build import build_pushed, on_this_machine, wanted
@@ -23,9 +22,10 @@ from pillarbox.pipeline.git import Repository
 from pillarbox.pipeline.lock import held
 from pillarbox.pipeline.places import Places
 from pillarbox.pipeline.record import FAILED, SUCCEEDED, Run, Runs
-from pillarbox.progress import Progress
 from pillarbox.salt.building import SaltBuilder, master_options
 from pillarbox.salt.noise import hush
+from pillarbox.system.errors import PillarboxError
+from pillarbox.system.progress import Progress
 
 __opts__: dict[str, Any] = {}
 __context__: dict[str, Any] = {}
