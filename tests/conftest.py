@@ -46,7 +46,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def container_engine() -> Iterator[engines.Engine]:
+def container_engine() -> Iterator[engines.LabEngine]:
     """A Docker engine that answers: the machine's, or the lab's private one, which DOCKER_HOST then names."""
     if os.geteuid() != 0:
         pytest.skip("needs root, for the container engine")

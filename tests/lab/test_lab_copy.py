@@ -9,13 +9,13 @@ import yaml
 from tests import gnupg
 
 from pillarbox.lab import copy, git, repository
-from pillarbox.lab.settings import Settings
+from pillarbox.lab.settings import LabSettings
 
 SECRETS = {"parameters": {"_secret": {"one_password": {"kind": "password"}}}}
 
 
 @pytest.fixture
-def settings(tmp_path: Path) -> Settings:
+def settings(tmp_path: Path) -> LabSettings:
     source = tmp_path / "source"
     for directory in ("nodes", "classes/cluster/x", "formulas/f"):
         (source / directory).mkdir(parents=True)
@@ -24,7 +24,7 @@ def settings(tmp_path: Path) -> Settings:
     (source / "formulas" / "f" / "init.sls").write_text("{}\n")
     (source / "src").mkdir()
     (source / "src" / "program.py").write_text("")
-    return Settings("x", tmp_path / "root", tmp_path / "cache", tmp_path, source, "auto")
+    return LabSettings("x", tmp_path / "root", tmp_path / "cache", tmp_path, source, "auto")
 
 
 @pytest.fixture(scope="module")
@@ -38,19 +38,19 @@ def unrendered(model: Path) -> None:
     """Nothing is rendered from this model."""
 
 
-def secret(settings: Settings) -> str:
+def secret(settings: LabSettings) -> str:
     text = (settings.model / "classes" / "cluster" / "x" / "secrets.yml").read_text()
     return yaml.safe_load(text)["parameters"]["_param"]["one_password"]
 
 
-def test_takes_the_model_and_not_the_program(settings: Settings, keys: list[str]) -> None:
+def test_takes_the_model_and_not_the_program(settings: LabSettings, keys: list[str]) -> None:
     assert copy.refresh(settings, keys[0], unrendered)
     assert (settings.model / "formulas" / "f" / "init.sls").is_file()
     assert not (settings.model / "src").exists()
     assert secret(settings).startswith("-----BEGIN PGP MESSAGE-----")
 
 
-def test_secrets_stay_until_the_key_or_what_is_asked_for_changes(settings: Settings, keys: list[str]) -> None:
+def test_secrets_stay_until_the_key_or_what_is_asked_for_changes(settings: LabSettings, keys: list[str]) -> None:
     copy.refresh(settings, keys[0], unrendered)
     first, head = secret(settings), git.head(settings.model)
     assert not copy.refresh(settings, keys[0], unrendered)
@@ -64,7 +64,7 @@ def test_secrets_stay_until_the_key_or_what_is_asked_for_changes(settings: Setti
     assert secret(settings) != second
 
 
-def test_a_run_that_was_killed_in_the_middle_is_mended(settings: Settings, keys: list[str]) -> None:
+def test_a_run_that_was_killed_in_the_middle_is_mended(settings: LabSettings, keys: list[str]) -> None:
     copy.refresh(settings, keys[0], unrendered)
     (settings.model / ".git" / "index.lock").write_text("")
     (settings.model / "nodes" / "h.yml").write_text("half")
@@ -74,7 +74,7 @@ def test_a_run_that_was_killed_in_the_middle_is_mended(settings: Settings, keys:
     assert not (settings.model / "left-over.yml").exists()
 
 
-def test_overlay_brings_changes_but_never_secrets(settings: Settings, keys: list[str]) -> None:
+def test_overlay_brings_changes_but_never_secrets(settings: LabSettings, keys: list[str]) -> None:
     copy.refresh(settings, keys[0], unrendered)
     kept = secret(settings)
     (settings.source / "nodes" / "h.yml").write_text("classes: []\n")
@@ -83,7 +83,7 @@ def test_overlay_brings_changes_but_never_secrets(settings: Settings, keys: list
     assert repository.differs(settings) == [] and secret(settings) == kept
 
 
-def test_ignored_files_of_a_work_tree_stay_out(settings: Settings) -> None:
+def test_ignored_files_of_a_work_tree_stay_out(settings: LabSettings) -> None:
     git.git(settings.source, "init", "--quiet")
     (settings.source / ".gitignore").write_text("*.local\n")
     (settings.source / "nodes" / "x.local").write_text("")

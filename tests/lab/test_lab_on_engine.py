@@ -14,7 +14,7 @@ import yaml
 
 from pillarbox.lab import clean, engine, hosts, machine, settings, shell, up
 from pillarbox.lab.errors import LabError
-from pillarbox.lab.settings import Settings
+from pillarbox.lab.settings import LabSettings
 from pillarbox.system.progress import SILENT
 
 NAME = "pillarbox-lab-test"
@@ -28,7 +28,7 @@ def unrendered(model: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory, container_engine: engine.Engine) -> Iterator[Settings]:
+def lab(tmp_path_factory: pytest.TempPathFactory, container_engine: engine.LabEngine) -> Iterator[LabSettings]:
     model = tmp_path_factory.mktemp("model")
     (model / "classes").mkdir()
     (model / "nodes").mkdir()
@@ -48,7 +48,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory, container_engine: engine.Engin
         (model / "nodes" / f"{name}.yml").write_text(yaml.safe_dump({"parameters": parameters}))
     found = settings.load(NAME, model)
     # The machine's cache and engine, so that the host image is made once; everything else is the test's own.
-    own = Settings(NAME, tmp_path_factory.mktemp("root"), found.cache, found.checkout, model, found.engine)
+    own = LabSettings(NAME, tmp_path_factory.mktemp("root"), found.cache, found.checkout, model, found.engine)
     if engine.find(own) is None:
         pytest.skip("no container engine answers")
     try:
@@ -57,7 +57,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory, container_engine: engine.Engin
         clean.clean(own, SILENT, keep_cache=True)
 
 
-def test_hosts_come_up_and_know_each_other(lab: Settings) -> None:
+def test_hosts_come_up_and_know_each_other(lab: LabSettings) -> None:
     run = up.up(lab, SILENT, unrendered, until="hosts")
     one, two = run.containers["one"], run.containers["two"]
     for name, container in run.containers.items():
@@ -70,7 +70,7 @@ def test_hosts_come_up_and_know_each_other(lab: Settings) -> None:
     assert shell.run(two, ["test", "-e", "/data/file"], check=False).code == 1
 
 
-def test_a_hosts_services_are_not_the_machines(lab: Settings) -> None:
+def test_a_hosts_services_are_not_the_machines(lab: LabSettings) -> None:
     run = up.up(lab, SILENT, unrendered, until="hosts")
     for container in run.containers.values():
         cgroup = shell.run(container, ["cat", "/proc/1/cgroup"]).out
@@ -81,7 +81,7 @@ def test_a_hosts_services_are_not_the_machines(lab: Settings) -> None:
     assert shell.run(run.containers["two"], ["systemctl", "is-active", "same-name"]).out.strip() == "active"
 
 
-def test_again_changes_nothing_and_mends_what_broke(lab: Settings) -> None:
+def test_again_changes_nothing_and_mends_what_broke(lab: LabSettings) -> None:
     first = up.up(lab, SILENT, unrendered, until="hosts")
     again = up.up(lab, SILENT, unrendered, until="hosts")
     assert {name: each.id for name, each in first.containers.items()} == {
@@ -97,7 +97,7 @@ def test_again_changes_nothing_and_mends_what_broke(lab: Settings) -> None:
 
 
 def test_a_host_that_ends_as_it_starts_is_told_with_its_last_words(
-    lab: Settings, monkeypatch: pytest.MonkeyPatch
+    lab: LabSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = up.up(lab, SILENT, unrendered, until="hosts")
     monkeypatch.setattr(hosts, "_BOOT_SECONDS", 3)
@@ -115,9 +115,9 @@ def test_a_host_that_ends_as_it_starts_is_told_with_its_last_words(
         container.remove(force=True)
 
 
-def test_a_subnet_that_is_taken_is_refused(lab: Settings, tmp_path: Path) -> None:
+def test_a_subnet_that_is_taken_is_refused(lab: LabSettings, tmp_path: Path) -> None:
     up.up(lab, SILENT, unrendered, until="hosts")
-    other = Settings(f"{NAME}-2", tmp_path, lab.cache, lab.checkout, tmp_path / "model", lab.engine)
+    other = LabSettings(f"{NAME}-2", tmp_path, lab.cache, lab.checkout, tmp_path / "model", lab.engine)
     (other.source / "nodes").mkdir(parents=True)
     (other.source / "classes").mkdir()
     lab_pillar = {"network": {"name": f"{NAME}-2", "subnet": f"{SUBNET}.0/25"}, "host": {"address": f"{SUBNET}.20"}}
@@ -127,7 +127,7 @@ def test_a_subnet_that_is_taken_is_refused(lab: Settings, tmp_path: Path) -> Non
         up.up(other, SILENT, unrendered, until="hosts")
 
 
-def test_clean_leaves_nothing(lab: Settings) -> None:
+def test_clean_leaves_nothing(lab: LabSettings) -> None:
     run = up.up(lab, SILENT, unrendered, until="hosts")
     client = run.engine.client
     assert hosts.of_lab(lab, run.engine)
@@ -141,12 +141,12 @@ def test_clean_leaves_nothing(lab: Settings) -> None:
 
 
 def test_private_engine_starts_survives_a_kill_and_goes(
-    tmp_path_factory: pytest.TempPathFactory, container_engine: engine.Engine
+    tmp_path_factory: pytest.TempPathFactory, container_engine: engine.LabEngine
 ) -> None:
     if container_engine.private:
         pytest.skip("these very tests run on the machine's one private engine, which this would take away")
     base = tmp_path_factory.mktemp("e")
-    own = Settings("private", base, base / "cache", Path("/"), base, "private")
+    own = LabSettings("private", base, base / "cache", Path("/"), base, "private")
     before, links = rules(), interfaces()
     machine.record(own)
     try:
@@ -167,12 +167,12 @@ def test_private_engine_starts_survives_a_kill_and_goes(
 def test_a_dead_engine_that_clean_starts_changes_nothing_for_good(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    own = Settings("dead", tmp_path, tmp_path / "cache", Path("/"), tmp_path, "private")
+    own = LabSettings("dead", tmp_path, tmp_path / "cache", Path("/"), tmp_path, "private")
     (own.engine_dir / "data").mkdir(parents=True)
     setting = Path("/proc/sys/kernel/keys/root_maxkeys")
     before = setting.read_text()
 
-    def spawn(settings: Settings, name: str, arguments: list[str]) -> None:
+    def spawn(settings: LabSettings, name: str, arguments: list[str]) -> None:
         setting.write_text(f"{int(before) + 1}\n")
         raise LabError("it changed a setting, and does not start")
 

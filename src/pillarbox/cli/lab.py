@@ -11,7 +11,7 @@ from click.shell_completion import CompletionItem
 
 from pillarbox.cli.output import format_option, print_data
 from pillarbox.lab import settings as lab_settings
-from pillarbox.lab.settings import Settings
+from pillarbox.lab.settings import LabSettings
 from pillarbox.model.cache import VARIABLE as MODEL_CACHE
 from pillarbox.system.errors import PillarboxError
 from pillarbox.system.progress import Progress
@@ -52,7 +52,7 @@ def complete_host(ctx: click.Context, param: click.Parameter, incomplete: str) -
 @click.option("--recreate", metavar="HOST", multiple=True, help="Make this host's container anew; volumes stay.")
 @click.option("--push", is_flag=True, help="Push what the model here has on top of what the lab's repository has.")
 @click.pass_obj
-def up(settings: Settings, until: str | None, recreate: tuple[str, ...], push: bool) -> None:
+def up(settings: LabSettings, until: str | None, recreate: tuple[str, ...], push: bool) -> None:
     """Bring the lab up; one that is up is checked and repaired."""
     from pillarbox.lab import status, summary
     from pillarbox.lab import up as lab_up
@@ -80,7 +80,7 @@ def _render_manifests(model: Path) -> None:
 @command.command("status")
 @format_option("text", "json")
 @click.pass_obj
-def show_status(settings: Settings, output_format: str) -> int:
+def show_status(settings: LabSettings, output_format: str) -> int:
     """What runs where. The exit code is 1 while something is not healthy."""
     from pillarbox.lab import status, summary
 
@@ -95,7 +95,7 @@ def show_status(settings: Settings, output_format: str) -> int:
 @command.command("clean")
 @click.option("--keep-cache", is_flag=True, help="Keep what was downloaded and compiled.")
 @click.pass_obj
-def clean(settings: Settings, keep_cache: bool) -> None:
+def clean(settings: LabSettings, keep_cache: bool) -> None:
     """Take the lab away, and with the machine's last one all that labs changed there."""
     from pillarbox.lab import clean as lab_clean
 
@@ -106,7 +106,7 @@ def clean(settings: Settings, keep_cache: bool) -> None:
 @click.argument("host", shell_complete=complete_host)
 @click.argument("arguments", nargs=-1, required=True, type=click.UNPROCESSED)
 @click.pass_obj
-def run_command(settings: Settings, host: str, arguments: tuple[str, ...]) -> int:
+def run_command(settings: LabSettings, host: str, arguments: tuple[str, ...]) -> int:
     """Run a command on HOST: pillarbox lab exec cfg01 -- salt '*' test.ping
 
     Ctrl-C interrupts the command there.
@@ -133,7 +133,7 @@ def run_command(settings: Settings, host: str, arguments: tuple[str, ...]) -> in
 @command.command("ssh")
 @click.argument("host", shell_complete=complete_host)
 @click.pass_obj
-def shell(settings: Settings, host: str) -> None:
+def shell(settings: LabSettings, host: str) -> None:
     """A root shell on HOST, through the container engine."""
     from pillarbox.lab import status
     from pillarbox.lab.hosts import running
@@ -146,7 +146,7 @@ def shell(settings: Settings, host: str) -> None:
 @command.command("clone")
 @click.argument("directory", type=click.Path(path_type=Path))
 @click.pass_obj
-def clone(settings: Settings, directory: Path) -> None:
+def clone(settings: LabSettings, directory: Path) -> None:
     """Clone the lab's model repository to DIRECTORY, ready to push."""
     from pillarbox.lab import copy, repository, status
     from pillarbox.model import Inventory
@@ -160,7 +160,7 @@ def clone(settings: Settings, directory: Path) -> None:
 @command.command("remove")
 @click.argument("host")
 @click.pass_obj
-def remove(settings: Settings, host: str) -> None:
+def remove(settings: LabSettings, host: str) -> None:
     """Take away a HOST that the model no longer has, with its volumes and its minion's key."""
     from pillarbox.lab import up as lab_up
 

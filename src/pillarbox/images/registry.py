@@ -29,7 +29,7 @@ TIMEOUT = (5, 60)
 
 
 @dataclass(frozen=True)
-class Manifest:
+class ImageManifest:
     """A manifest as the registry keeps it."""
 
     digest: str
@@ -74,7 +74,7 @@ class Registry:
             raise self._unexpected(answer)
         return answer.headers["Docker-Content-Digest"]
 
-    def manifest(self, repository: str, reference: str) -> Manifest | None:
+    def manifest(self, repository: str, reference: str) -> ImageManifest | None:
         """The manifest of a tag or digest, or nothing where there is no such image."""
         answer = self._request("GET", f"/v2/{repository}/manifests/{reference}", _pull(repository), accept=ACCEPT)
         if answer.status_code == 404:
@@ -82,7 +82,7 @@ class Registry:
         if answer.status_code != 200 or "Docker-Content-Digest" not in answer.headers:
             raise self._unexpected(answer)
         media_type = answer.headers.get("Content-Type", MANIFEST)
-        return Manifest(answer.headers["Docker-Content-Digest"], media_type, answer.content)
+        return ImageManifest(answer.headers["Docker-Content-Digest"], media_type, answer.content)
 
     def labels(self, repository: str, reference: str) -> dict[str, str]:
         """The labels of an image. Raises :class:`RegistryError` where there is no such image."""
@@ -95,7 +95,7 @@ class Registry:
             raise self._unexpected(answer)
         return dict(answer.json().get("config", {}).get("Labels") or {})
 
-    def tag(self, repository: str, manifest: Manifest, tag: str) -> None:
+    def tag(self, repository: str, manifest: ImageManifest, tag: str) -> None:
         """Let ``tag`` stand for an image that the repository has already."""
         answer = self._request(
             "PUT",

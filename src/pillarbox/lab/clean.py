@@ -8,13 +8,13 @@ import docker
 
 from pillarbox.lab import engine as engines
 from pillarbox.lab import firewall, hosts, image, lock, machine, parallel
-from pillarbox.lab.engine import Engine
+from pillarbox.lab.engine import LabEngine
 from pillarbox.lab.errors import LabError
-from pillarbox.lab.settings import Settings
+from pillarbox.lab.settings import LabSettings
 from pillarbox.system.progress import Progress
 
 
-def clean(settings: Settings, progress: Progress, *, keep_cache: bool = False) -> None:
+def clean(settings: LabSettings, progress: Progress, *, keep_cache: bool = False) -> None:
     """Remove the lab: containers, volumes, networks, state; with the last lab of the machine also the host images, the
     private engine, the cache (unless ``keep_cache``), and what was changed of the machine.
 
@@ -54,7 +54,7 @@ def clean(settings: Settings, progress: Progress, *, keep_cache: bool = False) -
     _tidy(settings)
 
 
-def _engine(settings: Settings, progress: Progress) -> Engine | None:
+def _engine(settings: LabSettings, progress: Progress) -> LabEngine | None:
     """The engine that has the lab's things. A private one that died is started: only it can undo what it did."""
     engine = engines.find(settings)
     if engine is None and (settings.engine_dir / "data").is_dir():
@@ -65,7 +65,7 @@ def _engine(settings: Settings, progress: Progress) -> Engine | None:
     return engine
 
 
-def _hosts(settings: Settings, engine: Engine, progress: Progress) -> None:
+def _hosts(settings: LabSettings, engine: LabEngine, progress: Progress) -> None:
     def one(container: docker.models.containers.Container) -> None:
         # Not stopped first: what the hosts have is going to be deleted, and systemd would take its time.
         hosts.remove(engine, container)
@@ -74,7 +74,7 @@ def _hosts(settings: Settings, engine: Engine, progress: Progress) -> None:
     parallel.each(one, hosts.of_lab(settings, engine))
 
 
-def _elsewhere(settings: Settings, engine: Engine | None) -> set[str]:
+def _elsewhere(settings: LabSettings, engine: LabEngine | None) -> set[str]:
     """Other labs that have hosts in this engine, also of another state directory."""
     if engine is None:
         return set()
@@ -82,17 +82,17 @@ def _elsewhere(settings: Settings, engine: Engine | None) -> set[str]:
     return {each.labels["pillarbox.lab"] for each in found} - {settings.name}
 
 
-def _volumes(settings: Settings, engine: Engine) -> None:
+def _volumes(settings: LabSettings, engine: LabEngine) -> None:
     for volume in engine.client.volumes.list(filters={"label": settings.label}):
         volume.remove(force=True)
 
 
-def _networks(settings: Settings, engine: Engine) -> None:
+def _networks(settings: LabSettings, engine: LabEngine) -> None:
     for network in engine.client.networks.list(filters={"label": settings.label}):
         network.remove()
 
 
-def _tidy(settings: Settings) -> None:
+def _tidy(settings: LabSettings) -> None:
     """The directories themselves, unless something else lies in them (what was installed on the machine is noted there
     and removed by `make lab-clean` at the very end)."""
     shutil.rmtree(settings.root / "labs", ignore_errors=True)

@@ -10,7 +10,7 @@ import yaml
 
 from pillarbox.lab import digest, git
 from pillarbox.lab.errors import LabError
-from pillarbox.lab.settings import Settings
+from pillarbox.lab.settings import LabSettings
 from pillarbox.model.secrets import generate
 
 # What a deployment's repository holds of a checkout; the program itself is installed, not pushed.
@@ -36,28 +36,28 @@ def listed(base: Path, parts: tuple[str, ...]) -> list[Path]:
     return sorted(plain)
 
 
-def place(settings: Settings) -> Path:
+def place(settings: LabSettings) -> Path:
     """Where the lab's model is to be read: the source, until something was pushed; then the copy of that."""
     return settings.model if _followed(settings).is_file() else settings.source
 
 
-def mend(settings: Settings) -> None:
+def mend(settings: LabSettings) -> None:
     """Make the copy whole again, which a run that was killed may have left half-written."""
     if _followed(settings).is_file():
         (settings.model / ".git" / "index.lock").unlink(missing_ok=True)
         git.git(settings.model, "reset", "--quiet", "--hard", "HEAD")
 
 
-def followed(settings: Settings) -> None:
+def followed(settings: LabSettings) -> None:
     """Note that from now on the repository on the master is the truth."""
     _followed(settings).write_text("")
 
 
-def _followed(settings: Settings) -> Path:
+def _followed(settings: LabSettings) -> Path:
     return settings.state / "pushed"
 
 
-def refresh(settings: Settings, public_key: str, render: Callable[[Path], None]) -> bool:
+def refresh(settings: LabSettings, public_key: str, render: Callable[[Path], None]) -> bool:
     """Make the copy what the source is now, with secrets for the holder of ``public_key``; whether anything changed.
 
     For a lab that nobody has pushed to. Secrets that were made for this key stay as they are. ``render`` brings what
@@ -70,7 +70,7 @@ def refresh(settings: Settings, public_key: str, render: Callable[[Path], None])
     return commit(settings, "The model of this lab")
 
 
-def overlay(settings: Settings, render: Callable[[Path], None]) -> bool:
+def overlay(settings: LabSettings, render: Callable[[Path], None]) -> bool:
     """Commit what the source is now on top of what was pushed, all but the secrets; whether anything changed."""
     kept = _secrets(settings.model)
     _take(settings)
@@ -80,7 +80,7 @@ def overlay(settings: Settings, render: Callable[[Path], None]) -> bool:
     return commit(settings, f"The model of {settings.source}")
 
 
-def _take(settings: Settings) -> None:
+def _take(settings: LabSettings) -> None:
     copy = settings.model
     copy.mkdir(parents=True, exist_ok=True)
     wanted = {file.relative_to(settings.source): file for file in files(settings.source)}
@@ -93,7 +93,7 @@ def _take(settings: Settings) -> None:
         shutil.copy2(file, target, follow_symlinks=False)
 
 
-def commit(settings: Settings, message: str) -> bool:
+def commit(settings: LabSettings, message: str) -> bool:
     """Commit whatever changed in the copy; whether there was anything."""
     copy = settings.model
     if not (copy / ".git" / "HEAD").is_file():
@@ -115,7 +115,7 @@ def _secrets(model: Path) -> dict[Path, str]:
     return {file.relative_to(model): file.read_text() for file in model.glob("classes/cluster/*/secrets.yml")}
 
 
-def _renew(settings: Settings, kept: dict[Path, str], public_key: str) -> None:
+def _renew(settings: LabSettings, kept: dict[Path, str], public_key: str) -> None:
     """Put the kept secrets back, or make new ones where the key or what is asked for has changed."""
     copy, mark = settings.model, settings.state / "secrets.key"
     key = digest.of_text(public_key)

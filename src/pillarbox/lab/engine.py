@@ -17,7 +17,7 @@ import requests
 from pillarbox.lab import machine
 from pillarbox.lab.command import run, tail
 from pillarbox.lab.errors import LabError
-from pillarbox.lab.settings import Settings
+from pillarbox.lab.settings import LabSettings
 
 # The private engine's default bridge. No container is ever attached to it, so it needs an address that nobody routes.
 _BRIDGE = "pillarbox0"
@@ -29,7 +29,7 @@ _CALL_SECONDS = 600
 
 
 @dataclass(frozen=True)
-class Engine:
+class LabEngine:
     """A running engine: its client, its address (as DOCKER_HOST) and whether it is the labs' own."""
 
     client: docker.DockerClient
@@ -41,7 +41,7 @@ class Engine:
         return str(self.client.version()["Version"])
 
 
-def find(settings: Settings) -> Engine | None:
+def find(settings: LabSettings) -> LabEngine | None:
     """The engine that this lab uses, if it runs: the private one where it was ever started or is asked for, else the
     one of DOCKER_HOST or the default socket."""
     if wants_private(settings):
@@ -49,7 +49,7 @@ def find(settings: Settings) -> Engine | None:
     return _connect(_system_address(), private=False)
 
 
-def start(settings: Settings, say: Callable[[str], None]) -> Engine:
+def start(settings: LabSettings, say: Callable[[str], None]) -> LabEngine:
     """The engine that this lab uses, started when that is the lab's to do.
 
     Raises :class:`LabError` when the machine's engine was asked for and does not answer, and with the end of its log
@@ -67,7 +67,7 @@ def start(settings: Settings, say: Callable[[str], None]) -> Engine:
     return _start_private(settings)
 
 
-def wants_private(settings: Settings) -> bool:
+def wants_private(settings: LabSettings) -> bool:
     """Whether this lab's engine is the private one: asked for, or chosen on an earlier run, or because no other is."""
     if settings.engine != "auto":
         return settings.engine == "private"
@@ -76,11 +76,11 @@ def wants_private(settings: Settings) -> bool:
     return not os.environ.get("DOCKER_HOST") and _connect(_system_address(), private=False) is None
 
 
-def socket(settings: Settings) -> Path:
+def socket(settings: LabSettings) -> Path:
     return settings.engine_dir / "docker.sock"
 
 
-def stop(settings: Settings) -> None:
+def stop(settings: LabSettings) -> None:
     """End the private engine and its containerd, and wait until they are gone."""
     for name in ("dockerd", "containerd"):
         pid = _pid(settings, name)
@@ -92,7 +92,7 @@ def stop(settings: Settings) -> None:
             _gone(pid, 10)
 
 
-def remove(settings: Settings) -> None:
+def remove(settings: LabSettings) -> None:
     """Stop the private engine and delete all it stored."""
     stop(settings)
     for line in reversed(Path("/proc/self/mounts").read_text().splitlines()):
@@ -109,7 +109,7 @@ def _system_address() -> str:
     return os.environ.get("DOCKER_HOST") or f"unix://{_SYSTEM_SOCKET}"
 
 
-def _connect(address: str, *, private: bool) -> Engine | None:
+def _connect(address: str, *, private: bool) -> LabEngine | None:
     try:
         if private:
             client = docker.DockerClient(base_url=address, timeout=_CALL_SECONDS)
@@ -119,10 +119,10 @@ def _connect(address: str, *, private: bool) -> Engine | None:
         client.ping()
     except (docker.errors.DockerException, requests.exceptions.RequestException, OSError):
         return None
-    return Engine(client, address, private)
+    return LabEngine(client, address, private)
 
 
-def _start_private(settings: Settings) -> Engine:
+def _start_private(settings: LabSettings) -> LabEngine:
     # A starting engine turns settings of the machine on.
     machine.record(settings)
     base = settings.engine_dir
@@ -177,7 +177,7 @@ def _start_private(settings: Settings) -> Engine:
     return engine
 
 
-def _spawn(settings: Settings, name: str, arguments: list[str]) -> subprocess.Popen[bytes]:
+def _spawn(settings: LabSettings, name: str, arguments: list[str]) -> subprocess.Popen[bytes]:
     path = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
     if shutil.which(arguments[0], path=path) is None:
         raise LabError(f"program {arguments[0]} is missing", hint="`make lab` installs what the lab needs.")
@@ -196,7 +196,9 @@ def _spawn(settings: Settings, name: str, arguments: list[str]) -> subprocess.Po
     return process
 
 
-def _await(settings: Settings, name: str, process: subprocess.Popen[bytes] | None, ready: Callable[[], bool]) -> None:
+def _await(
+    settings: LabSettings, name: str, process: subprocess.Popen[bytes] | None, ready: Callable[[], bool]
+) -> None:
     """Wait for a program that was started just now (``process``) or by an earlier command to be ready."""
     deadline = time.monotonic() + _START_SECONDS
     while not ready():
@@ -211,7 +213,7 @@ def _await(settings: Settings, name: str, process: subprocess.Popen[bytes] | Non
         time.sleep(0.2)
 
 
-def _pid(settings: Settings, name: str) -> int | None:
+def _pid(settings: LabSettings, name: str) -> int | None:
     """The process that the pidfile names, if it still is that program."""
     try:
         pid = int((settings.engine_dir / f"{name}.pid").read_text())

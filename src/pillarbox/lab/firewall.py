@@ -11,15 +11,15 @@ import subprocess
 from collections.abc import Iterable
 
 from pillarbox.lab.command import run
-from pillarbox.lab.settings import Settings
+from pillarbox.lab.settings import LabSettings
 
 
-def mark(settings: Settings) -> str:
+def mark(settings: LabSettings) -> str:
     """The comment that the lab's rules carry."""
     return f"pillarbox lab {settings.name}"
 
 
-def rules(settings: Settings, bridge: str, subnet: str) -> list[list[str]]:
+def rules(settings: LabSettings, bridge: str, subnet: str) -> list[list[str]]:
     """The rules, as arguments of iptables after the command: hosts reach each other and the world, which may answer."""
     comment = ["-m", "comment", "--comment", mark(settings)]
     return [
@@ -30,7 +30,7 @@ def rules(settings: Settings, bridge: str, subnet: str) -> list[list[str]]:
     ]  # fmt: skip
 
 
-def open_for(settings: Settings, bridge: str, subnet: str) -> None:
+def open_for(settings: LabSettings, bridge: str, subnet: str) -> None:
     """Put the lab's rules in, before all others, unless they are there."""
     present = _saved()
     wanted = rules(settings, bridge, subnet)
@@ -43,7 +43,7 @@ def open_for(settings: Settings, bridge: str, subnet: str) -> None:
         run(["iptables", "--wait", table, name, "--insert", chain, *rule])
 
 
-def close(settings: Settings) -> None:
+def close(settings: LabSettings) -> None:
     """Take the lab's rules out again."""
     for arguments in removals(_saved(), mark(settings)):
         run(["iptables", "--wait", *arguments])

@@ -12,10 +12,10 @@ import docker
 from docker.models.containers import Container
 
 from pillarbox.lab import capabilities, digest
-from pillarbox.lab.engine import Engine
+from pillarbox.lab.engine import LabEngine
 from pillarbox.lab.errors import LabError
-from pillarbox.lab.layout import Host, Layout
-from pillarbox.lab.settings import Settings
+from pillarbox.lab.layout import LabHost, Layout
+from pillarbox.lab.settings import LabSettings
 
 _SHAPE = "pillarbox.lab.shape"
 _HOST = "pillarbox.lab.host"
@@ -31,18 +31,18 @@ class Found:
     drifted: bool
 
 
-def container_name(settings: Settings, host: str) -> str:
+def container_name(settings: LabSettings, host: str) -> str:
     return f"{settings.name}-{host}"
 
 
-def find(settings: Settings, engine: Engine, host: str) -> Container | None:
+def find(settings: LabSettings, engine: LabEngine, host: str) -> Container | None:
     try:
         return engine.client.containers.get(container_name(settings, host))
     except docker.errors.NotFound:
         return None
 
 
-def running(settings: Settings, engine: Engine, host: str) -> Container:
+def running(settings: LabSettings, engine: LabEngine, host: str) -> Container:
     """The container of ``host``. Raises :class:`LabError` when it does not run."""
     container = find(settings, engine, host)
     if container is None or container.status != "running":
@@ -51,7 +51,7 @@ def running(settings: Settings, engine: Engine, host: str) -> Container:
     return container
 
 
-def ensure(settings: Settings, engine: Engine, layout: Layout, host: Host, image: str) -> Found:
+def ensure(settings: LabSettings, engine: LabEngine, layout: Layout, host: LabHost, image: str) -> Found:
     """The running container of ``host``, created or started if it is not.
 
     A container whose address or volumes in the model have changed is left as it is and reported as drifted: making it
@@ -95,12 +95,12 @@ def await_booted(host: str, container: Container) -> None:
     raise LabError(f"host {host} does not come up: container {container.status}, systemd {state}\n{log}")
 
 
-def remove(engine: Engine, container: Container) -> None:
+def remove(engine: LabEngine, container: Container) -> None:
     with contextlib.suppress(docker.errors.NotFound):
         container.remove(force=True, v=True)
 
 
-def of_lab(settings: Settings, engine: Engine) -> list[Container]:
+def of_lab(settings: LabSettings, engine: LabEngine) -> list[Container]:
     """Every container of this lab, whatever the model says now."""
     return list(engine.client.containers.list(all=True, filters={"label": settings.label}))
 
@@ -109,23 +109,23 @@ def host_of(container: Container) -> str:
     return str(container.labels.get(_HOST, container.name))
 
 
-def volume_name(settings: Settings, host: Host | None, volume: str) -> str:
+def volume_name(settings: LabSettings, host: LabHost | None, volume: str) -> str:
     """The engine's name of a volume: of one host, or of all that share it."""
     return f"{volume_prefix(settings, host.name if host else 'shared')}{volume}"
 
 
-def volume_prefix(settings: Settings, host: str) -> str:
+def volume_prefix(settings: LabSettings, host: str) -> str:
     return f"{settings.name}-{host}-"
 
 
-def shape(layout: Layout, host: Host) -> str:
+def shape(layout: Layout, host: LabHost) -> str:
     """A key of what only a new container can change."""
     return digest.of_text(
         layout.network.name, str(layout.network.subnet), str(host.address), json.dumps([host.volumes, host.shared])
     )
 
 
-def _create(settings: Settings, engine: Engine, layout: Layout, host: Host, image: str) -> Container:
+def _create(settings: LabSettings, engine: LabEngine, layout: Layout, host: LabHost, image: str) -> Container:
     labels = {"pillarbox.lab": settings.name, _HOST: host.name, _SHAPE: shape(layout, host)}
     volumes = [(volume_name(settings, host, name), path) for name, path in host.volumes]
     volumes += [(volume_name(settings, None, name), path) for name, path in host.shared]
@@ -167,5 +167,5 @@ def _create(settings: Settings, engine: Engine, layout: Layout, host: Host, imag
         return engine.client.containers.get(created["Id"])
 
 
-def _names(hosts: Iterable[Host]) -> dict[str, str]:
+def _names(hosts: Iterable[LabHost]) -> dict[str, str]:
     return {host.name: str(host.address) for host in hosts}

@@ -16,9 +16,9 @@ from docker.models.containers import Container
 
 from pillarbox.lab import apt, digest, wheels
 from pillarbox.lab.command import run, tail
-from pillarbox.lab.engine import Engine
+from pillarbox.lab.engine import LabEngine
 from pillarbox.lab.errors import LabError
-from pillarbox.lab.settings import Settings
+from pillarbox.lab.settings import LabSettings
 
 REPOSITORY = "pillarbox-lab/host"
 BASE_REPOSITORY = "pillarbox-lab/debian"
@@ -26,13 +26,13 @@ INIT = "/usr/local/sbin/lab-init"
 _LABEL = "pillarbox.lab.image"
 
 
-def base_key(settings: Settings) -> str:
+def base_key(settings: LabSettings) -> str:
     """The key of the Debian tree: its packages and where this machine gets Debian from."""
     sources = "".join(source.stanza() for source in apt.machine_sources())
     return digest.of_text(_packages(settings), sources, apt.machine_settings(), "2")
 
 
-def key(settings: Settings) -> str:
+def key(settings: LabSettings) -> str:
     """The key of the host image: the Debian tree, Salt's wheels, and the files that make a host of them.
 
     Not ci/bootstrap, which is brought to each host and run there when it changes.
@@ -41,11 +41,11 @@ def key(settings: Settings) -> str:
     return digest.of_text(base_key(settings), wheels.key(settings), digest.of_files(settings.checkout, files))
 
 
-def tag(settings: Settings) -> str:
+def tag(settings: LabSettings) -> str:
     return f"{REPOSITORY}:{key(settings)}"
 
 
-def exists(engine: Engine, reference: str) -> bool:
+def exists(engine: LabEngine, reference: str) -> bool:
     try:
         engine.client.images.get(reference)
     except docker.errors.ImageNotFound:
@@ -53,7 +53,7 @@ def exists(engine: Engine, reference: str) -> bool:
     return True
 
 
-def debian(settings: Settings, say: Callable[[str], None]) -> Path:
+def debian(settings: LabSettings, say: Callable[[str], None]) -> Path:
     """The Debian tree as a tar file in the cache, made by debootstrap on first use."""
     archive = settings.cache / "debian" / f"{apt.SUITE}-{base_key(settings)}.tar"
     if archive.is_file():
@@ -101,7 +101,7 @@ def debian(settings: Settings, say: Callable[[str], None]) -> Path:
     return archive
 
 
-def build(settings: Settings, engine: Engine, archive: Path, wheelhouse: Path, say: Callable[[str], None]) -> str:
+def build(settings: LabSettings, engine: LabEngine, archive: Path, wheelhouse: Path, say: Callable[[str], None]) -> str:
     """The host image in the engine, built if it is not there; returns its reference."""
     reference = tag(settings)
     if exists(engine, reference):
@@ -136,7 +136,7 @@ def build(settings: Settings, engine: Engine, archive: Path, wheelhouse: Path, s
     return reference
 
 
-def remove(engine: Engine) -> None:
+def remove(engine: LabEngine) -> None:
     """Delete the images of hosts, old ones too."""
     for container in engine.client.containers.list(all=True, filters={"label": f"{_LABEL}=build"}):
         container.remove(force=True, v=True)
@@ -147,7 +147,7 @@ def remove(engine: Engine) -> None:
                     engine.client.images.remove(each, force=True)
 
 
-def _packages(settings: Settings) -> str:
+def _packages(settings: LabSettings) -> str:
     lines = (settings.checkout / "ci" / "host" / "packages").read_text().splitlines()
     return "\n".join(line for line in lines if line and not line.startswith("#"))
 
@@ -186,7 +186,7 @@ def _configure(root: Path, sources: list[apt.Source]) -> None:
         subprocess.run(["chroot", str(root), "update-ca-certificates"], capture_output=True, check=False)
 
 
-def _copy(container: Container, settings: Settings, wheelhouse: Path) -> None:
+def _copy(container: Container, settings: LabSettings, wheelhouse: Path) -> None:
     ci = settings.checkout / "ci"
     with tempfile.TemporaryFile() as file:
         with tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as archive:
@@ -203,6 +203,6 @@ def _root(member: tarfile.TarInfo) -> tarfile.TarInfo:
     return member
 
 
-def _remove(engine: Engine, name: str) -> None:
+def _remove(engine: LabEngine, name: str) -> None:
     with contextlib.suppress(docker.errors.NotFound):
         engine.client.containers.get(name).remove(force=True, v=True)

@@ -16,12 +16,12 @@ from docker.models.containers import Container
 
 from pillarbox.lab import shell
 from pillarbox.lab.layout import Layout
-from pillarbox.lab.settings import Settings
+from pillarbox.lab.settings import LabSettings
 
 _SUMS = "SHA256SUMS"
 
 
-def restore(settings: Settings, layout: Layout, hosts: dict[str, Container], say: Callable[[str], None]) -> None:
+def restore(settings: LabSettings, layout: Layout, hosts: dict[str, Container], say: Callable[[str], None]) -> None:
     """Fill shared volumes with what the cache has of them and they lack."""
     for volume, (host, path) in _shared(layout).items():
         for archive in sorted((settings.cache / "volumes" / volume).glob("*.tar")):
@@ -37,7 +37,7 @@ def restore(settings: Settings, layout: Layout, hosts: dict[str, Container], say
                 archive.unlink()
 
 
-def save(settings: Settings, layout: Layout, hosts: dict[str, Container], say: Callable[[str], None]) -> None:
+def save(settings: LabSettings, layout: Layout, hosts: dict[str, Container], say: Callable[[str], None]) -> None:
     """Keep what is finished in shared volumes and not in the cache yet."""
     for volume, (host, path) in _shared(layout).items():
         find = ["find", path, "-mindepth", "2", "-maxdepth", "2", "-name", _SUMS, "-printf", "%h\\n"]

@@ -28,7 +28,7 @@ class Network:
 
 
 @dataclass(frozen=True)
-class Host:
+class LabHost:
     """One host of the lab. Volumes are (name, mount path) pairs; those in ``shared`` are one volume for all hosts."""
 
     name: str
@@ -42,10 +42,10 @@ class Layout:
     """The lab as its model describes it: ``master`` is the host that the Salt master runs on."""
 
     network: Network
-    hosts: tuple[Host, ...]
+    hosts: tuple[LabHost, ...]
     master: str
 
-    def host(self, name: str) -> Host:
+    def host(self, name: str) -> LabHost:
         """The host of that name. Raises :class:`LabError` for one the model does not have."""
         for host in self.hosts:
             if host.name == name:
@@ -102,7 +102,7 @@ def _network(node: Node) -> Network:
         raise LabError(f"node {node.name}: lab:network:subnet: {error}", file=node.file) from error
 
 
-def _host(node: Node) -> Host:
+def _host(node: Node) -> LabHost:
     pillar = _mapping(node, "lab")["host"]
     if not re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", node.name):
         raise LabError(
@@ -113,7 +113,7 @@ def _host(node: Node) -> Host:
         address = ipaddress.IPv4Address(pillar.get("address"))
     except ValueError as error:
         raise LabError(f"node {node.name}: lab:host:address: {error}", file=node.file) from error
-    return Host(node.name, address, _volumes(node, "volumes"), _volumes(node, "shared_volumes"))
+    return LabHost(node.name, address, _volumes(node, "volumes"), _volumes(node, "shared_volumes"))
 
 
 def _volumes(node: Node, kind: str) -> tuple[tuple[str, str], ...]:
@@ -127,7 +127,7 @@ def _volumes(node: Node, kind: str) -> tuple[tuple[str, str], ...]:
     return tuple(sorted((str(name), str(path)) for name, path in volumes.items()))
 
 
-def _addresses(network: Network, hosts: list[Host], nodes: list[Node]) -> list[PillarboxError]:
+def _addresses(network: Network, hosts: list[LabHost], nodes: list[Node]) -> list[PillarboxError]:
     errors: list[PillarboxError] = []
     taken: dict[ipaddress.IPv4Address, str] = {network.gateway: "the engine's gateway"}
     for host, node in zip(hosts, nodes, strict=True):

@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 
 from pillarbox.lab.errors import LabError
-from pillarbox.lab.settings import Settings
+from pillarbox.lab.settings import LabSettings
 
 GIGABYTE = 1 << 30
 MINIMUM_FREE = 15 * GIGABYTE
@@ -38,7 +38,7 @@ _SYSCTLS = (
 _RAISED = {"fs/inotify/max_user_instances": 1024, "fs/inotify/max_user_watches": 524288}
 
 
-def check(settings: Settings) -> None:
+def check(settings: LabSettings) -> None:
     """Raise :class:`LabError` for a machine that cannot carry a lab, and say what would help."""
     if os.geteuid() != 0:
         raise LabError("the lab needs root: it starts a container engine and hosts", hint="Run `sudo make lab`.")
@@ -51,7 +51,7 @@ def check(settings: Settings) -> None:
         raise LabError("no control groups under /sys/fs/cgroup", hint="Mount cgroup2 there.")
 
 
-def check_space(settings: Settings) -> None:
+def check_space(settings: LabSettings) -> None:
     """Raise :class:`LabError` when a new lab would not fit. A lab that exists already has what it needs."""
     for directory in (settings.root, settings.cache):
         free = shutil.disk_usage(directory).free
@@ -62,7 +62,7 @@ def check_space(settings: Settings) -> None:
             )
 
 
-def record(settings: Settings) -> None:
+def record(settings: LabSettings) -> None:
     """Write down, once, the kernel settings of the machine that a lab changes."""
     file = settings.machine / "before.json"
     if file.is_file():
@@ -85,7 +85,7 @@ def prepare() -> None:
             _write(name, str(wanted))
 
 
-def restore(settings: Settings) -> list[str]:
+def restore(settings: LabSettings) -> list[str]:
     """Give the machine back what :func:`record` wrote down, forget it, and return what was changed back."""
     file = settings.machine / "before.json"
     if not file.is_file():

@@ -9,7 +9,7 @@ from docker.models.containers import Container
 from pillarbox.lab import copy, git, minions, salt, shell
 from pillarbox.lab.errors import LabError
 from pillarbox.lab.following import following
-from pillarbox.lab.settings import Settings
+from pillarbox.lab.settings import LabSettings
 from pillarbox.lab.software import BOOTSTRAP
 
 _MODEL = "/var/lib/pillarbox-bootstrap/model"
@@ -27,7 +27,7 @@ def answers(container: Container) -> bool:
     return shell.run(container, ["test", "-d", "/srv/pillarbox/published/current/nodes"], check=False).code == 0
 
 
-def bootstrap(settings: Settings, container: Container, host: str, say: Callable[[str], None]) -> salt.Outcome:
+def bootstrap(settings: LabSettings, container: Container, host: str, say: Callable[[str], None]) -> salt.Outcome:
     """Apply the model's states on the host without a master. Raises :class:`LabError` with every state that failed."""
     shell.put_tree(container, _MODEL, settings.model, copy.files(settings.model))
     say(f"{host}: applying its states from revision {(git.head(settings.model) or '?')[:12]}, without a master")

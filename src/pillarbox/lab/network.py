@@ -9,13 +9,13 @@ from collections.abc import Iterable
 import docker
 from docker.models.networks import Network as EngineNetwork
 
-from pillarbox.lab.engine import Engine
+from pillarbox.lab.engine import LabEngine
 from pillarbox.lab.errors import LabError
 from pillarbox.lab.layout import Network
-from pillarbox.lab.settings import Settings
+from pillarbox.lab.settings import LabSettings
 
 
-def ensure(settings: Settings, engine: Engine, network: Network) -> EngineNetwork:
+def ensure(settings: LabSettings, engine: LabEngine, network: Network) -> EngineNetwork:
     """The engine's network for ``network``, made if missing.
 
     Raises :class:`LabError` when its subnet collides with a route or another network of the machine, or when the name
@@ -54,7 +54,7 @@ def ensure(settings: Settings, engine: Engine, network: Network) -> EngineNetwor
     )
 
 
-def find(engine: Engine, name: str) -> EngineNetwork | None:
+def find(engine: LabEngine, name: str) -> EngineNetwork | None:
     for network in engine.client.networks.list(names=[name]):
         if network.name == name:
             network.reload()
@@ -82,7 +82,7 @@ def _machine_routes() -> list[str]:
     return [line.split()[0] for line in output.splitlines() if line]
 
 
-def _engine_subnets(engine: Engine) -> list[str]:
+def _engine_subnets(engine: LabEngine) -> list[str]:
     found = []
     for network in engine.client.networks.list():
         for config in (network.attrs.get("IPAM") or {}).get("Config") or []:

@@ -16,12 +16,12 @@ from pillarbox.lab import copy, git, shell
 from pillarbox.lab.command import run
 from pillarbox.lab.errors import LabError
 from pillarbox.lab.layout import Layout
-from pillarbox.lab.settings import Settings
+from pillarbox.lab.settings import LabSettings
 from pillarbox.model import Inventory
 
 
 @dataclass(frozen=True)
-class Repository:
+class LabRepository:
     """Where the model's repository is on the master, who owns it, and which branch is deployed."""
 
     host: str
@@ -36,7 +36,7 @@ class Repository:
         return f"{self.host}:{self.directory}"
 
 
-def read(inventory: Inventory, layout: Layout) -> Repository:
+def read(inventory: Inventory, layout: Layout) -> LabRepository:
     """What the model says of the repository. Raises :class:`LabError` where it says nothing."""
     node = inventory.node(layout.master)
     parameters = node.parameters.get("pillarbox") or {}
@@ -44,7 +44,7 @@ def read(inventory: Inventory, layout: Layout) -> Repository:
     if not pillar:
         raise LabError(f"node {node.name} has no pillarbox:repository, and the lab has no other", file=node.file)
     user = str(pillar.get("user", "git"))
-    return Repository(
+    return LabRepository(
         layout.master,
         str(pillar.get("directory", "/srv/pillarbox/model.git")),
         user,
@@ -53,7 +53,7 @@ def read(inventory: Inventory, layout: Layout) -> Repository:
     )
 
 
-def open_door(settings: Settings, layout: Layout, repository: Repository, master: Container) -> Path:
+def open_door(settings: LabSettings, layout: Layout, repository: LabRepository, master: Container) -> Path:
     """Make the lab's ssh key and configuration, and let the key in; returns the configuration.
 
     The host's key is read through the engine and pinned, so that ssh never asks whom to trust.
@@ -94,7 +94,7 @@ def _user() -> str:
     return name if re.fullmatch(r"[\w.-]{1,64}", name) else "root"
 
 
-def head(master: Container, repository: Repository) -> str | None:
+def head(master: Container, repository: LabRepository) -> str | None:
     """The commit that was pushed last; nothing for a repository that is empty or does not exist."""
     command = ["git", "-c", f"safe.directory={repository.directory}", "-C", repository.directory]
     found = shell.run(
@@ -103,7 +103,7 @@ def head(master: Container, repository: Repository) -> str | None:
     return found.out.strip() or None if found.code == 0 else None
 
 
-def follow(settings: Settings, repository: Repository, config: Path) -> None:
+def follow(settings: LabSettings, repository: LabRepository, config: Path) -> None:
     """Make the lab's copy what was pushed: from the first push on, the repository is the truth."""
     settings.model.mkdir(parents=True, exist_ok=True)
     if not (settings.model / ".git" / "HEAD").is_file():
@@ -114,7 +114,7 @@ def follow(settings: Settings, repository: Repository, config: Path) -> None:
     copy.followed(settings)
 
 
-def push(settings: Settings, repository: Repository, config: Path, say: Callable[[str], None]) -> None:
+def push(settings: LabSettings, repository: LabRepository, config: Path, say: Callable[[str], None]) -> None:
     """Push the lab's copy, and pass on what the repository says while it plans and builds.
 
     Raises :class:`LabError` when the push is refused.
@@ -131,7 +131,7 @@ def push(settings: Settings, repository: Repository, config: Path, say: Callable
     copy.followed(settings)
 
 
-def clone(settings: Settings, repository: Repository, directory: Path) -> None:
+def clone(settings: LabSettings, repository: LabRepository, directory: Path) -> None:
     """Clone the repository for a person to work in. Raises :class:`LabError` where something is in the way."""
     if directory.exists() and any(directory.iterdir()):
         raise LabError(f"{directory} is not empty")
@@ -146,7 +146,7 @@ def clone(settings: Settings, repository: Repository, directory: Path) -> None:
         run(["git", "-C", directory, "config", "user.email", f"{_user()}@localhost"])
 
 
-def differs(settings: Settings) -> list[str]:
+def differs(settings: LabSettings) -> list[str]:
     """Files of the lab's copy that are not what the source has; secrets, and so manifests, are always the lab's own."""
     wanted = {file.relative_to(settings.source): file for file in copy.files(settings.source)}
     present = {file.relative_to(settings.model): file for file in copy.files(settings.model)}

@@ -15,7 +15,7 @@ ENGINES = ("auto", "private", "system")
 
 
 @dataclass(frozen=True)
-class Settings:
+class LabSettings:
     """One lab: its name, its directories and the model it starts from.
 
     ``root`` is the state directory of all labs of the machine, ``cache`` what may be thrown away at any time,
@@ -59,7 +59,7 @@ class Settings:
         return f"pillarbox.lab={self.name}"
 
 
-def load(name: str | None = None, source: Path | None = None) -> Settings:
+def load(name: str | None = None, source: Path | None = None) -> LabSettings:
     """The settings from arguments and environment: ``PILLARBOX_LAB_DIR``, ``_CACHE`` and ``_ENGINE``.
 
     Raises :class:`LabError` for a name no container can have, an unknown engine, and an installation that is not a
@@ -78,4 +78,4 @@ def load(name: str | None = None, source: Path | None = None) -> Settings:
         )
     root = Path(os.environ.get("PILLARBOX_LAB_DIR") or "/var/lib/pillarbox-lab").resolve()
     cache = Path(os.environ.get("PILLARBOX_LAB_CACHE") or "/var/cache/pillarbox-lab").resolve()
-    return Settings(name, root, cache, checkout, (source or checkout).resolve(), engine)
+    return LabSettings(name, root, cache, checkout, (source or checkout).resolve(), engine)

@@ -10,9 +10,9 @@ from docker.models.containers import Container
 
 from pillarbox.lab import copy, hosts, layout, parallel, pipeline, repository, shell
 from pillarbox.lab import engine as engines
-from pillarbox.lab.engine import Engine
+from pillarbox.lab.engine import LabEngine
 from pillarbox.lab.errors import LabError
-from pillarbox.lab.settings import Settings
+from pillarbox.lab.settings import LabSettings
 from pillarbox.model import Inventory
 from pillarbox.system.errors import PillarboxError
 
@@ -30,7 +30,7 @@ class HostStatus:
 
 
 @dataclass(frozen=True)
-class Workload:
+class WorkloadStatus:
     """Pods of one name on the cluster: how many are ready, and on which hosts."""
 
     name: str
@@ -49,7 +49,7 @@ class Status:
     pushed: str | None = None
     published: str | None = None
     deployed: str | None = None
-    workloads: tuple[Workload, ...] = ()
+    workloads: tuple[WorkloadStatus, ...] = ()
     services: tuple[tuple[str, str], ...] = field(default=())
 
     @property
@@ -61,7 +61,7 @@ class Status:
         return {**asdict(self), "healthy": self.healthy}
 
 
-def connect(settings: Settings) -> tuple[Engine, layout.Layout]:
+def connect(settings: LabSettings) -> tuple[LabEngine, layout.Layout]:
     """The lab's engine and layout. Raises :class:`LabError` when there is no lab."""
     if not settings.state.is_dir():
         raise LabError(f"there is no lab {settings.name}", hint="`make lab` makes one.")
@@ -71,12 +71,12 @@ def connect(settings: Settings) -> tuple[Engine, layout.Layout]:
     return engine, layout.read(Inventory(copy.place(settings)))
 
 
-def read(settings: Settings) -> Status:
+def read(settings: LabSettings) -> Status:
     """Look at the lab. What cannot be read (a host that is down) is left out, not an error."""
     engine, shape = connect(settings)
     inventory = Inventory(copy.place(settings))
 
-    def one(host: layout.Host) -> HostStatus:
+    def one(host: layout.LabHost) -> HostStatus:
         roles = inventory.node(host.name).applications
         container = hosts.find(settings, engine, host.name)
         if container is None:
@@ -111,7 +111,7 @@ def read(settings: Settings) -> Status:
     )
 
 
-def _cluster(master: Container, shape: layout.Layout) -> tuple[tuple[Workload, ...], tuple[tuple[str, str], ...]]:
+def _cluster(master: Container, shape: layout.Layout) -> tuple[tuple[WorkloadStatus, ...], tuple[tuple[str, str], ...]]:
     """Pods by workload and services with a node port, from the master's kubectl; nothing while there is no cluster."""
     command = ["kubectl", "--request-timeout=5s", "get", "pods,services,nodes", "--all-namespaces", "--output=json"]
     found = shell.run(master, command, check=False)
@@ -137,7 +137,9 @@ def _cluster(master: Container, shape: layout.Layout) -> tuple[tuple[Workload, .
             ports = [port["nodePort"] for port in spec.get("ports", []) if port.get("nodePort")]
             services += [(metadata["name"], port) for port in ports]
     workloads = tuple(
-        Workload(name, sum(ready for ready, _ in found), len(found), tuple(sorted({host for _, host in found if host})))
+        WorkloadStatus(
+            name, sum(ready for ready, _ in found), len(found), tuple(sorted({host for _, host in found if host}))
+        )
         for name, found in sorted(pods.items())
     )
     entry = sorted(nodes)[0] if nodes else str(shape.hosts[0].address)

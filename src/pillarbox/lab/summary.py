@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pillarbox.lab.repository import Repository
-from pillarbox.lab.settings import DEFAULT_NAME, Settings
+from pillarbox.lab.repository import LabRepository
+from pillarbox.lab.settings import DEFAULT_NAME, LabSettings
 from pillarbox.lab.status import Status
 
 
@@ -29,7 +29,7 @@ def text(status: Status) -> str:
     return "\n".join(lines)
 
 
-def next_steps(settings: Settings, repository: Repository) -> str:
+def next_steps(settings: LabSettings, repository: LabRepository) -> str:
     """The commands to go on with."""
     own = "" if settings.name == DEFAULT_NAME else f" --name {settings.name}"
     program = settings.checkout / ".venv" / "bin" / "pillarbox"

@@ -32,31 +32,31 @@ from pillarbox.lab import (
 )
 from pillarbox.lab import engine as engines
 from pillarbox.lab import master as master_of
-from pillarbox.lab.engine import Engine
+from pillarbox.lab.engine import LabEngine
 from pillarbox.lab.errors import LabError
 from pillarbox.lab.following import following
 from pillarbox.lab.layout import Layout
-from pillarbox.lab.repository import Repository
-from pillarbox.lab.settings import Settings
+from pillarbox.lab.repository import LabRepository
+from pillarbox.lab.settings import LabSettings
 from pillarbox.model import Inventory
 from pillarbox.system.errors import PillarboxError
 from pillarbox.system.progress import Progress
 
 
 @dataclass
-class Run:
+class LabRun:
     """One ``lab up``: what the phases hand on to each other."""
 
-    settings: Settings
+    settings: LabSettings
     progress: Progress
     render: Callable[[Path], None]
     recreate: tuple[str, ...] = ()
     push: bool = False
     layout: Layout = field(init=False)
-    engine: Engine = field(init=False)
+    engine: LabEngine = field(init=False)
     image: str = field(init=False)
     wheelhouse: Path = field(init=False)
-    repository: Repository = field(init=False)
+    repository: LabRepository = field(init=False)
     ssh_config: Path = field(init=False)
     pushed: str | None = None
     containers: dict[str, Container] = field(default_factory=dict)
@@ -70,7 +70,7 @@ class Run:
         return self.containers[self.layout.master]
 
 
-def check_machine(run: Run) -> None:
+def check_machine(run: LabRun) -> None:
     settings = run.settings
     machine.check(settings)
     if not hosts_exist(settings):
@@ -83,13 +83,13 @@ def check_machine(run: Run) -> None:
     run.say(f"the model has {len(run.layout.hosts)} hosts: {names}")
 
 
-def start_engine(run: Run) -> None:
+def start_engine(run: LabRun) -> None:
     run.engine = engines.start(run.settings, run.say)
     whose = "private" if run.engine.private else "the machine's"
     run.say(f"Docker {run.engine.version}, {whose}, at {run.engine.address}")
 
 
-def build_image(run: Run) -> None:
+def build_image(run: LabRun) -> None:
     settings = run.settings
     with lock.held(settings.cache / "lock", wait=True, what="the cache"):
         wheels.clean(settings)
@@ -104,12 +104,12 @@ def build_image(run: Run) -> None:
     run.say(run.image)
 
 
-def start_hosts(run: Run) -> None:
+def start_hosts(run: LabRun) -> None:
     shared = network.ensure(run.settings, run.engine, run.layout.network)
     if run.engine.private:
         firewall.open_for(run.settings, f"br-{shared.id[:12]}", str(run.layout.network.subnet))
 
-    def one(host: layout.Host) -> None:
+    def one(host: layout.LabHost) -> None:
         if host.name in run.recreate:
             old = hosts.find(run.settings, run.engine, host.name)
             if old is not None:
@@ -133,7 +133,7 @@ def start_hosts(run: Run) -> None:
         run.say(f"{name}: no longer in the model; `pillarbox lab remove {name}` takes it away")
 
 
-def install_software(run: Run) -> None:
+def install_software(run: LabRun) -> None:
     wheel = wheels.project(run.settings, run.wheelhouse)
     bootstrap = run.settings.checkout / "ci" / "bootstrap"
 
@@ -145,7 +145,7 @@ def install_software(run: Run) -> None:
         parallel.each(one, run.containers)
 
 
-def make_master(run: Run) -> None:
+def make_master(run: LabRun) -> None:
     settings, master, name = run.settings, run.master, run.layout.master
     run.repository = repository.read(Inventory(copy.place(settings)), run.layout)
     kept.restore(settings, run.layout, run.containers, run.say)
@@ -164,7 +164,7 @@ def make_master(run: Run) -> None:
         follow_repository(run)
 
 
-def follow_repository(run: Run) -> None:
+def follow_repository(run: LabRun) -> None:
     repository.follow(run.settings, run.repository, run.ssh_config)
     run.say(f"the repository is at {(run.pushed or '')[:12]}")
     now = layout.read(Inventory(run.settings.model))
@@ -181,7 +181,7 @@ def follow_repository(run: Run) -> None:
         run.say(f"it differs from {run.settings.source} in {len(different)} files ({some}); `--push` would push them")
 
 
-def connect_minions(run: Run) -> None:
+def connect_minions(run: LabRun) -> None:
     minions.start(run.master, run.containers, run.layout.master)
     minions.accept(run.master, run.containers, run.say)
     parallel.each(lambda name: minions.settle(run.containers[name], name), run.containers)
@@ -189,7 +189,7 @@ def connect_minions(run: Run) -> None:
     run.say(f"{len(run.containers)} minions answer")
 
 
-def push_and_apply(run: Run) -> None:
+def push_and_apply(run: LabRun) -> None:
     """The first push builds images on the master for minutes; meanwhile the other hosts get their states."""
 
     def push() -> None:
@@ -220,7 +220,7 @@ def push_and_apply(run: Run) -> None:
     parallel.each(told, (push, apply))
 
 
-def deploy(run: Run) -> None:
+def deploy(run: LabRun) -> None:
     if pipeline.succeeded(run.master, "deploy"):
         run.say("deployed before; what was pushed since then is for you to deploy")
         return
@@ -228,7 +228,7 @@ def deploy(run: Run) -> None:
         pipeline.deploy(run.master, follow.note)
 
 
-PHASES: dict[str, tuple[str, Callable[[Run], None]]] = {
+PHASES: dict[str, tuple[str, Callable[[LabRun], None]]] = {
     "machine": ("Checking the machine", check_machine),
     "engine": ("Container engine", start_engine),
     "image": ("Host image", build_image),
@@ -241,19 +241,19 @@ PHASES: dict[str, tuple[str, Callable[[Run], None]]] = {
 }
 
 
-def hosts_exist(settings: Settings) -> bool:
+def hosts_exist(settings: LabSettings) -> bool:
     return settings.model.is_dir()
 
 
 def up(
-    settings: Settings,
+    settings: LabSettings,
     progress: Progress,
     render: Callable[[Path], None],
     *,
     until: str | None = None,
     recreate: tuple[str, ...] = (),
     push: bool = False,
-) -> Run:
+) -> LabRun:
     """Bring the lab up, or check and repair one that is up, as far as the phase ``until``.
 
     ``render`` renders, in the model that it is given, what is committed beside it: the lab's secrets are its own.
@@ -266,7 +266,7 @@ def up(
     if until is not None and until not in PHASES:
         raise LabError(f"no phase {until}; expected one of {', '.join(PHASES)}")
     machine.check(settings)
-    run = Run(settings, progress, render, recreate, push)
+    run = LabRun(settings, progress, render, recreate, push)
     with lock.held(settings.root / "locks" / settings.name, what=f"lab {settings.name}"):
         settings.state.mkdir(parents=True, exist_ok=True)
         start = time.time()
@@ -284,7 +284,7 @@ def up(
     return run
 
 
-def remove_host(settings: Settings, name: str, progress: Progress) -> None:
+def remove_host(settings: LabSettings, name: str, progress: Progress) -> None:
     """Remove the container, volumes and minion key of a host that the model no longer has.
 
     Raises :class:`LabError` for a host that the model has, and for one that there is not.
@@ -306,7 +306,7 @@ def remove_host(settings: Settings, name: str, progress: Progress) -> None:
         progress.step(f"{name}: removed")
 
 
-def _record(settings: Settings, start: float, seconds: dict[str, float]) -> None:
+def _record(settings: LabSettings, start: float, seconds: dict[str, float]) -> None:
     directory = settings.state / "durations"
     directory.mkdir(parents=True, exist_ok=True)
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(start))

@@ -13,7 +13,7 @@ from pathlib import Path
 from pillarbox.lab import copy, digest
 from pillarbox.lab.command import run
 from pillarbox.lab.errors import LabError
-from pillarbox.lab.settings import Settings
+from pillarbox.lab.settings import LabSettings
 
 # The hosts' Python: Debian bookworm's.
 PYTHON = (3, 11)
@@ -29,17 +29,17 @@ def requirements(checkout: Path) -> tuple[str, ...]:
     return tuple(line.strip() for line in lines if line.strip())
 
 
-def key(settings: Settings) -> str:
+def key(settings: LabSettings) -> str:
     return digest.of_text(*requirements(settings.checkout), *_BUILD, str(PYTHON))
 
 
-def clean(settings: Settings) -> None:
+def clean(settings: LabSettings) -> None:
     """Delete what a run that was cut off left in the cache."""
     for scratch in settings.cache.glob("*/.new-*"):
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def dependencies(settings: Settings, say: Callable[[str], None]) -> Path:
+def dependencies(settings: LabSettings, say: Callable[[str], None]) -> Path:
     """The directory with a wheel of everything the project needs, made on first use.
 
     Raises :class:`LabError` when this Python cannot make wheels for the hosts, and with pip's last lines when it fails.
@@ -78,7 +78,7 @@ def dependencies(settings: Settings, say: Callable[[str], None]) -> Path:
     return directory
 
 
-def _pip_wheel(settings: Settings) -> list[str]:
+def _pip_wheel(settings: LabSettings) -> list[str]:
     return [sys.executable, "-m", "pip", "wheel", "--cache-dir", str(settings.cache / "pip")]
 
 
@@ -89,7 +89,7 @@ def _installed() -> list[tuple[str, str]]:
     return sorted({(name, version) for name, version in found if name and name.lower() not in skipped})
 
 
-def project(settings: Settings, wheelhouse: Path) -> Path:
+def project(settings: LabSettings, wheelhouse: Path) -> Path:
     """The project's own wheel, rebuilt when its sources have changed."""
     checkout = settings.checkout
     sources = copy.listed(checkout, ("src", "setup.cfg", "pyproject.toml", "README.md"))
