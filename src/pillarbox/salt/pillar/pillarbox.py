@@ -17,7 +17,7 @@ from typing import Any
 import salt.loader
 
 from pillarbox.model import pgp
-from pillarbox.salt import pki as authority
+from pillarbox.pki import issue
 from pillarbox.salt.published import inventory
 
 __opts__: dict[str, Any] = {}
@@ -45,5 +45,5 @@ def ext_pillar(
     if any(True for _ in pgp.blocks(parameters)):
         parameters = salt.loader.render(__opts__, __salt__)["gpg"](parameters)
     if "pki" in parameters:
-        parameters["pki"] = {**parameters["pki"], **authority.issue(parameters, pki)["pki"]}
+        parameters["pki"] = {**parameters["pki"], **issue(parameters, pki)["pki"]}
     return parameters

@@ -21,7 +21,9 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pillarbox.salt import pki
+from pillarbox import pki
+from pillarbox.pki import authority
+from pillarbox.pki.request import file_name
 
 
 def request(**changes: Any) -> dict[str, Any]:
@@ -85,7 +87,7 @@ def test_changed_request_is_issued_anew(tmp_path: Path, change: dict[str, Any]) 
 @pytest.mark.parametrize(("days", "renewed"), [(29, True), (31, False)])
 def test_renewed_before_it_runs_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, days: int, renewed: bool) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(pki, "_CERTIFICATE_DAYS", days)
+        patch.setattr(authority, "_CERTIFICATE_DAYS", days)
         before = issued(pillar(), tmp_path)
     after = issued(pillar(), tmp_path)
     assert (before != after) is renewed
@@ -186,7 +188,7 @@ def test_wrong_request_is_refused_whole(tmp_path: Path, data: dict[str, Any], na
 @given(st.text(max_size=40))
 def test_no_name_leads_out_of_the_store(name: str) -> None:
     try:
-        checked = pki._checked("name", name)
+        checked = file_name("name", name)
     except pki.PkiError:
         return
     root = Path("/store")

@@ -1,0 +1,27 @@
+"""Certificates and keys that hosts ask for in the model, issued by the master and kept there.
+
+A host asks in its own pillar::
+
+    pki:
+      certificate:
+        kubernetes-kubelet:
+          ca: kubernetes
+          common_name: system:node:ctl01
+          organization: system:nodes
+          alternative_names: ["DNS:ctl01", "IP:172.30.20.21"]
+          usage: [server, client]
+      key:
+        kubernetes-service-account: {type: rsa}
+
+An authority comes to be when the first certificate of it is asked for; its key never leaves the master. Certificates
+belong to one host. Keys belong to the deployment: every host that asks for the same name gets the same key. A request
+that already has ``certificate`` and ``key`` (from a public key infrastructure of one's own) is passed on as it is.
+
+``request`` is what a host asks for, ``authority`` signs, ``key`` makes keys, ``store`` keeps all of it, and ``issue``
+answers one host.
+"""
+
+from pillarbox.pki.errors import PkiError
+from pillarbox.pki.issue import issue
+
+__all__ = ["PkiError", "issue"]

@@ -1,0 +1,49 @@
+"""One host's certificates and keys: what it asked for in its pillar, with the material beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pillarbox.pki.request import CertificateRequest, KeyRequest, file_name
+from pillarbox.pki.store import IssuedStore
+
+
+def issue(pillar: Mapping[str, Any], directory: str | Path) -> dict[str, Any]:
+    """``{"pki": {"certificate": {name: {..., certificate, key, ca_certificate}}, "key": {name: {..., key}}}}``.
+
+    Takes the whole pillar of one minion (its name from ``_reclass_:name:full``, what it asks for from ``pki``) and
+    returns the material for that minion only, beside the requests themselves. The same call returns the same material
+    until a certificate has less than 30 days left, its request changes or its authority does. Raises
+    :class:`pillarbox.pki.PkiError` for a request that is wrong; nothing is issued then.
+    """
+    wanted = pillar.get("pki") or {}
+    certificates, keys = wanted.get("certificate") or {}, wanted.get("key") or {}
+    asked = {
+        name: CertificateRequest.parse(name, data)
+        for name, data in certificates.items()
+        if not _supplied(data, "certificate")
+    }
+    asked_keys = {name: KeyRequest.parse(name, data) for name, data in keys.items()}
+    if not certificates and not keys:
+        return {"pki": {}}
+    minion = file_name("_reclass_:name:full", ((pillar.get("_reclass_") or {}).get("name") or {}).get("full"))
+    store = IssuedStore(Path(directory))
+    result: dict[str, Any] = {}
+    with store.locked():
+        if certificates:
+            result["certificate"] = {
+                name: {**data, **(store.certificate(minion, asked[name]) if name in asked else {})}
+                for name, data in certificates.items()
+            }
+        if keys:
+            result["key"] = {
+                name: {**data, **({} if _supplied(data, "key") else store.key(asked_keys[name]))}
+                for name, data in keys.items()
+            }
+    return {"pki": result}
+
+
+def _supplied(data: Any, part: str) -> bool:
+    return isinstance(data, Mapping) and bool(data.get("key")) and bool(data.get(part))
