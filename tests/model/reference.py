@@ -17,8 +17,8 @@ from reclass.settings import Settings
 from reclass.values.value import Value
 from reclass.values.valuelist import ValueList
 
-from pillarbox.model.engine import Engine
-from pillarbox.model.tree import DirectoryTree
+from pillarbox.model.merge.engine import Engine
+from pillarbox.model.read.tree import DirectoryTree
 from pillarbox.system.errors import PillarboxError
 
 

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 from tests.model.reference import write
 
-from pillarbox.model import Inventory, pages
-from pillarbox.model import tree as trees
+from pillarbox.model import Inventory
+from pillarbox.model.keep import pages
+from pillarbox.model.read import tree as trees
 from pillarbox.system.errors import PillarboxError
 
 MODEL: dict[str, Any] = {

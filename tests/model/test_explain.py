@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pillarbox.model import Inventory
-from pillarbox.model.explain import Explanation, Layer
+from pillarbox.model.ask.explain import Explanation, Layer
 from pillarbox.system.errors import PillarboxError
 
 Make = Callable[..., Inventory]

@@ -10,9 +10,9 @@ import yaml
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from pillarbox.model import yaml11
 from pillarbox.model.errors import ModelError
-from pillarbox.model.scalars import Undecided
+from pillarbox.model.read import yaml11
+from pillarbox.model.read.scalars import Undecided
 
 ATOMS = """a|b c|1|-1|0x1f|010|1_0|1.5|1e3|.5|yes|On|n|~|null|=|<<|2020-01-01|2020-13-45|12:30:45|a:b|a: b|a #c|a#c|# c
 'q'|'q''r' # x|"d"|"d\\n" #z|"d: e"|[]|{}|[a, b]|{a: 1}|[a|-|- x|-x|*a|&a x|!t x|? a|%x|@z|${a:b}|x ${y} z

@@ -15,8 +15,8 @@ import yaml
 from tests import gnupg
 
 from pillarbox.model import pgp
+from pillarbox.model.read.tree import DirectoryTree
 from pillarbox.model.secrets import KINDS, generate
-from pillarbox.model.tree import DirectoryTree
 
 WriteModel = Callable[[dict[str, str]], Path]
 

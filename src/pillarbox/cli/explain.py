@@ -12,8 +12,8 @@ from pillarbox.cli.inventory import complete_node
 from pillarbox.cli.output import format_option, print_data
 from pillarbox.cli.text import place, print_lines, short
 from pillarbox.model import Inventory
-from pillarbox.model.explain import EXPORTS, Explanation, Layer
-from pillarbox.model.usage import Usage
+from pillarbox.model.ask.explain import EXPORTS, Explanation, Layer
+from pillarbox.model.ask.usage import Usage
 from pillarbox.system.errors import PillarboxError
 
 DELIMITER = ":"

@@ -12,7 +12,7 @@ from click.shell_completion import CompletionItem
 from pillarbox.cli.output import format_option, print_data
 from pillarbox.lab import settings as lab_settings
 from pillarbox.lab.settings import LabSettings
-from pillarbox.model.cache import VARIABLE as MODEL_CACHE
+from pillarbox.model.keep.cache import VARIABLE as MODEL_CACHE
 from pillarbox.system.errors import PillarboxError
 from pillarbox.system.progress import Progress
 

@@ -9,18 +9,18 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from pillarbox.model.cache import Cache, default_directory
-from pillarbox.model.diff import Change, diff
-from pillarbox.model.engine import Engine, Rendered, read_settings
+from pillarbox.model.ask.diff import Change, diff
+from pillarbox.model.ask.explain import Explanation, explain
+from pillarbox.model.ask.lint import Finding, lint
+from pillarbox.model.ask.usage import Usage, usage
+from pillarbox.model.ask.where import Place, where
 from pillarbox.model.errors import ModelError
-from pillarbox.model.explain import Explanation, explain
-from pillarbox.model.gittree import GitTree
-from pillarbox.model.lint import Finding, lint
-from pillarbox.model.plain import TooMany, copy_plain
-from pillarbox.model.settings import CONFIG, Settings
-from pillarbox.model.tree import DirectoryTree, Tree
-from pillarbox.model.usage import Usage, usage
-from pillarbox.model.where import Place, where
+from pillarbox.model.keep.cache import Cache, default_directory
+from pillarbox.model.merge.engine import Engine, Rendered, read_settings
+from pillarbox.model.merge.plain import TooMany, copy_plain
+from pillarbox.model.read.gittree import GitTree
+from pillarbox.model.read.settings import CONFIG, Settings
+from pillarbox.model.read.tree import DirectoryTree, Tree
 from pillarbox.system.errors import PillarboxError, raise_all
 
 _KEPT = 2048

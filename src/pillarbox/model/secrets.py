@@ -18,8 +18,8 @@ from typing import Any
 
 import yaml
 
-from pillarbox.model import yaml11
 from pillarbox.model.errors import ModelError
+from pillarbox.model.read import yaml11
 
 _ALPHABET = string.ascii_letters + string.digits
 

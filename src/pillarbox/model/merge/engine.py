@@ -8,21 +8,21 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from pillarbox.model import yaml11
-from pillarbox.model.cache import Cache, digest, version
-from pillarbox.model.cells import LAZY, OPEN, Flagged, Layers, OpenDict, OpenList, Template
-from pillarbox.model.entity import ClassUse, Compiler, Entity
 from pillarbox.model.errors import ModelError
-from pillarbox.model.layering import Layering, State
-from pillarbox.model.mappings import parse_mappings
-from pillarbox.model.marks import Lines
-from pillarbox.model.pages import Pages
-from pillarbox.model.query import MISSING, Query, lookup
-from pillarbox.model.render import Problem, Renderer
-from pillarbox.model.report import Reporter
-from pillarbox.model.settings import CONFIG, Settings
-from pillarbox.model.stamps import Stamps
-from pillarbox.model.tree import Tree, class_files, node_files
+from pillarbox.model.keep.cache import Cache, digest, version
+from pillarbox.model.keep.pages import Pages
+from pillarbox.model.keep.stamps import Stamps
+from pillarbox.model.merge.cells import LAZY, OPEN, Flagged, Layers, OpenDict, OpenList, Template
+from pillarbox.model.merge.entity import ClassUse, Compiler, Entity
+from pillarbox.model.merge.layering import Layering, State
+from pillarbox.model.merge.query import MISSING, Query, lookup
+from pillarbox.model.merge.render import Problem, Renderer
+from pillarbox.model.merge.report import Reporter
+from pillarbox.model.read import yaml11
+from pillarbox.model.read.mappings import parse_mappings
+from pillarbox.model.read.marks import Lines
+from pillarbox.model.read.settings import CONFIG, Settings
+from pillarbox.model.read.tree import Tree, class_files, node_files
 from pillarbox.system.errors import PillarboxError, raise_all
 
 
@@ -258,7 +258,7 @@ class Engine:
         return self.compiler.entity(parsed, file, name, digest_of_data, aliased=b"*" in data)
 
     def _use(self, name: str) -> ClassUse:
-        from pillarbox.model.template import parse
+        from pillarbox.model.merge.template import parse
 
         syntax = self.compiler.syntax
         return ClassUse(name, parse(name, syntax) if syntax.is_template(name) else None)

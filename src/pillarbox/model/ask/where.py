@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
-from pillarbox.model import yaml11
 from pillarbox.model.errors import ModelError
+from pillarbox.model.read import yaml11
 from pillarbox.system.errors import PillarboxError
 
 if TYPE_CHECKING:
-    from pillarbox.model.engine import Engine
+    from pillarbox.model.merge.engine import Engine
 
 
 @dataclass(frozen=True)

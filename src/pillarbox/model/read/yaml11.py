@@ -13,7 +13,7 @@ import yaml
 
 from pillarbox.model import limits
 from pillarbox.model.errors import ModelError
-from pillarbox.model.scalars import IMPLICIT_FIRST, INTEGER, Undecided, integer, resolve
+from pillarbox.model.read.scalars import IMPLICIT_FIRST, INTEGER, Undecided, integer, resolve
 
 _Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from pillarbox.model.cache import MISS, Cache, digest, pack
-from pillarbox.model.results import Results
+from pillarbox.model.keep.cache import MISS, Cache, digest, pack
+from pillarbox.model.keep.results import Results
 from pillarbox.system.errors import PillarboxError
 
 if TYPE_CHECKING:
-    from pillarbox.model.engine import Engine, Merged, Rendered
+    from pillarbox.model.merge.engine import Engine, Merged, Rendered
 
 _SIZE = 128
 _OPEN = 4096
@@ -172,7 +172,7 @@ class Pages:
             self._write(*self._drafts.popitem())
 
     def _restored(self, name: str, values: Iterator[Any]) -> Rendered:
-        from pillarbox.model.engine import Rendered
+        from pillarbox.model.merge.engine import Rendered
 
         environment, classes, applications, warnings, exports, keys = islice(values, 6)
         return Rendered(

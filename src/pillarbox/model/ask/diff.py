@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pillarbox.model.plain import same
+from pillarbox.model.merge.plain import same
 from pillarbox.system.errors import PillarboxError, raise_all
 
 if TYPE_CHECKING:
-    from pillarbox.model.engine import Engine, Rendered
+    from pillarbox.model.merge.engine import Engine, Rendered
 
 
 @dataclass(frozen=True)

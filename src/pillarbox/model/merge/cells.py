@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from pillarbox.model import limits
-from pillarbox.model.template import Part
+from pillarbox.model.merge.template import Part
 
 
 class OpenDict(dict[Any, Any]):

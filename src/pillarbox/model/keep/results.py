@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from pillarbox.model.cache import MISS, Cache, digest, pack
+from pillarbox.model.keep.cache import MISS, Cache, digest, pack
 
 _MEMORY = 100_000
 _INLINE = 160

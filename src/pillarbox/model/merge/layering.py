@@ -9,13 +9,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from pillarbox.model.applications import merge_applications
-from pillarbox.model.cells import AUTOMATIC, OpenDict, merge_dicts
-from pillarbox.model.entity import ClassUse, Entity
 from pillarbox.model.errors import ModelError
-from pillarbox.model.render import Problem, Renderer, Unresolved
-from pillarbox.model.settings import CONFIG, Settings
-from pillarbox.model.template import Syntax
+from pillarbox.model.merge.applications import merge_applications
+from pillarbox.model.merge.cells import AUTOMATIC, OpenDict, merge_dicts
+from pillarbox.model.merge.entity import ClassUse, Entity
+from pillarbox.model.merge.render import Problem, Renderer, Unresolved
+from pillarbox.model.merge.template import Syntax
+from pillarbox.model.read.settings import CONFIG, Settings
 from pillarbox.system.errors import PillarboxError
 
 MAX_STATES = 40_000

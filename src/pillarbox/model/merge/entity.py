@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from pillarbox.model.cells import Flagged, Layers, OpenDict, OpenList, Template, stack
 from pillarbox.model.errors import ModelError
-from pillarbox.model.settings import Settings
-from pillarbox.model.template import Part, QueryError, Syntax, TemplateError, parse
+from pillarbox.model.merge.cells import Flagged, Layers, OpenDict, OpenList, Template, stack
+from pillarbox.model.merge.template import Part, QueryError, Syntax, TemplateError, parse
+from pillarbox.model.read.settings import Settings
 from pillarbox.system.errors import PillarboxError
 
 SECTIONS = ("classes", "applications", "parameters", "exports", "environment")

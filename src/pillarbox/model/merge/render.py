@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from pillarbox.model import limits
-from pillarbox.model.cells import (
+from pillarbox.model.merge.cells import (
     CONTAINERS,
     DICTS,
     LAZY,
@@ -26,11 +26,11 @@ from pillarbox.model.cells import (
     weight,
     without_flags,
 )
-from pillarbox.model.entity import kind
-from pillarbox.model.plain import expanded_size
-from pillarbox.model.query import Query
-from pillarbox.model.settings import Settings
-from pillarbox.model.template import Part, Ref, Syntax
+from pillarbox.model.merge.entity import kind
+from pillarbox.model.merge.plain import expanded_size
+from pillarbox.model.merge.query import Query
+from pillarbox.model.merge.template import Part, Ref, Syntax
+from pillarbox.model.read.settings import Settings
 
 Path = tuple[Any, ...]
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from pillarbox.model.errors import ModelError
-from pillarbox.model.settings import CONFIG
+from pillarbox.model.read.settings import CONFIG
 from pillarbox.system.errors import PillarboxError, raise_all
 
 Matcher = Callable[[str], list[str]]

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from pillarbox.model.cells import (
+from pillarbox.model.errors import ModelError
+from pillarbox.model.merge.cells import (
     DICTS,
     LISTS,
     Automatic,
@@ -19,15 +20,14 @@ from pillarbox.model.cells import (
     OpenList,
     Template,
 )
-from pillarbox.model.entity import kind
-from pillarbox.model.errors import ModelError
-from pillarbox.model.layering import Step
-from pillarbox.model.query import MISSING, Query, lookup
-from pillarbox.model.render import Problem, Renderer
-from pillarbox.model.template import Part, Ref
+from pillarbox.model.merge.entity import kind
+from pillarbox.model.merge.layering import Step
+from pillarbox.model.merge.query import MISSING, Query, lookup
+from pillarbox.model.merge.render import Problem, Renderer
+from pillarbox.model.merge.template import Part, Ref
 
 if TYPE_CHECKING:
-    from pillarbox.model.engine import Engine, Merged
+    from pillarbox.model.merge.engine import Engine, Merged
 
 MAX_DEPTH = 12
 """How many references are followed, one into the next."""
@@ -148,7 +148,7 @@ class _Job:
         self.prefixes = (self.engine.compiler.overwrite, self.engine.compiler.constant)
 
     def hint(self, keys: tuple[str, ...]) -> str | None:
-        from pillarbox.model.engine import nearest
+        from pillarbox.model.merge.engine import nearest
 
         for count in range(len(keys) - 1, -1, -1):
             try:

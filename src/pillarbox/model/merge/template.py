@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 
-from pillarbox.model.query import Query, QueryError, parse_query
+from pillarbox.model.merge.query import Query, QueryError, parse_query
 
 
 class TemplateError(Exception):
@@ -53,7 +53,7 @@ class Syntax:
 def parse(text: str, syntax: Syntax) -> tuple[Part, ...]:
     """The literal strings, references and queries of ``text``, in order.
 
-    Raises :class:`TemplateError`, and :class:`~pillarbox.model.query.QueryError` for the inside of a query.
+    Raises :class:`TemplateError`, and :class:`~pillarbox.model.merge.query.QueryError` for the inside of a query.
     """
     return _Parser(text, syntax).parse()
 

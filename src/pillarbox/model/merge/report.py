@@ -5,15 +5,15 @@ from __future__ import annotations
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
-from pillarbox.model.entity import Located
 from pillarbox.model.errors import ModelError
-from pillarbox.model.layering import ClassMissing, ClassNameProblem, ClassProblem
-from pillarbox.model.render import ConstantChanged, Cycle, Problem, TypeConflict, Unresolved
-from pillarbox.model.settings import CONFIG
+from pillarbox.model.merge.entity import Located
+from pillarbox.model.merge.layering import ClassMissing, ClassNameProblem, ClassProblem
+from pillarbox.model.merge.render import ConstantChanged, Cycle, Problem, TypeConflict, Unresolved
+from pillarbox.model.read.settings import CONFIG
 from pillarbox.system.errors import PillarboxError
 
 if TYPE_CHECKING:
-    from pillarbox.model.engine import Engine, Merged
+    from pillarbox.model.merge.engine import Engine, Merged
 
 
 class Reporter:

@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from pillarbox.model import yaml11
-from pillarbox.model.cells import OPEN, OpenDict
 from pillarbox.model.errors import ModelError
-from pillarbox.model.render import Unresolved
-from pillarbox.model.schemas import Schemas
+from pillarbox.model.merge.cells import OPEN, OpenDict
+from pillarbox.model.merge.render import Unresolved
+from pillarbox.model.read import yaml11
+from pillarbox.model.read.schemas import Schemas
 from pillarbox.system.errors import ErrorGroup, PillarboxError
 
 if TYPE_CHECKING:
-    from pillarbox.model.engine import Engine, Merged
+    from pillarbox.model.merge.engine import Engine, Merged
 
 _IGNORE = re.compile(r"#\s*lint:\s*ignore(?:\[([a-z\-, ]*)\])?\s*$")
 _NAMED = 3

@@ -7,9 +7,9 @@ from typing import Any
 
 from referencing.exceptions import Unresolvable
 
-from pillarbox.model import yaml11
 from pillarbox.model.errors import ModelError
-from pillarbox.model.tree import Tree
+from pillarbox.model.read import yaml11
+from pillarbox.model.read.tree import Tree
 
 FOLDER = "formulas"
 

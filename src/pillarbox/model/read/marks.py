@@ -6,10 +6,10 @@ from typing import Any
 
 import yaml
 
-from pillarbox.model import yaml11
 from pillarbox.model.errors import ModelError
-from pillarbox.model.scalars import Undecided, resolve
-from pillarbox.model.tree import Tree
+from pillarbox.model.read import yaml11
+from pillarbox.model.read.scalars import Undecided, resolve
+from pillarbox.model.read.tree import Tree
 
 Path = tuple[Any, ...]
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from pillarbox.model.cache import MISS, Cache, digest, version
-from pillarbox.model.tree import Tree
+from pillarbox.model.keep.cache import MISS, Cache, digest, version
+from pillarbox.model.read.tree import Tree
 
 
 class Stamps:

@@ -9,7 +9,7 @@ from pillarbox.model.errors import ModelError
 from pillarbox.system.errors import PillarboxError
 
 if TYPE_CHECKING:
-    from pillarbox.model.engine import Engine
+    from pillarbox.model.merge.engine import Engine
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Usage:
 
 def usage(engine: Engine, name: str) -> Usage:
     """The nodes that use the class ``name``. Raises :class:`ModelError` when there is no such class."""
-    from pillarbox.model.engine import nearest
+    from pillarbox.model.merge.engine import nearest
 
     file = engine.class_files.get(name)
     if file is None:

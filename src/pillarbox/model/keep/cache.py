@@ -1,6 +1,6 @@
 """What was parsed and rendered before, on disk: keyed by content, safe to share between processes and to lose.
 
-A key is a digest of everything that decides its value, this package's own source included, so a value is never stale.
+A key is a digest of everything that decides its value, the source of this room included, so a value is never stale.
 Values are MessagePack, which cannot run code; the directory must be the user's own. Anything that goes wrong here
 only makes a run slower.
 """
@@ -32,9 +32,9 @@ _DAMAGE = (sqlite3.Error, UnicodeDecodeError)
 
 @lru_cache(maxsize=1)
 def version() -> bytes:
-    """A digest of this package's source: another version of it shares no entries."""
+    """A digest of the model's source: another version of it shares no entries."""
     total = hashlib.blake2b(digest_size=16)
-    for file in sorted(Path(__file__).parent.glob("*.py")):
+    for file in sorted(Path(__file__).parents[1].rglob("*.py")):
         total.update(file.read_bytes())
     return total.digest()
 

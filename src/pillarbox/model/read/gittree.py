@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pillarbox.model import limits
 from pillarbox.model.errors import ModelError
-from pillarbox.model.tree import SUFFIXES, is_skipped
+from pillarbox.model.read.tree import SUFFIXES, is_skipped
 
 _LINK = "120000"
 

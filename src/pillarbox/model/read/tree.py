@@ -1,4 +1,4 @@
-"""Where model files come from: a directory, or (in :mod:`pillarbox.model.gittree`) a git revision."""
+"""Where model files come from: a directory, or (in :mod:`pillarbox.model.read.gittree`) a git revision."""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+"""What was read and rendered before, on disk."""

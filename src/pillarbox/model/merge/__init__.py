@@ -1,0 +1,1 @@
+"""From plain values to a node: layers, references, queries, errors."""
