@@ -10,6 +10,7 @@ from tests import gnupg
 
 from pillarbox.lab import copy, git, repository
 from pillarbox.lab.settings import LabSettings
+from pillarbox.secrets import generate
 
 SECRETS = {"parameters": {"_secret": {"one_password": {"kind": "password"}}}}
 
@@ -44,38 +45,38 @@ def secret(settings: LabSettings) -> str:
 
 
 def test_takes_the_model_and_not_the_program(settings: LabSettings, keys: list[str]) -> None:
-    assert copy.refresh(settings, keys[0], unrendered)
+    assert copy.refresh(settings, keys[0], unrendered, generate)
     assert (settings.model / "formulas" / "f" / "init.sls").is_file()
     assert not (settings.model / "src").exists()
     assert secret(settings).startswith("-----BEGIN PGP MESSAGE-----")
 
 
 def test_secrets_stay_until_the_key_or_what_is_asked_for_changes(settings: LabSettings, keys: list[str]) -> None:
-    copy.refresh(settings, keys[0], unrendered)
+    copy.refresh(settings, keys[0], unrendered, generate)
     first, head = secret(settings), git.head(settings.model)
-    assert not copy.refresh(settings, keys[0], unrendered)
+    assert not copy.refresh(settings, keys[0], unrendered, generate)
     assert secret(settings) == first and git.head(settings.model) == head
-    copy.refresh(settings, keys[1], unrendered)
+    copy.refresh(settings, keys[1], unrendered, generate)
     second = secret(settings)
     assert second != first
     more = {"parameters": {"_secret": {**SECRETS["parameters"]["_secret"], "two": {"kind": "token"}}}}
     (settings.source / "classes" / "cluster" / "x" / "secrets.yml").write_text(yaml.safe_dump(more))
-    assert copy.refresh(settings, keys[1], unrendered)
+    assert copy.refresh(settings, keys[1], unrendered, generate)
     assert secret(settings) != second
 
 
 def test_a_run_that_was_killed_in_the_middle_is_mended(settings: LabSettings, keys: list[str]) -> None:
-    copy.refresh(settings, keys[0], unrendered)
+    copy.refresh(settings, keys[0], unrendered, generate)
     (settings.model / ".git" / "index.lock").write_text("")
     (settings.model / "nodes" / "h.yml").write_text("half")
     (settings.model / "left-over.yml").write_text("")
-    copy.refresh(settings, keys[0], unrendered)
+    copy.refresh(settings, keys[0], unrendered, generate)
     assert (settings.model / "nodes" / "h.yml").read_text() == "classes: [cluster.x]\n"
     assert not (settings.model / "left-over.yml").exists()
 
 
 def test_overlay_brings_changes_but_never_secrets(settings: LabSettings, keys: list[str]) -> None:
-    copy.refresh(settings, keys[0], unrendered)
+    copy.refresh(settings, keys[0], unrendered, generate)
     kept = secret(settings)
     (settings.source / "nodes" / "h.yml").write_text("classes: []\n")
     assert repository.differs(settings) == ["nodes/h.yml"]

@@ -15,6 +15,7 @@ import yaml
 from pillarbox.lab import clean, engine, hosts, machine, settings, shell, up
 from pillarbox.lab.errors import LabError
 from pillarbox.lab.settings import LabSettings
+from pillarbox.secrets import generate
 from pillarbox.system.progress import SILENT
 
 NAME = "pillarbox-lab-test"
@@ -58,7 +59,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory, container_engine: engine.LabEn
 
 
 def test_hosts_come_up_and_know_each_other(lab: LabSettings) -> None:
-    run = up.up(lab, SILENT, unrendered, until="hosts")
+    run = up.up(lab, SILENT, unrendered, generate, until="hosts")
     one, two = run.containers["one"], run.containers["two"]
     for name, container in run.containers.items():
         assert shell.run(container, ["hostname"]).out.strip() == name
@@ -71,7 +72,7 @@ def test_hosts_come_up_and_know_each_other(lab: LabSettings) -> None:
 
 
 def test_a_hosts_services_are_not_the_machines(lab: LabSettings) -> None:
-    run = up.up(lab, SILENT, unrendered, until="hosts")
+    run = up.up(lab, SILENT, unrendered, generate, until="hosts")
     for container in run.containers.values():
         cgroup = shell.run(container, ["cat", "/proc/1/cgroup"]).out
         assert "docker" not in cgroup, "the host sees the machine's control groups"
@@ -82,15 +83,15 @@ def test_a_hosts_services_are_not_the_machines(lab: LabSettings) -> None:
 
 
 def test_again_changes_nothing_and_mends_what_broke(lab: LabSettings) -> None:
-    first = up.up(lab, SILENT, unrendered, until="hosts")
-    again = up.up(lab, SILENT, unrendered, until="hosts")
+    first = up.up(lab, SILENT, unrendered, generate, until="hosts")
+    again = up.up(lab, SILENT, unrendered, generate, until="hosts")
     assert {name: each.id for name, each in first.containers.items()} == {
         name: each.id for name, each in again.containers.items()
     }
     assert not again.created
     first.containers["one"].kill()
     first.containers["two"].remove(force=True)
-    mended = up.up(lab, SILENT, unrendered, until="hosts")
+    mended = up.up(lab, SILENT, unrendered, generate, until="hosts")
     assert mended.created == {"two"}
     # A container that is gone takes no data along.
     assert shell.run(mended.containers["two"], ["cat", "/all/file"]).out == "shared\n"
@@ -99,7 +100,7 @@ def test_again_changes_nothing_and_mends_what_broke(lab: LabSettings) -> None:
 def test_a_host_that_ends_as_it_starts_is_told_with_its_last_words(
     lab: LabSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = up.up(lab, SILENT, unrendered, until="hosts")
+    run = up.up(lab, SILENT, unrendered, generate, until="hosts")
     monkeypatch.setattr(hosts, "_BOOT_SECONDS", 3)
     container = run.engine.client.containers.run(
         run.containers["one"].image,
@@ -116,7 +117,7 @@ def test_a_host_that_ends_as_it_starts_is_told_with_its_last_words(
 
 
 def test_a_subnet_that_is_taken_is_refused(lab: LabSettings, tmp_path: Path) -> None:
-    up.up(lab, SILENT, unrendered, until="hosts")
+    up.up(lab, SILENT, unrendered, generate, until="hosts")
     other = LabSettings(f"{NAME}-2", tmp_path, lab.cache, lab.checkout, tmp_path / "model", lab.engine)
     (other.source / "nodes").mkdir(parents=True)
     (other.source / "classes").mkdir()
@@ -124,11 +125,11 @@ def test_a_subnet_that_is_taken_is_refused(lab: LabSettings, tmp_path: Path) -> 
     node = {"parameters": {"lab": lab_pillar, "salt": {"master": {"enabled": True}}}}
     (other.source / "nodes" / "x.yml").write_text(yaml.safe_dump(node))
     with pytest.raises(LabError, match=rf"{SUBNET}\.0/25 collides"):
-        up.up(other, SILENT, unrendered, until="hosts")
+        up.up(other, SILENT, unrendered, generate, until="hosts")
 
 
 def test_clean_leaves_nothing(lab: LabSettings) -> None:
-    run = up.up(lab, SILENT, unrendered, until="hosts")
+    run = up.up(lab, SILENT, unrendered, generate, until="hosts")
     client = run.engine.client
     assert hosts.of_lab(lab, run.engine)
     clean.clean(lab, SILENT, keep_cache=True)

@@ -14,8 +14,9 @@ from tests.controlplane import ControlPlane, control_plane
 
 from pillarbox.manifests import Manifest
 from pillarbox.manifests.errors import Place
-from pillarbox.rollout import ApiError, Cluster, GoodStore, Keyring
+from pillarbox.rollout import ApiError, Cluster, GoodStore
 from pillarbox.rollout.objects import Ref
+from pillarbox.secrets import Keyring
 
 
 @pytest.fixture(scope="session")

@@ -25,8 +25,9 @@ import pytest
 from tests import gnupg
 
 from pillarbox.manifests.manifest import Manifest
-from pillarbox.rollout import ApiError, Cluster, GoodStore, Keyring, Outcome, Refused, roll_out, status
+from pillarbox.rollout import ApiError, Cluster, GoodStore, Outcome, Refused, roll_out, status
 from pillarbox.rollout.objects import Ref
+from pillarbox.secrets import Keyring
 from pillarbox.system.errors import PillarboxError
 from pillarbox.system.progress import Progress
 

@@ -14,9 +14,9 @@ import salt.loader
 import yaml
 from tests import gnupg
 
-from pillarbox.model import pgp
 from pillarbox.model.read.tree import DirectoryTree
-from pillarbox.model.secrets import KINDS, generate
+from pillarbox.secrets import KINDS, generate
+from pillarbox.system import gpg
 
 WriteModel = Callable[[dict[str, str]], Path]
 
@@ -59,7 +59,7 @@ def test_secrets_are_generated_encrypted_and_opened_for_the_minion_that_uses_the
     (file,) = generate(model, gnupg.armored(keys))
     values = yaml.safe_load(file.read_text())["parameters"]["_param"]
     assert set(values) == {f"my_{kind}" for kind in KINDS}
-    assert all(pgp.is_block(value) for value in values.values())
+    assert all(gpg.is_block(value) for value in values.values())
 
     pillar = served(opts, "ctl01", model, tmp_path)
     assert len(pillar["web"]["password"]) == 32

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from pillarbox.rollout.secrets import DEFAULT_HOME
+from pillarbox.secrets import DEFAULT_HOME
 
 kubeconfig_option = click.option(
     "--kubeconfig",

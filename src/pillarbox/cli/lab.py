@@ -56,9 +56,10 @@ def up(settings: LabSettings, until: str | None, recreate: tuple[str, ...], push
     """Bring the lab up; one that is up is checked and repaired."""
     from pillarbox.lab import status, summary
     from pillarbox.lab import up as lab_up
+    from pillarbox.secrets import generate
 
     progress = Progress()
-    run = lab_up.up(settings, progress, _render_manifests, until=until, recreate=recreate, push=push)
+    run = lab_up.up(settings, progress, _render_manifests, generate, until=until, recreate=recreate, push=push)
     if until is None:
         click.echo()
         click.echo(summary.text(status.read(settings)))

@@ -7,8 +7,7 @@ from typing import TextIO
 
 import click
 
-from pillarbox.model.errors import ModelError
-from pillarbox.model.secrets import generate
+from pillarbox.secrets import SecretsError, generate
 
 
 @click.command("secrets")
@@ -28,6 +27,6 @@ def command(model: Path, public_key: TextIO) -> None:
     try:
         key = public_key.read()
     except UnicodeDecodeError:
-        raise ModelError("the public key is not text", hint="Export it with `gpg --armor --export`.") from None
+        raise SecretsError("the public key is not text", hint="Export it with `gpg --armor --export`.") from None
     for file in generate(model, key):
         click.echo(f"wrote {file}")

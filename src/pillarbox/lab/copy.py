@@ -11,7 +11,6 @@ import yaml
 from pillarbox.lab import digest, git
 from pillarbox.lab.errors import LabError
 from pillarbox.lab.settings import LabSettings
-from pillarbox.model.secrets import generate
 
 # What a deployment's repository holds of a checkout; the program itself is installed, not pushed.
 PARTS = ("classes", "nodes", "formulas", "images", "manifests", "ci", "setup.cfg", "README.md", "reclass-config.yml")
@@ -57,15 +56,21 @@ def _followed(settings: LabSettings) -> Path:
     return settings.state / "pushed"
 
 
-def refresh(settings: LabSettings, public_key: str, render: Callable[[Path], None]) -> bool:
+def refresh(
+    settings: LabSettings,
+    public_key: str,
+    render: Callable[[Path], None],
+    generate: Callable[[Path, str], object],
+) -> bool:
     """Make the copy what the source is now, with secrets for the holder of ``public_key``; whether anything changed.
 
-    For a lab that nobody has pushed to. Secrets that were made for this key stay as they are. ``render`` brings what
-    is rendered from the model, and committed beside it, up to date.
+    For a lab that nobody has pushed to. Secrets that were made for this key stay as they are; ``generate`` makes new
+    ones in a model for a public key. ``render`` brings what is rendered from the model, and committed beside it, up to
+    date.
     """
     kept = _secrets(settings.model)
     _take(settings)
-    _renew(settings, kept, public_key)
+    _renew(settings, kept, public_key, generate)
     render(settings.model)
     return commit(settings, "The model of this lab")
 
@@ -115,7 +120,9 @@ def _secrets(model: Path) -> dict[Path, str]:
     return {file.relative_to(model): file.read_text() for file in model.glob("classes/cluster/*/secrets.yml")}
 
 
-def _renew(settings: LabSettings, kept: dict[Path, str], public_key: str) -> None:
+def _renew(
+    settings: LabSettings, kept: dict[Path, str], public_key: str, generate: Callable[[Path, str], object]
+) -> None:
     """Put the kept secrets back, or make new ones where the key or what is asked for has changed."""
     copy, mark = settings.model, settings.state / "secrets.key"
     key = digest.of_text(public_key)

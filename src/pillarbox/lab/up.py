@@ -50,6 +50,7 @@ class LabRun:
     settings: LabSettings
     progress: Progress
     render: Callable[[Path], None]
+    generate: Callable[[Path, str], object]
     recreate: tuple[str, ...] = ()
     push: bool = False
     layout: Layout = field(init=False)
@@ -152,7 +153,7 @@ def make_master(run: LabRun) -> None:
     serves = master_of.answers(master)
     run.pushed = repository.head(master, run.repository)
     if run.pushed is None:
-        changed = copy.refresh(settings, master_of.public_key(master), run.render)
+        changed = copy.refresh(settings, master_of.public_key(master), run.render, run.generate)
         serves = serves and not changed
     if serves:
         run.say(f"{name}: serves the published model")
@@ -249,6 +250,7 @@ def up(
     settings: LabSettings,
     progress: Progress,
     render: Callable[[Path], None],
+    generate: Callable[[Path, str], object],
     *,
     until: str | None = None,
     recreate: tuple[str, ...] = (),
@@ -256,7 +258,8 @@ def up(
 ) -> LabRun:
     """Bring the lab up, or check and repair one that is up, as far as the phase ``until``.
 
-    ``render`` renders, in the model that it is given, what is committed beside it: the lab's secrets are its own.
+    ``render`` renders, in the model that it is given, what is committed beside it, and ``generate`` makes its secrets
+    for the holder of a public key: the lab's are its own.
     ``recreate`` names hosts whose containers are to be made anew; ``push`` pushes what the source's model has on top of
     what the lab's repository has.
 
@@ -266,7 +269,7 @@ def up(
     if until is not None and until not in PHASES:
         raise LabError(f"no phase {until}; expected one of {', '.join(PHASES)}")
     machine.check(settings)
-    run = LabRun(settings, progress, render, recreate, push)
+    run = LabRun(settings, progress, render, generate, recreate, push)
     with lock.held(settings.root / "locks" / settings.name, what=f"lab {settings.name}"):
         settings.state.mkdir(parents=True, exist_ok=True)
         start = time.time()

@@ -14,7 +14,7 @@ from pillarbox.manifests.catalog import Catalog
 from pillarbox.manifests.errors import Problems
 from pillarbox.manifests.finish import references
 from pillarbox.manifests.manifest import Manifest, Object
-from pillarbox.model import pgp
+from pillarbox.system import gpg
 
 ENTRYPOINT = "/entrypoint.sh"
 
@@ -176,7 +176,7 @@ def secrets(world: World) -> None:
     for each in world.manifests:
         if each.kind == "Secret":
             continue
-        for path, _ in pgp.blocks(each.object):
+        for path, _ in gpg.blocks(each.object):
             hint = "Put it under kubernetes:control:secret, and refer to it: variables: [{name, secret: {name, key}}]."
             world.problems.add(each.place, f"an encrypted secret stands in a {each.kind}, at {'.'.join(path)}", hint)
 

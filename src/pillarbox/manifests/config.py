@@ -8,7 +8,7 @@ from pillarbox.manifests import names
 from pillarbox.manifests.manifest import Manifest
 from pillarbox.manifests.scope import Scope, compact
 from pillarbox.manifests.section import Section
-from pillarbox.model import pgp
+from pillarbox.system import gpg
 
 
 def config_map(key: str, section: Section, scope: Scope) -> Iterator[Manifest]:
@@ -32,7 +32,7 @@ def secret(key: str, section: Section, scope: Scope) -> Iterator[Manifest]:
         section.ignore("enabled")
         name, data = section.text("name", default=key) or key, _data(section)
         for item, value in data.items():
-            if not pgp.is_block(value):
+            if not gpg.is_block(value):
                 hint = "Encrypt it to the deployment's master: gpg --armor --encrypt --recipient <its key>."
                 section.problem(f"a secret in the clear: {item} of Secret {name} is no PGP message", hint, key="data")
         yield _object("Secret", name, compact(type=section.text("type")) | {"stringData": data}, section, scope)

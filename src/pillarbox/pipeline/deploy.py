@@ -16,9 +16,9 @@ from pillarbox.pipeline.errors import PipelineError
 from pillarbox.pipeline.lock import held
 from pillarbox.pipeline.places import Places
 from pillarbox.pipeline.record import FAILED, INTERRUPTED, SUCCEEDED, Run, Runs
-from pillarbox.rollout import Cluster, GoodStore, Keyring, State, Unreachable, memory, roll_out, status
+from pillarbox.rollout import Cluster, GoodStore, State, Unreachable, memory, roll_out, status
 from pillarbox.rollout.roll import Outcome
-from pillarbox.rollout.secrets import DEFAULT_HOME
+from pillarbox.secrets import DEFAULT_HOME, Keyring
 from pillarbox.system.errors import PillarboxError
 from pillarbox.system.progress import SILENT, Progress
 

@@ -3,7 +3,6 @@
 from pillarbox.rollout.cluster import Cluster
 from pillarbox.rollout.errors import ApiError, Refused, RolloutError, Unreachable
 from pillarbox.rollout.roll import Outcome, Step, roll_out
-from pillarbox.rollout.secrets import Keyring
 from pillarbox.rollout.status import State, status
 from pillarbox.rollout.store import GoodStore
 from pillarbox.rollout.waves import waves
@@ -12,7 +11,6 @@ __all__ = [
     "ApiError",
     "Cluster",
     "GoodStore",
-    "Keyring",
     "Outcome",
     "Refused",
     "RolloutError",

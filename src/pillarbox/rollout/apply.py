@@ -19,7 +19,9 @@ from pillarbox.rollout.objects import (
     owned,
     ref,
 )
-from pillarbox.rollout.secrets import Keyring, Scrubber, blocks, reveal
+from pillarbox.rollout.secrets import reveal, values
+from pillarbox.secrets import Keyring, Scrubber
+from pillarbox.system import gpg
 from pillarbox.system.errors import PillarboxError, raise_all
 
 if TYPE_CHECKING:
@@ -86,7 +88,7 @@ def prepare(
             if obj["kind"] == "Secret":
                 obj = reveal(obj, keyring)
                 revealed.append(obj)
-            elif blocks(obj):
+            elif any(gpg.blocks(obj)):
                 raise RolloutError(
                     f"{ref(obj)} holds an encrypted secret; only a Secret may",
                     hint="Put the value under kubernetes:control:secret and refer to it with secret: {name, key}.",
@@ -97,7 +99,7 @@ def prepare(
             errors.append(error)
     raise_all(errors)
     _unique(prepared)
-    return tuple(prepared), Scrubber(revealed)
+    return tuple(prepared), Scrubber(value for secret in revealed for value in values(secret))
 
 
 def survey(cluster: Cluster, prepared: Sequence[Prepared], scrub: Scrubber) -> tuple[Change, ...]:

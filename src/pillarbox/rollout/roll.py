@@ -15,9 +15,10 @@ from pillarbox.rollout.cluster import Cluster
 from pillarbox.rollout.gates import Verdict
 from pillarbox.rollout.objects import GATED, ROLLED, Object, Ref
 from pillarbox.rollout.prune import Orphan, orphans, references
-from pillarbox.rollout.secrets import Keyring, Scrubber, reveal
+from pillarbox.rollout.secrets import reveal
 from pillarbox.rollout.store import GoodStore
 from pillarbox.rollout.waves import waves
+from pillarbox.secrets import Keyring, Scrubber
 from pillarbox.system.errors import PillarboxError
 from pillarbox.system.progress import SILENT, Progress, elapsed
 

@@ -11,7 +11,7 @@ from pillarbox.rollout.apply import job_state, prepare, survey
 from pillarbox.rollout.cluster import Cluster
 from pillarbox.rollout.objects import GATED, Ref
 from pillarbox.rollout.prune import orphans
-from pillarbox.rollout.secrets import Keyring
+from pillarbox.secrets import Keyring
 
 if TYPE_CHECKING:
     from pillarbox.manifests import Manifest

@@ -16,9 +16,9 @@ from typing import Any
 
 import salt.loader
 
-from pillarbox.model import pgp
 from pillarbox.pki import issue
 from pillarbox.salt.published import inventory
+from pillarbox.system import gpg
 
 __opts__: dict[str, Any] = {}
 __salt__: dict[str, Any] = {}
@@ -41,8 +41,8 @@ def ext_pillar(
     for name in _MODEL_ONLY:
         parameters.pop(name, None)
     if isinstance(parameters.get("_param"), dict):
-        parameters["_param"] = {k: v for k, v in parameters["_param"].items() if not pgp.is_block(v)}
-    if any(True for _ in pgp.blocks(parameters)):
+        parameters["_param"] = {k: v for k, v in parameters["_param"].items() if not gpg.is_block(v)}
+    if any(gpg.blocks(parameters)):
         parameters = salt.loader.render(__opts__, __salt__)["gpg"](parameters)
     if "pki" in parameters:
         parameters["pki"] = {**parameters["pki"], **issue(parameters, pki)["pki"]}

@@ -7,10 +7,8 @@ under ``parameters: _secret``, what each is: ``<name>: {kind: password}``. Kinds
 from __future__ import annotations
 
 import base64
-import os
 import secrets
 import string
-import subprocess
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -18,8 +16,9 @@ from typing import Any
 
 import yaml
 
-from pillarbox.model.errors import ModelError
 from pillarbox.model.read import yaml11
+from pillarbox.secrets.errors import SecretsError
+from pillarbox.system import gpg
 
 _ALPHABET = string.ascii_letters + string.digits
 
@@ -53,11 +52,13 @@ def generate(model: Path, public_key: str) -> tuple[Path, ...]:
     """Fill every ``classes/cluster/*/secrets.yml`` of ``model`` with new secrets for the holder of ``public_key``.
 
     ``public_key`` is an armored OpenPGP public key. Returns the files written. The clear text exists only in this
-    process and in gpg's standard input. Raises :class:`ModelError` for an unknown kind or when gpg refuses the key.
+    process and in gpg's standard input. Raises :class:`SecretsError` for what is wrong in a file, and
+    :class:`~pillarbox.system.gpg.GpgError` for a key that gpg refuses.
     """
     files = sorted((model / "classes" / "cluster").glob("*/secrets.yml"))
-    with tempfile.TemporaryDirectory(prefix="pillarbox-gpg-") as home:
-        recipient = _import(home, public_key)
+    with tempfile.TemporaryDirectory(prefix="pillarbox-gpg-") as scratch:
+        home = Path(scratch)
+        recipient = gpg.import_key(home, public_key)
         # All before any is written: half of a deployment's secrets is none.
         filled = {file: _fill(_read(model, file), home, recipient) for file in files}
     for file, document in filled.items():
@@ -68,18 +69,18 @@ def generate(model: Path, public_key: str) -> tuple[Path, ...]:
 def _read(model: Path, file: Path) -> dict[str, Any]:
     shown = file.relative_to(model)
     if not file.resolve().is_relative_to(model.resolve()):
-        raise ModelError("the file lies outside the model, by a link", file=shown)
+        raise SecretsError("the file lies outside the model, by a link", file=shown)
     try:
         document = yaml11.load(file.read_bytes(), str(shown))
     except OSError as error:
-        raise ModelError(f"cannot read the file: {error.strerror}", file=shown) from None
+        raise SecretsError(f"cannot read the file: {error.strerror}", file=shown) from None
     _mapping(document, "the file", shown)
     parameters = _mapping(document.get("parameters"), "parameters", shown)
     _mapping(parameters.get("_param"), "parameters:_param", shown)
     for name, options in _mapping(parameters.get("_secret"), "parameters:_secret", shown).items():
         kind = _mapping(options, f"_secret {name}", shown).get("kind", "password")
         if not isinstance(kind, str) or kind not in KINDS:
-            raise ModelError(f"_secret {name} has kind {kind}; expected one of {', '.join(KINDS)}", file=shown)
+            raise SecretsError(f"_secret {name} has kind {kind}; expected one of {', '.join(KINDS)}", file=shown)
     return dict(document)
 
 
@@ -87,36 +88,17 @@ def _mapping(value: Any, what: str, shown: Path) -> dict[str, Any]:
     if value is None and what != "the file":
         return {}
     if not isinstance(value, dict):
-        raise ModelError(f"expected {what} to be a mapping, found {type(value).__name__}", file=shown)
+        raise SecretsError(f"expected {what} to be a mapping, found {type(value).__name__}", file=shown)
     return value
 
 
-def _fill(document: dict[str, Any], home: str, recipient: str) -> dict[str, Any]:
+def _fill(document: dict[str, Any], home: Path, recipient: str) -> dict[str, Any]:
     parameters = document.get("parameters") or {}
     values = dict(parameters.get("_param") or {})
     for name, options in (parameters.get("_secret") or {}).items():
         kind = (options or {}).get("kind", "password")
-        values[name] = _Block(_gpg(home, ["--encrypt", "--armor", "--recipient", recipient], KINDS[kind]()))
+        values[name] = _Block(gpg.encrypt(home, recipient, KINDS[kind]()))
     return {**document, "parameters": {**parameters, "_param": values}}
-
-
-def _import(home: str, public_key: str) -> str:
-    _gpg(home, ["--import"], public_key)
-    listing = _gpg(home, ["--list-keys", "--with-colons"], "")
-    for line in listing.splitlines():
-        fields = line.split(":")
-        if fields[0] == "fpr":
-            return fields[9]
-    raise ModelError("the public key holds no OpenPGP key")
-
-
-def _gpg(home: str, arguments: list[str], text: str) -> str:
-    command = ["gpg", "--homedir", home, "--batch", "--quiet", "--no-tty", "--trust-model", "always", *arguments]
-    # Throw-away homes live in a private directory; gpg's agent would outlive them.
-    done = subprocess.run(command, input=text, capture_output=True, text=True, env={**os.environ, "LC_ALL": "C"})
-    if done.returncode != 0:
-        raise ModelError(f"gpg {arguments[0]} failed: {done.stderr.strip()}")
-    return done.stdout
 
 
 def _write(file: Path, document: dict[str, Any]) -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from tests import gnupg
 
-from pillarbox.model.errors import ModelError
-from pillarbox.model.secrets import generate
+from pillarbox.secrets import generate
+from pillarbox.system.errors import PillarboxError
 
 GOOD = "parameters:\n  _secret:\n    one: {kind: password}\n"
 
@@ -38,7 +38,7 @@ def test_a_file_that_is_wrong(tmp_path: Path, key: str, text: bytes) -> None:
     for name, content in (("a", GOOD.encode()), ("z", text)):
         (tmp_path / "classes/cluster" / name).mkdir(parents=True)
         (tmp_path / "classes/cluster" / name / "secrets.yml").write_bytes(content)
-    with pytest.raises(ModelError, match=r"classes/cluster/z/secrets\.yml"):
+    with pytest.raises(PillarboxError, match=r"classes/cluster/z/secrets\.yml"):
         generate(tmp_path, key)
     assert (tmp_path / "classes/cluster/a/secrets.yml").read_text() == GOOD
 
@@ -48,6 +48,6 @@ def test_nothing_is_written_outside_the_model(tmp_path: Path, key: str) -> None:
     (tmp_path / "outside").mkdir()
     (tmp_path / "outside/secrets.yml").write_text(GOOD)
     (tmp_path / "model/classes/cluster/z").symlink_to(tmp_path / "outside")
-    with pytest.raises(ModelError, match="outside the model"):
+    with pytest.raises(PillarboxError, match="outside the model"):
         generate(tmp_path / "model", key)
     assert (tmp_path / "outside/secrets.yml").read_text() == GOOD
