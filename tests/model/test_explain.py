@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pillarbox.model import Inventory
-from pillarbox.model.ask.explain import Explanation, Layer
+from pillarbox.model.ask.explanation import Explanation, ValueLayer
 from pillarbox.system.errors import PillarboxError
 
 Make = Callable[..., Inventory]
@@ -21,7 +21,7 @@ MODEL = {
 }
 
 
-def brief(layers: tuple[Layer, ...]) -> list[tuple[str, int | None, str, bool]]:
+def brief(layers: tuple[ValueLayer, ...]) -> list[tuple[str, int | None, str, bool]]:
     return [(layer.file, layer.line, layer.action, layer.effective) for layer in layers]
 
 

@@ -9,6 +9,7 @@ import click
 from pillarbox.cli.output import print_data
 from pillarbox.cli.text import short
 from pillarbox.model import Inventory
+from pillarbox.model.ask.diff import DifferenceKind
 
 
 def show_changes(model: Path, revision: str, node: str | None, output_format: str) -> int:
@@ -28,8 +29,8 @@ def show_changes(model: Path, revision: str, node: str | None, output_format: st
             current = change.node
             click.echo(current)
         name = ":".join(change.path) or "the node"
-        if change.kind != "added":
+        if change.kind is not DifferenceKind.ADDED:
             click.echo(f"  - {name}: {short(change.before)}")
-        if change.kind != "removed":
+        if change.kind is not DifferenceKind.REMOVED:
             click.echo(f"  + {name}: {short(change.after)}")
     return 1 if count else 0

@@ -12,7 +12,7 @@ from pillarbox.cli.inventory import complete_node
 from pillarbox.cli.output import format_option, print_data
 from pillarbox.cli.text import place, print_lines, short
 from pillarbox.model import Inventory
-from pillarbox.model.ask.explain import EXPORTS, Explanation, Layer
+from pillarbox.model.ask.explanation import Explanation, Section, ValueLayer
 from pillarbox.model.ask.usage import Usage
 from pillarbox.system.errors import PillarboxError
 
@@ -62,12 +62,12 @@ def _explanation_text(explanation: Explanation, delimiter: str, depth: int) -> I
 
 def _name(explanation: Explanation, delimiter: str) -> str:
     path = delimiter.join(explanation.path)
-    if explanation.section == EXPORTS:
-        return f"{explanation.node} {delimiter.join((EXPORTS, path))}"
+    if explanation.section is Section.EXPORTS:
+        return f"{explanation.node} {delimiter.join((Section.EXPORTS, path))}"
     return path
 
 
-def _layer_text(layer: Layer, explanation: Explanation, delimiter: str) -> str:
+def _layer_text(layer: ValueLayer, explanation: Explanation, delimiter: str) -> str:
     action = layer.action + (", constant" if layer.constant else "")
     at = "" if layer.path == explanation.path else f" at {delimiter.join(layer.path) or 'the top'}"
     way = " > ".join((*layer.chain, layer.class_name)) if layer.class_name else "the node itself"

@@ -14,8 +14,9 @@ from typing import Any
 
 from pillarbox.images import dynamic, secrets, tree
 from pillarbox.images.errors import SpecError
-from pillarbox.model import Inventory, Node, fingerprint
+from pillarbox.model import Inventory, Node
 from pillarbox.system.errors import PillarboxError, raise_all
+from pillarbox.system.fingerprint import fingerprint
 
 #: Part of every key: raise it when the builder starts to make different images of the same tree.
 FORMAT = 1

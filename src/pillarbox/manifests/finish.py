@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from pillarbox.manifests.catalog import Catalog
 from pillarbox.manifests.manifest import Manifest, Object
 from pillarbox.manifests.workloads import ONCE_PER
-from pillarbox.model import fingerprint
+from pillarbox.system.fingerprint import fingerprint
 
 CONFIG = "pillarbox.io/config"
 

@@ -9,11 +9,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from pillarbox.model.ask.diff import Change, diff
-from pillarbox.model.ask.explain import Explanation, explain
+from pillarbox.model.ask.diff import Difference, diff
+from pillarbox.model.ask.explain import explain
+from pillarbox.model.ask.explanation import Explanation
 from pillarbox.model.ask.lint import Finding, lint
 from pillarbox.model.ask.usage import Usage, usage
-from pillarbox.model.ask.where import Place, where
+from pillarbox.model.ask.where import Occurrence, where
 from pillarbox.model.errors import ModelError
 from pillarbox.model.keep.cache import Cache, default_directory
 from pillarbox.model.merge.engine import Engine, Rendered, read_settings
@@ -131,7 +132,7 @@ class Inventory:
         """Which nodes use a class, and how they come by it. Raises :class:`ModelError` for an unknown class."""
         return usage(self._engine, class_name)
 
-    def where(self, wanted: str, node: str | None = None) -> tuple[Place, ...]:
+    def where(self, wanted: str, node: str | None = None) -> tuple[Occurrence, ...]:
         """The places that set the parameter at the path ``wanted``, or write the value ``wanted``."""
         return where(self._engine, wanted, node)
 
@@ -139,7 +140,7 @@ class Inventory:
         """What is doubtful about the model, sorted by file and line."""
         return lint(self._engine)
 
-    def changes_since(self, before: Inventory, node: str | None = None) -> Iterator[Change]:
+    def changes_since(self, before: Inventory, node: str | None = None) -> Iterator[Difference]:
         """Which values of which nodes differ from ``before``. Raises at the end what does not render."""
         return diff(before._engine, self._engine, node)
 

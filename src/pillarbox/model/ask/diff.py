@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from pillarbox.model.merge.plain import same
@@ -13,32 +14,40 @@ if TYPE_CHECKING:
     from pillarbox.model.merge.engine import Engine, Rendered
 
 
+class DifferenceKind(StrEnum):
+    """What happened to a value."""
+
+    ADDED = "added"
+    REMOVED = "removed"
+    CHANGED = "changed"
+
+
 @dataclass(frozen=True)
-class Change:
-    """One value of one node. ``kind`` is ``added``, ``removed`` or ``changed``; an empty path is the whole node.
+class Difference:
+    """One value of one node; an empty path is the whole node.
 
     ``path`` starts with what it is a part of: ``parameters``, ``exports``, ``classes``, ``applications`` or
     ``environment``.
     """
 
     node: str
-    kind: str
+    kind: DifferenceKind
     path: tuple[str, ...]
     before: Any
     after: Any
 
     def as_dict(self) -> dict[str, Any]:
-        """The change as plain data."""
+        """The difference as plain data."""
         return {
             "node": self.node,
-            "kind": self.kind,
+            "kind": self.kind.value,
             "path": list(self.path),
             "before": self.before,
             "after": self.after,
         }
 
 
-def diff(before: Engine, after: Engine, node: str | None = None) -> Iterator[Change]:
+def diff(before: Engine, after: Engine, node: str | None = None) -> Iterator[Difference]:
     """What differs from ``before`` to ``after``, node by node, sorted by name; with ``node``, of that one only.
 
     A node whose files are the same in both is not rendered. Raises at the end, together, what does not render.
@@ -53,13 +62,13 @@ def diff(before: Engine, after: Engine, node: str | None = None) -> Iterator[Cha
     raise_all(errors)
 
 
-def _node(before: Engine, after: Engine, name: str) -> Iterator[Change]:
+def _node(before: Engine, after: Engine, name: str) -> Iterator[Difference]:
     if name not in before.node_files and name not in after.node_files:
         after.node_entity(name)
     if name not in before.node_files:
-        yield Change(name, "added", (), None, _data(after.render(name)))
+        yield Difference(name, DifferenceKind.ADDED, (), None, _data(after.render(name)))
     elif name not in after.node_files:
-        yield Change(name, "removed", (), _data(before.render(name)), None)
+        yield Difference(name, DifferenceKind.REMOVED, (), _data(before.render(name)), None)
     elif before.fingerprint(name) != after.fingerprint(name):
         old, new = _data(before.render(name)), _data(after.render(name))
         for section in old:
@@ -76,15 +85,15 @@ def _data(rendered: Rendered) -> dict[str, Any]:
     }
 
 
-def _values(node: str, path: tuple[str, ...], old: Any, new: Any) -> Iterator[Change]:
+def _values(node: str, path: tuple[str, ...], old: Any, new: Any) -> Iterator[Difference]:
     if isinstance(old, dict) and isinstance(new, dict):
         for key in {**old, **new}:
             below = (*path, str(key))
             if key not in new:
-                yield Change(node, "removed", below, old[key], None)
+                yield Difference(node, DifferenceKind.REMOVED, below, old[key], None)
             elif key not in old:
-                yield Change(node, "added", below, None, new[key])
+                yield Difference(node, DifferenceKind.ADDED, below, None, new[key])
             else:
                 yield from _values(node, below, old[key], new[key])
     elif not same(old, new):
-        yield Change(node, "changed", path, old, new)
+        yield Difference(node, DifferenceKind.CHANGED, path, old, new)

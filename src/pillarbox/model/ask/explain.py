@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from pillarbox.model.ask.explanation import Explanation, LayerAction, Section, ValueLayer
 from pillarbox.model.errors import ModelError
 from pillarbox.model.merge.cells import (
     DICTS,
@@ -21,10 +22,10 @@ from pillarbox.model.merge.cells import (
     Template,
 )
 from pillarbox.model.merge.entity import kind
-from pillarbox.model.merge.layering import Step
+from pillarbox.model.merge.layering import MergeStep
 from pillarbox.model.merge.query import MISSING, Query, lookup
 from pillarbox.model.merge.render import Problem, Renderer
-from pillarbox.model.merge.template import Part, Ref
+from pillarbox.model.merge.template import Part, Reference
 
 if TYPE_CHECKING:
     from pillarbox.model.merge.engine import Engine, Merged
@@ -33,77 +34,6 @@ MAX_DEPTH = 12
 """How many references are followed, one into the next."""
 
 AUTOMATIC = "(automatic)"
-PARAMETERS = "parameters"
-EXPORTS = "exports"
-
-
-@dataclass(frozen=True)
-class Layer:
-    """One place that touched the value.
-
-    ``action`` is ``sets``, ``merges``, ``extends``, ``replaces``, ``overrides`` (``~``), ``removes`` (an override or a
-    scalar above the value), or ``refused`` (after a constant). ``chain`` are the classes that led to this one.
-    """
-
-    file: str
-    line: int | None
-    class_name: str | None
-    chain: tuple[str, ...]
-    path: tuple[str, ...]
-    written: Any
-    action: str
-    constant: bool
-    effective: bool
-    references: tuple[Explanation, ...] = ()
-
-
-@dataclass(frozen=True)
-class Explanation:
-    """A value of one node and all that made it. ``error`` says why it has no value, if it has none.
-
-    ``section`` is ``parameters``, or ``exports`` for what another node told an inventory query.
-    """
-
-    node: str
-    path: tuple[str, ...]
-    value: Any
-    kind: str
-    layers: tuple[Layer, ...]
-    error: str | None = None
-    section: str = PARAMETERS
-    repeated: bool = False
-    """Whether its layers stand in an earlier place of the same explanation."""
-
-    @property
-    def winner(self) -> Layer | None:
-        """The layer that a scalar comes from; for mappings and lists, the last that contributes."""
-        return next((layer for layer in reversed(self.layers) if layer.effective), None)
-
-    def as_dict(self) -> dict[str, Any]:
-        """The explanation as plain data."""
-        return {
-            "node": self.node,
-            "section": self.section,
-            "path": list(self.path),
-            "value": self.value,
-            "error": self.error,
-            "repeated": self.repeated,
-            "layers": [
-                {
-                    "file": layer.file,
-                    "line": layer.line,
-                    "class": layer.class_name,
-                    "through": list(layer.chain),
-                    "path": list(layer.path),
-                    "written": layer.written,
-                    "action": layer.action,
-                    "constant": layer.constant,
-                    "effective": layer.effective,
-                    "references": [each.as_dict() for each in layer.references],
-                }
-                for layer in self.layers
-            ],
-        }
 
 
 def explain(engine: Engine, node: str, path: str) -> Explanation:
@@ -112,7 +42,7 @@ def explain(engine: Engine, node: str, path: str) -> Explanation:
     Raises :class:`ModelError` when the node's files or classes are wrong, or when no layer knows the path.
     """
     merged = engine.merged(node)
-    job = _Job(engine, merged)
+    job = _Explainer(engine, merged)
     keys = engine.compiler.syntax.split(path)
     found = job.explain(keys, 0)
     if not found.layers and found.error is not None:
@@ -124,7 +54,7 @@ def explain(engine: Engine, node: str, path: str) -> Explanation:
 class _Touch:
     """A layer before its meaning is known: where it stands and what it holds there."""
 
-    step: Step | None
+    step: MergeStep | None
     cell: Any
     depth: int
     overwrite: bool
@@ -132,18 +62,18 @@ class _Touch:
 
 
 @dataclass
-class _Job:
+class _Explainer:
     """Explains values of one section of one node."""
 
     engine: Engine
     merged: Merged
-    section: str = PARAMETERS
-    seen: set[tuple[str, str, tuple[str, ...]]] = field(default_factory=set)
+    section: Section = Section.PARAMETERS
+    seen: set[tuple[str, Section, tuple[str, ...]]] = field(default_factory=set)
     renderer: Renderer = field(init=False)
 
     def __post_init__(self) -> None:
         self.renderer = self.engine.lenient(self.merged)
-        self.root = self.merged.state.exports if self.section == EXPORTS else self.merged.state.parameters
+        self.root = self.merged.state.exports if self.section is Section.EXPORTS else self.merged.state.parameters
         self.syntax = self.engine.compiler.syntax
         self.prefixes = (self.engine.compiler.overwrite, self.engine.compiler.constant)
 
@@ -183,9 +113,9 @@ class _Job:
             return value, self.engine.reporter.problem(self.merged, self.renderer.problems[before]).message
         return value, None
 
-    def layers(self, path: tuple[str, ...], depth: int) -> list[Layer]:
+    def layers(self, path: tuple[str, ...], depth: int) -> list[ValueLayer]:
         touches = [touch for touch in self.touches(path)]
-        out: list[Layer] = []
+        out: list[ValueLayer] = []
         held: str | None = None
         constant = False
         for touch in touches:
@@ -193,28 +123,28 @@ class _Job:
             above = path[: touch.depth]
             shown = self.kind_of(touch, path)
             if constant:
-                action = "refused"
+                action = LayerAction.REFUSED
             elif touch.overwrite and held is not None:
-                action = "overrides" if at_value or shown is not None else "removes"
+                action = LayerAction.OVERRIDES if at_value or shown is not None else LayerAction.REMOVES
                 self.reset(out)
             elif held is None or held == "null":
-                action = "sets"
+                action = LayerAction.SETS
                 if shown is None:
                     continue
             elif shown is None:
-                action = "removes"
+                action = LayerAction.REMOVES
                 self.reset(out)
             elif held == shown == "a mapping":
-                action = "merges"
+                action = LayerAction.MERGES
             elif held == shown == "a list":
-                action = "extends"
+                action = LayerAction.EXTENDS
             else:
-                action = "replaces"
+                action = LayerAction.REPLACES
                 self.reset(out)
-            effective = action not in ("removes", "refused")
+            effective = action not in (LayerAction.REMOVES, LayerAction.REFUSED)
             if effective:
                 held = shown
-            elif action == "removes":
+            elif action == LayerAction.REMOVES:
                 held = None
             constant = constant or (touch.constant and at_value)
             out.append(self.layer(touch, above, path, action, effective, depth))
@@ -230,7 +160,7 @@ class _Job:
                 return None
         return None
 
-    def item(self, path: tuple[str, ...], count: int, depth: int) -> list[Layer]:
+    def item(self, path: tuple[str, ...], count: int, depth: int) -> list[ValueLayer]:
         """The layer that an item of a list, or what stands in it, comes from."""
         parts: list[tuple[_Touch, int]] = []
         for touch in self.touches(path[:count]):
@@ -256,7 +186,7 @@ class _Job:
             index -= length
         return []
 
-    def item_layer(self, touch: _Touch, path: tuple[str, ...], count: int, index: int, depth: int) -> Layer:
+    def item_layer(self, touch: _Touch, path: tuple[str, ...], count: int, index: int, depth: int) -> ValueLayer:
         cell = touch.cell
         # A reference may stand above the list.
         keys = (*path[touch.depth : count], str(index), *path[count + 1 :])
@@ -276,20 +206,20 @@ class _Job:
         if type(cell) is Template:
             line = self.engine.lines.line(cell.file, cell.path)
         step = touch.step
-        return Layer(
+        return ValueLayer(
             file=file,
             line=line,
             class_name=step.name if step else None,
             chain=step.chain if step else (),
             path=path,
             written=written(cell),
-            action="sets",
+            action=LayerAction.SETS,
             constant=touch.constant,
             effective=True,
             references=tuple(references),
         )
 
-    def reset(self, layers: list[Layer]) -> None:
+    def reset(self, layers: list[ValueLayer]) -> None:
         layers[:] = [replace(layer, effective=False) for layer in layers]
 
     def kind_of(self, touch: _Touch, path: tuple[str, ...]) -> str | None:
@@ -316,8 +246,14 @@ class _Job:
         return "a list" if type(value) is OpenList else kind(value)
 
     def layer(
-        self, touch: _Touch, above: tuple[str, ...], path: tuple[str, ...], action: str, effective: bool, depth: int
-    ) -> Layer:
+        self,
+        touch: _Touch,
+        above: tuple[str, ...],
+        path: tuple[str, ...],
+        action: LayerAction,
+        effective: bool,
+        depth: int,
+    ) -> ValueLayer:
         references: list[Explanation] = []
         cell = touch.cell
         rest = path[touch.depth :]
@@ -329,7 +265,7 @@ class _Job:
                 references += self.origins(inner.parts, (), depth + 1)
         file, line = self.place(touch, above)
         step = touch.step
-        return Layer(
+        return ValueLayer(
             file=file,
             line=line,
             class_name=step.name if step else None,
@@ -360,9 +296,11 @@ class _Job:
 
         ``rest`` leads from their values to the one that is explained.
         """
-        own = self if self.section == PARAMETERS else _Job(self.engine, self.merged, PARAMETERS, self.seen)
+        own = self
+        if self.section is not Section.PARAMETERS:
+            own = _Explainer(self.engine, self.merged, Section.PARAMETERS, self.seen)
         for part in parts:
-            if isinstance(part, Ref):
+            if isinstance(part, Reference):
                 yield from self.origins(part.parts, (), depth)
                 try:
                     path = part.path if part.path is not None else self.syntax.split(self.renderer.text(part.parts))
@@ -388,21 +326,22 @@ class _Job:
             inside = rest[1:]
         for node in nodes:
             if node in answer:
-                job = _Job(self.engine, self.engine.merged(node), EXPORTS, self.seen)
+                job = _Explainer(self.engine, self.engine.merged(node), Section.EXPORTS, self.seen)
                 for path in dict.fromkeys(query.paths()):
                     yield job.explain((*path, *inside) if path == query.value else path, depth)
 
     def touches(self, path: tuple[str, ...]) -> Iterator[_Touch]:
-        if self.section == PARAMETERS and path[:1] == ("_reclass_",) and self.engine.settings.automatic_parameters:
+        automatic = self.section is Section.PARAMETERS and self.engine.settings.automatic_parameters
+        if automatic and path[:1] == ("_reclass_",):
             cell = lookup(self.merged.automatic, path[1:])
             if cell is not MISSING:
                 yield _Touch(None, cell, len(path), False, False)
         for step in self.merged.state.steps:
-            said = step.entity.exports if self.section == EXPORTS else step.entity.parameters
+            said = step.entity.exports if self.section is Section.EXPORTS else step.entity.parameters
             yield from self.within(step, said, path, 0, False, False)
 
     def within(
-        self, step: Step, cell: Any, path: tuple[str, ...], depth: int, overwrite: bool, constant: bool
+        self, step: MergeStep, cell: Any, path: tuple[str, ...], depth: int, overwrite: bool, constant: bool
     ) -> Iterator[_Touch]:
         """What one file has to say about ``path``, seen from ``cell`` at the path's first ``depth`` keys."""
         kind_of = type(cell)

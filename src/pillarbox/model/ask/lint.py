@@ -9,6 +9,7 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -27,18 +28,31 @@ _IGNORE = re.compile(r"#\s*lint:\s*ignore(?:\[([a-z\-, ]*)\])?\s*$")
 _NAMED = 3
 
 
+class LintRule(StrEnum):
+    """What a finding is about: the name that hides it."""
+
+    ERROR = "error"
+    DUPLICATE_KEY = "duplicate-key"
+    UNUSED_CLASS = "unused-class"
+    TAB = "tab"
+    ENCODING = "encoding"
+    SAME_VALUE = "same-value"
+    PARTIAL_REFERENCE = "partial-reference"
+    SCHEMA = "schema"
+
+
 @dataclass(frozen=True, order=True)
 class Finding:
     """One doubtful place; ``line`` is 0 where the file as a whole is meant."""
 
     file: str
     line: int
-    rule: str
+    rule: LintRule
     message: str
 
     def as_dict(self) -> dict[str, Any]:
         """The finding as plain data."""
-        return {"file": self.file, "line": self.line, "rule": self.rule, "message": self.message}
+        return {"file": self.file, "line": self.line, "rule": self.rule.value, "message": self.message}
 
 
 @dataclass
@@ -60,7 +74,7 @@ def lint(engine: Engine) -> tuple[Finding, ...]:
     """Every finding of every rule, sorted by file and line, without those that comments hide."""
     survey = _survey(engine)
     found = {*survey.broken}
-    for rule in RULES.values():
+    for rule in RULES:
         found.update(rule(survey))
     return tuple(sorted(finding for finding in found if not _ignored(survey, finding)))
 
@@ -71,14 +85,14 @@ def _survey(engine: Engine) -> Survey:
         try:
             survey.texts[file] = yaml11.decode(engine.tree.read(file), file)
         except ModelError as error:
-            survey.broken.append(Finding(file, error.line or 0, "encoding", error.message))
+            survey.broken.append(Finding(file, error.line or 0, LintRule.ENCODING, error.message))
     for node in engine.nodes:
         try:
             merged = engine.merged(node)
         except PillarboxError as error:
             for each in error.errors if isinstance(error, ErrorGroup) else (error,):
                 file = each.file or engine.node_files[node]
-                survey.broken.append(Finding(file, each.line or 0, "error", each.message))
+                survey.broken.append(Finding(file, each.line or 0, LintRule.ERROR, each.message))
             continue
         survey.merged[node] = merged
         for step in merged.state.steps:
@@ -124,7 +138,7 @@ def duplicate_keys(survey: Survey) -> Iterator[Finding]:
                     first.setdefault((key.tag, key.value), line)
                     if known is not None:
                         message = f"key {key.value} stands in line {known} already; this one counts"
-                        yield Finding(file, line, "duplicate-key", message)
+                        yield Finding(file, line, LintRule.DUPLICATE_KEY, message)
 
 
 def unparsed(survey: Survey) -> Iterator[Finding]:
@@ -133,12 +147,12 @@ def unparsed(survey: Survey) -> Iterator[Finding]:
         try:
             data = yaml11.load_text(text, file)
         except ModelError as error:
-            yield Finding(file, error.line or 0, "error", error.message)
+            yield Finding(file, error.line or 0, LintRule.ERROR, error.message)
             continue
         entity = survey.engine.compiler.entity(data, file, "", b"")
         for each in entity.errors:
             line = survey.engine.lines.line(file, getattr(each, "path", ()))
-            yield Finding(file, line or each.line or 0, "error", each.message)
+            yield Finding(file, line or each.line or 0, LintRule.ERROR, each.message)
 
 
 def unused_classes(survey: Survey) -> Iterator[Finding]:
@@ -147,7 +161,7 @@ def unused_classes(survey: Survey) -> Iterator[Finding]:
         return
     for name, file in survey.engine.class_files.items():
         if file not in survey.used:
-            yield Finding(file, 1, "unused-class", f"no node uses class {name}")
+            yield Finding(file, 1, LintRule.UNUSED_CLASS, f"no node uses class {name}")
 
 
 def characters(survey: Survey) -> Iterator[Finding]:
@@ -155,16 +169,17 @@ def characters(survey: Survey) -> Iterator[Finding]:
     for file, text in survey.texts.items():
         raw = survey.engine.tree.read(file)
         if raw.startswith(b"\xef\xbb\xbf"):
-            yield Finding(file, 1, "encoding", "the file starts with a byte order mark")
+            yield Finding(file, 1, LintRule.ENCODING, "the file starts with a byte order mark")
         if b"\r" in raw:
             line = raw[: raw.index(b"\r")].count(b"\n") + 1
-            yield Finding(file, line, "encoding", "expected lines to end in a line feed, found a carriage return")
+            message = "expected lines to end in a line feed, found a carriage return"
+            yield Finding(file, line, LintRule.ENCODING, message)
         for number, line_text in enumerate(text.split("\n"), start=1):
             if "\t" in line_text:
-                yield Finding(file, number, "tab", "a tab; YAML indents with spaces, and shows no difference")
+                yield Finding(file, number, LintRule.TAB, "a tab; YAML indents with spaces, and shows no difference")
             for character in "\xa0\u200b\ufeff":
                 if character in line_text and not (character == "\ufeff" and number == 1):
-                    yield Finding(file, number, "encoding", f"an invisible character U+{ord(character):04X}")
+                    yield Finding(file, number, LintRule.ENCODING, f"an invisible character U+{ord(character):04X}")
 
 
 def same_values(survey: Survey) -> Iterator[Finding]:
@@ -195,7 +210,8 @@ def same_values(survey: Survey) -> Iterator[Finding]:
             marks = survey.engine.lines.marks(file)
             line = marks.parameter_line(path, prefixes) if marks else None
             name = survey.engine.settings.delimiter.join(path)
-            yield Finding(file, line or 0, "same-value", f"{name} has this value already, from {earlier[file, path]}")
+            message = f"{name} has this value already, from {earlier[file, path]}"
+            yield Finding(file, line or 0, LintRule.SAME_VALUE, message)
 
 
 def _leaves(cell: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
@@ -220,7 +236,7 @@ def partial_references(survey: Survey) -> Iterator[Finding]:
                 failing[template.file, line or 0, problem.reference].add(name)
             else:
                 error = survey.engine.reporter.problem(merged, problem)
-                yield Finding(error.file or merged.entity.file, error.line or 0, "error", error.message)
+                yield Finding(error.file or merged.entity.file, error.line or 0, LintRule.ERROR, error.message)
     opened, closed = survey.engine.settings.reference_sentinels
     for (file, line, reference), nodes in failing.items():
         users = survey.used[file]
@@ -228,9 +244,9 @@ def partial_references(survey: Survey) -> Iterator[Finding]:
         text = f"{opened}{reference}{closed}"
         if len(nodes) < len(users):
             message = f"{text} exists on {len(users) - len(nodes)} of {len(users)} nodes that use it, not on {names}"
-            yield Finding(file, line, "partial-reference", message)
+            yield Finding(file, line, LintRule.PARTIAL_REFERENCE, message)
         else:
-            yield Finding(file, line, "error", f"{text} does not exist on {names}")
+            yield Finding(file, line, LintRule.ERROR, f"{text} does not exist on {names}")
 
 
 def schema_types(survey: Survey) -> Iterator[Finding]:
@@ -246,7 +262,7 @@ def schema_types(survey: Survey) -> Iterator[Finding]:
         for path, message in schemas.check(parameters):
             file, line = _last_place(survey, merged, path)
             name = survey.engine.settings.delimiter.join(path)
-            yield Finding(file, line, "schema", f"{name}: {message}")
+            yield Finding(file, line, LintRule.SCHEMA, f"{name}: {message}")
 
 
 def _last_place(survey: Survey, merged: Merged, path: tuple[str, ...]) -> tuple[str, int]:
@@ -261,12 +277,12 @@ def _last_place(survey: Survey, merged: Merged, path: tuple[str, ...]) -> tuple[
     return merged.entity.file, 0
 
 
-RULES: dict[str, Rule] = {
-    "error": unparsed,
-    "duplicate-key": duplicate_keys,
-    "unused-class": unused_classes,
-    "tab": characters,
-    "same-value": same_values,
-    "partial-reference": partial_references,
-    "schema": schema_types,
-}
+RULES: tuple[Rule, ...] = (
+    unparsed,
+    duplicate_keys,
+    unused_classes,
+    characters,
+    same_values,
+    partial_references,
+    schema_types,
+)

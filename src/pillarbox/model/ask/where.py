@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Place:
+class Occurrence:
     """One place: ``path`` starts with the section (``parameters``, ``exports``) and has no prefixes."""
 
     file: str
@@ -26,7 +26,7 @@ class Place:
     value: Any
 
 
-def where(engine: Engine, wanted: str, node: str | None = None) -> tuple[Place, ...]:
+def where(engine: Engine, wanted: str, node: str | None = None) -> tuple[Occurrence, ...]:
     """Every place that sets the parameter at the path ``wanted``, or that writes the value ``wanted``.
 
     ``wanted`` may hold ``*`` and ``?``. With ``node``, only the files that this node uses are searched. Files that do
@@ -39,7 +39,7 @@ def where(engine: Engine, wanted: str, node: str | None = None) -> tuple[Place, 
     else:
         files = [step.entity.file for step in engine.merged(node).state.steps]
     matcher = _Matcher(engine, wanted)
-    found: list[Place] = []
+    found: list[Occurrence] = []
     for file in files:
         try:
             data = yaml11.load(engine.tree.read(file), file)
@@ -49,7 +49,7 @@ def where(engine: Engine, wanted: str, node: str | None = None) -> tuple[Place, 
             continue
         for section in ("parameters", "exports"):
             for raw, path, value in matcher.search(data.get(section), (), (), 0):
-                found.append(Place(file, engine.lines.line(file, (section, *raw)), section, path, value))
+                found.append(Occurrence(file, engine.lines.line(file, (section, *raw)), section, path, value))
     return tuple(found)
 
 

@@ -13,7 +13,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from pillarbox.model.keep.cache import MISS, Cache, digest, pack
-from pillarbox.model.keep.results import Results
+from pillarbox.model.keep.pieces import Pieces
 from pillarbox.system.errors import PillarboxError
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class _Draft:
     def add(self, name: str, kept: list[Any]) -> None:
         row = []
         for value in kept:
-            # What Results keeps, MessagePack can hold.
+            # What Pieces keeps, MessagePack can hold.
             key = value if isinstance(value, bytes) else pack(value) or b""
             index = self._indices.setdefault(key, len(self.values))
             if index == len(self.values):
@@ -62,7 +62,7 @@ class Pages:
     def __init__(self, engine: Engine, cache: Cache) -> None:
         self._engine = engine
         self._cache = cache
-        self._results = Results(cache)
+        self._pieces = Pieces(cache)
         self._lock = threading.Lock()
         self._pages: dict[str, Names] | None = None
         self._own_guess: bytes | None = None
@@ -95,7 +95,7 @@ class Pages:
         """Keep a node that was rendered just now."""
         rest = [rendered.environment, list(rendered.classes), list(rendered.applications), list(rendered.warnings)]
         with self._lock:
-            kept = self._results.split(
+            kept = self._pieces.split(
                 [*rest, rendered.exports, list(rendered.parameters), *rendered.parameters.values()]
             )
             if kept is None:
@@ -156,7 +156,7 @@ class Pages:
             used, classes, values, rows = known
             if self._engine.classes_digest(tuple(used)) != classes:
                 return None
-            return _Page(self._results.join(values), dict(zip(names, rows, strict=True)))
+            return _Page(self._pieces.join(values), dict(zip(names, rows, strict=True)))
         except (PillarboxError, KeyError, ValueError, TypeError):
             # A file that cannot be read, which rendering will tell; or pieces lost, or not what this program wrote.
             return None

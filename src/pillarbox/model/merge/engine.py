@@ -14,7 +14,7 @@ from pillarbox.model.keep.pages import Pages
 from pillarbox.model.keep.stamps import Stamps
 from pillarbox.model.merge.cells import LAZY, OPEN, Flagged, Layers, OpenDict, OpenList, Template
 from pillarbox.model.merge.entity import ClassUse, Compiler, Entity
-from pillarbox.model.merge.layering import Layering, State
+from pillarbox.model.merge.layering import Layering, MergeState
 from pillarbox.model.merge.query import MISSING, Query, lookup
 from pillarbox.model.merge.render import Problem, Renderer
 from pillarbox.model.merge.report import Reporter
@@ -49,7 +49,7 @@ class Merged:
     entity: Entity
     environment: str
     automatic: dict[str, Any]
-    state: State
+    state: MergeState
 
     @property
     def used(self) -> tuple[str, ...]:

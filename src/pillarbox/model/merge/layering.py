@@ -1,6 +1,6 @@
 """From a node's classes to merged layers: which files a node uses, in which order, and what they merge to.
 
-Nodes that begin with the same classes share the merged result of that beginning (a tree of :class:`State`).
+Nodes that begin with the same classes share the merged result of that beginning (a tree of :class:`MergeState`).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ MAX_CLASS_DEPTH = 200
 
 
 @dataclass(frozen=True)
-class Step:
+class MergeStep:
     """One file that a node uses: the class it is (``None`` for the node's own), and how the node came by it."""
 
     entity: Entity
@@ -31,7 +31,7 @@ class Step:
     chain: tuple[str, ...]
 
 
-class State:
+class MergeState:
     """What has been merged after some files; never changed once other nodes can see it."""
 
     __slots__ = ("applications", "classes", "exports", "following", "missing", "parameters", "seen", "steps")
@@ -43,8 +43,8 @@ class State:
         self.applications: tuple[str, ...] = ()
         self.seen: frozenset[str] = frozenset()
         self.missing: tuple[str, ...] = ()
-        self.steps: tuple[Step, ...] = ()
-        self.following: dict[str, State] = {}
+        self.steps: tuple[MergeStep, ...] = ()
+        self.following: dict[str, MergeState] = {}
 
 
 class Layering:
@@ -54,12 +54,12 @@ class Layering:
         self.settings = settings
         self.syntax = syntax
         self.load = load
-        self._roots: dict[tuple[str, ...], State] = {}
+        self._roots: dict[tuple[str, ...], MergeState] = {}
         self._count = 0
 
     def merged(
         self, entity: Entity, mapped: tuple[ClassUse, ...], automatic: dict[str, Any]
-    ) -> tuple[State, list[PillarboxError]]:
+    ) -> tuple[MergeState, list[PillarboxError]]:
         """What a node's files merge to, the node's own last; and all that is wrong with its classes."""
         if self._count > MAX_STATES:
             self._roots.clear()
@@ -75,10 +75,10 @@ class Layering:
         for use in entity.classes:
             state = walk.follow(state, use, entity)
         walk.begin(state)
-        walk.merge(Step(entity, None, ()))
+        walk.merge(MergeStep(entity, None, ()))
         return walk.end(), walk.errors
 
-    def remember(self, state: State, name: str, following: State) -> None:
+    def remember(self, state: MergeState, name: str, following: MergeState) -> None:
         """Let other nodes that begin alike have ``following``."""
         state.following[name] = following
         self._count += 1
@@ -95,11 +95,11 @@ class _Walk:
         self.parameters: dict[str, Any] = {}
         self.exports: dict[str, Any] = {}
         self.classes: dict[str, None] = {}
-        self.begin(State())
+        self.begin(MergeState())
 
-    def root(self, mapped: tuple[ClassUse, ...]) -> State:
+    def root(self, mapped: tuple[ClassUse, ...]) -> MergeState:
         base = Entity(file=CONFIG, digest=b"", classes=mapped)
-        self.begin(State())
+        self.begin(MergeState())
         for use in mapped:
             self.descend(use, base, ())
         self.classes.update(dict.fromkeys(use.name for use in mapped))
@@ -107,7 +107,7 @@ class _Walk:
             self.parameters = merge_dicts(self.parameters, OpenDict({"_reclass_": AUTOMATIC}))
         return self.end()
 
-    def follow(self, state: State, use: ClassUse, entity: Entity) -> State:
+    def follow(self, state: MergeState, use: ClassUse, entity: Entity) -> MergeState:
         """The state after one more class of the node itself."""
         name = use.name
         if use.parts is not None:
@@ -131,7 +131,7 @@ class _Walk:
             self.layering.remember(state, name, following)
         return following
 
-    def begin(self, state: State) -> None:
+    def begin(self, state: MergeState) -> None:
         self.parameters = state.parameters
         self.exports = state.exports
         self.classes = dict.fromkeys(state.classes)
@@ -141,8 +141,8 @@ class _Walk:
         self.steps = list(state.steps)
         self.active: list[str] = []
 
-    def end(self) -> State:
-        state = State()
+    def end(self) -> MergeState:
+        state = MergeState()
         state.parameters = self.parameters
         state.exports = self.exports
         state.classes = tuple(self.classes)
@@ -188,10 +188,10 @@ class _Walk:
         for each in entity.classes:
             self.descend(each, entity, below)
         self.active.pop()
-        self.merge(Step(entity, name, chain))
+        self.merge(MergeStep(entity, name, chain))
         self.seen.add(name)
 
-    def merge(self, step: Step) -> None:
+    def merge(self, step: MergeStep) -> None:
         entity = step.entity
         if entity.parameters:
             self.parameters = merge_dicts(self.parameters, entity.parameters)

@@ -24,7 +24,7 @@ class QueryError(Exception):
 
 
 @dataclass(frozen=True)
-class Test:
+class Condition:
     """One comparison of an export with a parameter of the asking node (``own``) or with a value."""
 
     export: tuple[str, ...]
@@ -43,7 +43,7 @@ class Query:
 
     text: str
     value: tuple[str, ...] | None
-    tests: tuple[Test, ...]
+    tests: tuple[Condition, ...]
     operators: tuple[str, ...]
     ignore_errors: bool | None
     all_environments: bool
@@ -101,7 +101,7 @@ def parse_query(text: str, split: Split) -> Query:
     while match := _OPTION.match(text, at):
         options.add(match[1].lower())
         at = match.end()
-    reader = _Reader(text, at, split)
+    reader = _QueryReader(text, at, split)
     value, tests, operators = reader.read()
     return Query(
         text=text.strip(),
@@ -113,14 +113,14 @@ def parse_query(text: str, split: Split) -> Query:
     )
 
 
-class _Reader:
+class _QueryReader:
     def __init__(self, text: str, at: int, split: Split) -> None:
         self.text = text
         self.start = at
         self.at = at
         self.split = split
 
-    def read(self) -> tuple[tuple[str, ...] | None, tuple[Test, ...], tuple[str, ...]]:
+    def read(self) -> tuple[tuple[str, ...] | None, tuple[Condition, ...], tuple[str, ...]]:
         word = self.take(_WORD)
         if word is not None:
             if self.take(_IF, 0) is not None:
@@ -138,8 +138,8 @@ class _Reader:
             f"expected 'exports:NAME', 'exports:NAME if TEST' or 'if TEST' in an inventory query, found: {self.text}"
         )
 
-    def tests(self) -> tuple[tuple[Test, ...], tuple[str, ...]] | None:
-        tests: list[Test] = []
+    def tests(self) -> tuple[tuple[Condition, ...], tuple[str, ...]] | None:
+        tests: list[Condition] = []
         operators: list[str] = []
         while True:
             left = self.item()
@@ -155,7 +155,7 @@ class _Reader:
                 return None
             operators.append(logic.lower())
 
-    def test(self, left: Any, operator: str, right: Any) -> Test:
+    def test(self, left: Any, operator: str, right: Any) -> Condition:
         export: tuple[str, ...] | None = None
         own: tuple[str, ...] | None = None
         value: Any = None
@@ -177,7 +177,7 @@ class _Reader:
             raise QueryError(f"expected a test to compare an export (exports:NAME), found: {self.text}")
         if own is None and value is None:
             raise QueryError(f"expected a test to compare an export with a value or with self:NAME, found: {self.text}")
-        return Test(export, operator == "==", own, value)
+        return Condition(export, operator == "==", own, value)
 
     def export(self, word: str) -> tuple[str, ...]:
         return self.split(word)[1:]

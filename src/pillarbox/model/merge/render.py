@@ -29,7 +29,7 @@ from pillarbox.model.merge.cells import (
 from pillarbox.model.merge.entity import kind
 from pillarbox.model.merge.plain import expanded_size
 from pillarbox.model.merge.query import Query
-from pillarbox.model.merge.template import Part, Ref, Syntax
+from pillarbox.model.merge.template import Part, Reference, Syntax
 from pillarbox.model.read.settings import Settings
 
 Path = tuple[Any, ...]
@@ -274,7 +274,7 @@ class Renderer:
     def _part(self, part: Part) -> Any:
         if isinstance(part, str):
             return part
-        if isinstance(part, Ref):
+        if isinstance(part, Reference):
             path = part.path
             if path is None:
                 text = self._text(part.parts)

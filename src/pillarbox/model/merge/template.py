@@ -14,7 +14,7 @@ class TemplateError(Exception):
 
 
 @dataclass(frozen=True)
-class Ref:
+class Reference:
     """A reference; ``path`` is set when no other reference stands inside it."""
 
     parts: tuple[Part, ...]
@@ -26,7 +26,7 @@ class Ref:
         return "".join(part if isinstance(part, str) else f"${{{part.text}}}" for part in self.parts)
 
 
-Part = str | Ref | Query
+Part = str | Reference | Query
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ class _Parser:
             _join(parts, literal)
         return tuple(parts)
 
-    def reference(self, start: int, depth: int) -> tuple[Ref, int]:
+    def reference(self, start: int, depth: int) -> tuple[Reference, int]:
         text = self.text
         opened, closed = self.syntax.reference
         escape = self.syntax.escape
@@ -118,7 +118,7 @@ class _Parser:
             _join(parts, literal)
         only = parts[0] if len(parts) == 1 else None
         path = self.syntax.split(only) if isinstance(only, str) else None
-        return Ref(tuple(parts), path), at + len(closed)
+        return Reference(tuple(parts), path), at + len(closed)
 
     def query(self, start: int) -> tuple[Query, int]:
         text = self.text
@@ -182,4 +182,4 @@ def _unclosed(text: str, start: int, opened: str, closed: str, at: int) -> str:
     return f"expected {closed} to close {opened}, found none: {shown}"
 
 
-__all__ = ["Part", "Query", "QueryError", "Ref", "Syntax", "TemplateError", "parse"]
+__all__ = ["Part", "Query", "QueryError", "Reference", "Syntax", "TemplateError", "parse"]

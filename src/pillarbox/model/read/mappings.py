@@ -16,7 +16,7 @@ Matcher = Callable[[str], list[str]]
 
 
 @dataclass(frozen=True)
-class Mapping:
+class ClassMapping:
     """One mapping: a glob, or a regular expression between slashes, and the classes of the names that match."""
 
     text: str
@@ -31,9 +31,9 @@ class Mapping:
         return [found.expand(each) for each in self.classes] if found else []
 
 
-def parse_mappings(texts: Sequence[str]) -> tuple[Mapping, ...]:
+def parse_mappings(texts: Sequence[str]) -> tuple[ClassMapping, ...]:
     """Parse the option's list. Raises every entry that does not read."""
-    parsed: list[Mapping] = []
+    parsed: list[ClassMapping] = []
     errors: list[PillarboxError] = []
     for text in texts:
         try:
@@ -44,7 +44,7 @@ def parse_mappings(texts: Sequence[str]) -> tuple[Mapping, ...]:
     return tuple(parsed)
 
 
-def _parse(text: str) -> Mapping:
+def _parse(text: str) -> ClassMapping:
     if not text:
         raise ValueError("expected PATTERN CLASS..., found nothing")
     lexer = shlex.shlex(text, posix=True)
@@ -57,4 +57,4 @@ def _parse(text: str) -> Mapping:
     key, *classes = list(lexer)
     if not key:
         raise ValueError("expected a pattern")
-    return Mapping(text, re.compile(key) if is_expression else key, tuple(classes))
+    return ClassMapping(text, re.compile(key) if is_expression else key, tuple(classes))

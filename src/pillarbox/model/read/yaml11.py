@@ -68,7 +68,7 @@ def decode(data: bytes, file: str) -> str:
 def load_text(text: str, file: str) -> Any:
     """Like :func:`load`, for text."""
     try:
-        return _Reader(text).document()
+        return _BlockReader(text).document()
     except Undecided:
         return load_slow(text, file)
 
@@ -107,15 +107,17 @@ def check_depth(text: str, file: str) -> None:
             if isinstance(event, (yaml.MappingStartEvent, yaml.SequenceStartEvent)):
                 depth += 1
                 if depth > limits.DEPTH:
-                    raise ModelError(
-                        f"expected at most {limits.DEPTH} levels of nesting, found more",
-                        file=file,
-                        line=_line(event),
-                    )
+                    raise _too_deep(file, _line(event))
             elif isinstance(event, (yaml.MappingEndEvent, yaml.SequenceEndEvent)):
                 depth -= 1
     except yaml.YAMLError as error:
-        raise yaml_error(error, file) from None
+        found = yaml_error(error, file)
+        # libyaml has a bound of its own since 0.2.6, and its scanner reads ahead of the events.
+        raise _too_deep(file, found.line) if "nesting depth" in found.message else found from None
+
+
+def _too_deep(file: str, line: int | None) -> ModelError:
+    return ModelError(f"expected at most {limits.DEPTH} levels of nesting, found more", file=file, line=line)
 
 
 def _line(event: Any) -> int:
@@ -141,7 +143,7 @@ def _check_aliases(data: Any, file: str) -> None:
         raise ModelError(f"aliases (*name) expand to more than {limits.VALUES} values", file=file)
 
 
-class _Reader:
+class _BlockReader:
     """One text of block style."""
 
     def __init__(self, text: str) -> None:

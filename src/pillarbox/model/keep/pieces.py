@@ -11,7 +11,7 @@ _MEMORY = 100_000
 _INLINE = 160
 
 
-class Results:
+class Pieces:
     """Turns top-level values into references to pieces, and back."""
 
     def __init__(self, cache: Cache) -> None:
