@@ -1,5 +1,5 @@
 {%- from "mariadb/map.jinja" import server with context %}
-# Configuration and process of the database server. Installs nothing: that is mariadb.packages.
+# Configuration and processes of the database server. Installs nothing: that is mariadb.packages.
 
 mariadb_directories:
   file.directory:
@@ -23,11 +23,11 @@ mariadb_config:
   - require:
     - file: mariadb_directories
 
-# Run at every start, so that a changed password needs a restart and nothing else.
-mariadb_accounts:
+# Run at every start, so that a changed password of the administrator needs a restart and nothing else.
+mariadb_administrator:
   file.managed:
-  - name: /etc/mysql/accounts.sql
-  - source: salt://mariadb/files/accounts.sql
+  - name: /etc/mysql/administrator.sql
+  - source: salt://mariadb/files/administrator.sql
   - template: jinja
   - user: mysql
   - group: mysql
@@ -36,14 +36,28 @@ mariadb_accounts:
   - require:
     - file: mariadb_directories
 
-mariadb_process_server:
+# How the process `database` finds the server and logs in.
+mariadb_client:
   file.managed:
-  - name: /entrypoint.d/server
-  - source: salt://mariadb/files/server
+  - name: /etc/mysql/administrator.json
+  - source: salt://mariadb/files/administrator.json
   - template: jinja
+  - user: mysql
+  - group: mysql
+  - mode: 600
+  - context: {server: {{ server | json }}}
+  - require:
+    - file: mariadb_directories
+
+{%- for process in ('server', 'database') %}
+
+mariadb_process_{{ process }}:
+  file.managed:
+  - name: /entrypoint.d/{{ process }}
+  - source: salt://mariadb/files/{{ process }}
   - mode: 755
   - makedirs: true
-  - context: {server: {{ server | json }}}
+{%- endfor %}
 
 mariadb_check:
   file.managed:

@@ -24,9 +24,10 @@ def schema(formula: str) -> dict:
 
 
 def samples(formula: str) -> list[dict]:
-    """The pillars in the formula's README."""
+    """The formula's own pillars in its README."""
     text = (ROOT / "formulas" / formula / "README.md").read_text()
-    return [yaml.safe_load(part.split("```")[0]) for part in text.split("```yaml\n")[1:]]
+    found = [yaml.safe_load(part.split("```")[0]) for part in text.split("```yaml\n")[1:]]
+    return [pillar for pillar in found if formula in pillar]
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +71,7 @@ def test_passwords_in_the_clear_are_refused() -> None:
 
 def test_every_secret_is_dynamic(zed: dict[str, ImageSpec]) -> None:
     assert "KEYSTONE_DATABASE_PASSWORD" in zed["keystone-server"].dynamic
+    assert "MARIADB_ADMIN_PASSWORD" in zed["mariadb-server"].dynamic
     assert set(names(zed["glance-server"].pillar)) >= {"GLANCE_DATABASE_PASSWORD", "GLANCE_SERVICE_PASSWORD"}
     assert set(zed["rabbitmq-server"].dynamic) == {"RABBITMQ_ERLANG_COOKIE", "RABBITMQ_OPENSTACK_PASSWORD"}
     assert zed["memcached-server"].dynamic == ()
@@ -116,5 +118,32 @@ def test_schema_is_expanded_before_the_roll_and_contracted_after_it() -> None:
         )
         assert expand in all_before(server)
         assert server in all_before(contract)
-    assert workloads["service/mariadb-server"] in all_before(workloads["job/keystone-expand"])
+    for service in ("keystone", "glance"):
+        database, expand = workloads[f"job/{service}-database"], workloads[f"job/{service}-expand"]
+        assert workloads["service/mariadb-server"] in all_before(database)
+        assert database in all_before(expand)
     assert workloads["job/keystone-bootstrap"] in all_before(workloads["service/glance-server"])
+
+
+def test_a_service_that_comes_or_goes_leaves_the_database_server_alone(tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    for folder in ("classes", "nodes", "formulas", "images"):
+        shutil.copytree(ROOT / folder, model / folder)
+
+    def mariadb() -> tuple[str, dict[str, str]]:
+        inventory = Inventory(model)
+        specs = image_specs(inventory)
+        files = {manifest.filename: manifest.text for manifest in render(inventory, specs)}
+        assert any(name.startswith("lab/glance-") for name in files) is (model / glance).exists()
+        return specs["mariadb-server"].content_key, {
+            name: text for name, text in files.items() if name.startswith("lab/mariadb-")
+        }
+
+    glance, cluster = "nodes/images/glance-server.yml", model / "classes/cluster/lab/openstack.yml"
+    with_glance = mariadb()
+    assert len(with_glance[1]) > 3
+    text = cluster.read_text()
+    assert text.count("- system.kubernetes.control.glance\n") == 1
+    cluster.write_text(text.replace("- system.kubernetes.control.glance\n", ""))
+    (model / glance).unlink()
+    assert mariadb() == with_glance
