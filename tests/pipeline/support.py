@@ -29,7 +29,7 @@ from pillarbox.pipeline.places import Places
 places = Places(root=Path({root!r}), state=Path({state!r}), repository=Path({repository!r}))
 pushed = hook.updates(sys.stdin)
 if {name!r} == "pre-receive":
-    errors = hook.pre_receive(places.repository, pushed)
+    errors = hook.pre_receive(places.repository, pushed, lambda line: print(line, flush=True))
     for error in errors:
         print(error, file=sys.stderr)
     sys.exit(1 if errors else 0)

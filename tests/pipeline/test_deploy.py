@@ -53,7 +53,7 @@ def test_deploy_reports_what_it_did(
     assert file.read_text().strip() == "hello" and greeting(apiserver) == "hello"
     report = deployment.runs.last("deploy")
     assert report and report.succeeded and report.revision == head(deployment)
-    assert report.data["hosts"] == {"m1": "states applied"}
+    assert report.hosts == {"m1": "states applied"}
     assert "SUCCEEDED" in done.stderr and "ConfigMap default/greeting" in done.stderr
     assert "unclosed" not in done.stderr, "Salt tells of its own objects around the report"
     assert (report.directory / "report.txt").stat().st_mode & 0o077 == 0
@@ -61,7 +61,7 @@ def test_deploy_reports_what_it_did(
     # Again: no host changes, nothing is written.
     done = ready.run(*ORCHESTRATE)
     again = deployment.runs.last("deploy")
-    assert again and again.succeeded and again.data["rollout"]["writes"] == 0 and again.data["hosts"] == {}
+    assert again and again.succeeded and again.rollout["writes"] == 0 and again.hosts == {}
 
     # A dry run tells and does nothing.
     revision = greet(deployment, model, "goodbye")
@@ -69,7 +69,7 @@ def test_deploy_reports_what_it_did(
     assert "host m1 changes: demo.text" in done.stderr
     assert file.read_text().strip() == "hello" and greeting(apiserver) == "hello"
     dry = deployment.runs.last("deploy")
-    assert dry and dry.data["dry_run"] and dry.data["rollout"]["writes"] == 1
+    assert dry and dry.dry_run and dry.rollout["writes"] == 1
 
     ready.run(*ORCHESTRATE)
     assert file.read_text().strip() == "goodbye" and greeting(apiserver) == "goodbye"

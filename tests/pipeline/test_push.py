@@ -175,7 +175,7 @@ def test_builder_minions_are_asked_and_their_failures_told(
         run = deployment.finished(bad)
     assert run.state == "failed" and "tool-server" in run.error
     assert "builders: m1" in said and "nothing" in said
-    failed = run.data["images"][0]
+    failed = run.images[0]
     assert failed["state"] == "failed" and nothing in failed["error"], failed
     deployment.commit({"nodes/images/tool-server.yml": None})
     deployment.push()

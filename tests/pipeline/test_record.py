@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pillarbox.pipeline.errors import PipelineError
-from pillarbox.pipeline.record import SUCCEEDED, Runs
+from pillarbox.pipeline.record import ImageRecord, ImageState, RunKind, Runs, RunState
 
 
 @pytest.fixture
@@ -34,17 +34,17 @@ def fill(disk: Path) -> Path:
 
 def test_a_full_disk_is_told_and_spoils_no_record(small_disk: Path) -> None:
     runs = Runs(small_disk / "runs")
-    before = runs.start("build", "a" * 40, "somebody")
+    before = runs.start(RunKind.BUILD, "a" * 40, "somebody")
     fill(small_disk)
     with pytest.raises(PipelineError, match="No space left"):
-        runs.start("build", "b" * 40, "somebody")
-    before.data["images"] = [{"name": "x" * 5000}]
+        runs.start(RunKind.BUILD, "b" * 40, "somebody")
+    before.images = (ImageRecord("x" * 5000, ImageState.FOUND),)
     with pytest.raises(PipelineError, match="No space left"):
-        before.finish(SUCCEEDED)
+        before.finish(RunState.SUCCEEDED)
     assert [run.revision[0] for run in runs] == ["a"]
     assert runs.get(before.id).state == "running"
     (small_disk / "filler").unlink()
-    before.finish(SUCCEEDED)
+    before.finish(RunState.SUCCEEDED)
     last = runs.last()
     assert last is not None and last.succeeded
     assert not list(small_disk.rglob(".new-*"))

@@ -56,15 +56,15 @@ def command() -> None:
 
 @command.command("pre-receive")
 def pre_receive() -> None:
-    """Refuse a push that does not render, naming file and line."""
+    """Refuse a push that does not render, naming file and line; show the plan of one that does."""
     places = _places()
     with _within(PATIENCE):
-        raise_all(list(hook.pre_receive(places.repository, hook.updates(sys.stdin), branch=places.branch)))
+        raise_all(list(hook.pre_receive(places.repository, hook.updates(sys.stdin), click.echo, branch=places.branch)))
 
 
 @command.command("post-receive")
 def post_receive() -> None:
-    """Show the plan, tell the master, and show how the build goes until it ends.
+    """Leave a note for the master, and show how the build goes until it ends.
 
     Git ignores how this ends: the push is in. Leaving with Ctrl-C stops nothing.
     """

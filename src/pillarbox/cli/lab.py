@@ -68,14 +68,12 @@ def up(settings: LabSettings, until: str | None, recreate: tuple[str, ...], push
 
 
 def _render_manifests(model: Path) -> None:
-    from pillarbox.images import image_specs
-    from pillarbox.manifests import files, render
-    from pillarbox.model import Inventory
+    from pillarbox.manifests import files
+    from pillarbox.revision import Revision
 
     directory = model / "manifests"
     if directory.is_dir():
-        inventory = Inventory(model)
-        files.write(render(inventory, image_specs(inventory)), directory)
+        files.write(Revision.read(model).pinned({}), directory)
 
 
 @command.command("status")

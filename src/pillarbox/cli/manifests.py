@@ -7,9 +7,8 @@ from pathlib import Path
 import click
 
 from pillarbox.cli.output import format_option, print_data
-from pillarbox.images import image_specs
-from pillarbox.manifests import files, render
-from pillarbox.model import Inventory
+from pillarbox.manifests import files
+from pillarbox.revision import Revision
 
 
 @click.command("manifests")
@@ -26,9 +25,9 @@ def command(ctx: click.Context, output: Path | None, check: bool, output_format:
 
     Secrets in them stay PGP blocks. Images are named by tag here; a deploy adds the digests.
     """
-    inventory = Inventory(ctx.obj)
-    directory = output or inventory.path / "manifests"
-    manifests = render(inventory, image_specs(inventory))
+    revision = Revision.read(ctx.obj)
+    directory = output or revision.inventory.path / "manifests"
+    manifests = revision.pinned({})
     changes = files.check(manifests, directory) if check else files.write(manifests, directory)
     if output_format == "json":
         outcome = {"directory": str(directory), "files": len(manifests), "changes": [vars(each) for each in changes]}

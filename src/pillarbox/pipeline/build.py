@@ -10,20 +10,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
-from pillarbox import manifests
-from pillarbox.images import ImageSpec, image_specs
+from pillarbox.images import ImageSpec
 from pillarbox.images import plan as image_plan
 from pillarbox.images.builder import Built
 from pillarbox.images.engine import Engine
-from pillarbox.model import Inventory
 from pillarbox.pipeline import publish, spool
 from pillarbox.pipeline.errors import Interrupted, PipelineError
 from pillarbox.pipeline.git import Repository
 from pillarbox.pipeline.journal import Journal, tee
 from pillarbox.pipeline.lock import held
 from pillarbox.pipeline.places import Places
-from pillarbox.pipeline.record import FAILED, INTERRUPTED, SUCCEEDED, Run, Runs
-from pillarbox.rollout import waves
+from pillarbox.pipeline.record import ImageRecord, ImageState, Run, RunKind, Runs, RunState
+from pillarbox.revision import Revision
 from pillarbox.system.errors import PillarboxError
 from pillarbox.system.progress import SILENT, Progress
 
@@ -58,16 +56,16 @@ def wanted(places: Places) -> str | None:
     attempts = 0
     for name in reversed(Runs(places.runs).names()):
         run = Runs(places.runs).get(name)
-        if run.kind != "build":
+        if run.kind is not RunKind.BUILD:
             continue
         if run.revision != head:
             break
-        if run.state == FAILED:
+        if run.state is RunState.FAILED:
             return None
-        if run.state == SUCCEEDED:
+        if run.state is RunState.SUCCEEDED:
             return head if publish.current(places) is None else None
         attempts += 1
-        if attempts >= ATTEMPTS and run.state == INTERRUPTED:
+        if attempts >= ATTEMPTS and run.state is RunState.INTERRUPTED:
             return None
     return head
 
@@ -98,7 +96,7 @@ def _build(places: Places, revision: str, builder: Builder, progress: Progress) 
     repo = Repository(places.repository)
     taken = list(spool.notes(places.spool))
     by = next((note.by for note in reversed(taken) if note.revision == revision and note.by), "")
-    run = Runs(places.runs).start("build", revision, by or repo.committer(revision), repo.subject(revision))
+    run = Runs(places.runs).start(RunKind.BUILD, revision, by or repo.committer(revision), repo.subject(revision))
     journal = Journal(places.progress, revision)
     journal.begin(run.id)
     for note in taken:
@@ -111,18 +109,18 @@ def _build(places: Places, revision: str, builder: Builder, progress: Progress) 
         _steps(places, run, builder, told)
     except PillarboxError as error:
         run.durations = dict(told.durations)
-        run.finish(INTERRUPTED if isinstance(error, Interrupted) else FAILED, str(error))
+        run.finish(RunState.INTERRUPTED if isinstance(error, Interrupted) else RunState.FAILED, str(error))
     except BaseException as error:
         run.durations = dict(told.durations)
         # Interrupted by a person or a signal: to be taken up again. Anything else is a fault of ours, told as such.
         stopped = isinstance(error, KeyboardInterrupt | SystemExit)
         text = "interrupted" if stopped else f"{type(error).__name__}: {error}"
-        run.finish(INTERRUPTED if stopped else FAILED, text)
+        run.finish(RunState.INTERRUPTED if stopped else RunState.FAILED, text)
         journal.end(run.state, f"build {run.id}: {run.state}: {text}")
         raise
     else:
         run.durations = dict(told.durations)
-        run.finish(SUCCEEDED)
+        run.finish(RunState.SUCCEEDED)
     for line in run.as_text().rstrip().splitlines():
         told.step(line)
     journal.end(run.state, _last_words(places, run))
@@ -132,38 +130,38 @@ def _build(places: Places, revision: str, builder: Builder, progress: Progress) 
 def _steps(places: Places, run: Run, builder: Builder, progress: Progress) -> None:
     with progress.phase("reading the model"):
         model = publish.prepare(places, run.revision)
-        inventory = Inventory(model)
-        inventory.all()
-        specs = image_specs(inventory)
+        revision = Revision.read(model, run.revision)
     with progress.phase("asking the registry"):
-        known = image_plan.plan(specs)
-    missing = {name: specs[name] for name in known.missing}
-    images: dict[str, dict[str, object]] = {
-        name: {"name": name, "state": "found", "digest": digest} for name, digest in known.digests.items()
-    }
-    digests = dict(known.digests)
-    if missing:
-        with progress.phase(f"building {len(missing)} of {len(specs)} images"):
+        known = image_plan.plan(revision.images)
+    images = {name: ImageRecord(name, ImageState.FOUND, digest=digest) for name, digest in known.digests.items()}
+    if known.missing:
+        missing = {name: revision.images[name] for name in known.missing}
+        with progress.phase(f"building {len(missing)} of {len(revision.images)} images"):
             results = builder(missing, _stage(places, model), run.revision, progress)
-        for name, built in results.built.items():
-            digests[name] = built.digest
-            images[name] = _entry(built)
-        for name, error in results.failed.items():
-            images[name] = {"name": name, "state": "failed", "error": str(error)}
-    run.data["images"] = [images[name] for name in sorted(images)]
-    run.data["published"] = False
-    if missing:
-        lost = sorted(missing.keys() - results.built.keys())
-        if lost:
-            raise PipelineError(f"{len(lost)} of {len(missing)} images could not be built: {', '.join(lost)}")
-    waves(manifests.render(inventory, specs, digests))
+        images |= {name: _built(built) for name, built in results.built.items()}
+        images |= {
+            name: ImageRecord(name, ImageState.FAILED, error=str(error)) for name, error in results.failed.items()
+        }
+    run.images = tuple(images[name] for name in sorted(images))
+    lost = [name for name in known.missing if name not in images or images[name].state is ImageState.FAILED]
+    if lost:
+        raise PipelineError(f"{len(lost)} of {len(known.missing)} images could not be built: {', '.join(lost)}")
     with progress.phase("publishing the model to the master"):
         publish.publish(places, run.revision)
-    run.data["published"] = True
+    run.published = True
 
 
-def _entry(built: Built) -> dict[str, object]:
-    return {**built.as_dict(), "state": "found" if built.skipped else "built"}
+def _built(built: Built) -> ImageRecord:
+    return ImageRecord(
+        built.name,
+        ImageState.FOUND if built.skipped else ImageState.BUILT,
+        built.reference,
+        built.digest,
+        built.content_key,
+        round(built.seconds, 1),
+        built.size,
+        built.pushed_size,
+    )
 
 
 def _stage(places: Places, model: Path) -> Path:
@@ -200,7 +198,7 @@ def archive(tree: Path) -> Path:
 def _last_words(places: Places, run: Run) -> str:
     if run.succeeded:
         return "The model is published. Roll it out with: salt-run state.orchestrate orch.deploy"
-    if run.state == INTERRUPTED and wanted(places) == run.revision:
+    if run.state is RunState.INTERRUPTED and wanted(places) == run.revision:
         return "The build was interrupted; the master takes it up again."
     standing = publish.current(places)
     still = f"the master stays on revision {standing[:12]}" if standing else "no revision is published yet"

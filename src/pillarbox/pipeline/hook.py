@@ -1,4 +1,4 @@
-"""What the repository's hooks do: refuse a push that does not render, and show the pusher what comes of the others."""
+"""What the repository's hooks do: refuse a push that does not render, show the plan and the build of the others."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pillarbox.pipeline import plan, spool
-from pillarbox.pipeline.check import check_revision
+from pillarbox.pipeline.check import each
 from pillarbox.pipeline.git import Repository
 from pillarbox.pipeline.journal import follow
 from pillarbox.pipeline.places import Places
+from pillarbox.pipeline.publish import read
 from pillarbox.system.errors import PillarboxError
 
 #: A build says something at least this often, or the hook stops listening; the build goes on.
@@ -46,8 +47,10 @@ def updates(lines: Iterable[str]) -> tuple[Update, ...]:
     return tuple(Update(*line.split(None, 2)) for line in (line.strip() for line in lines) if line)
 
 
-def pre_receive(repository: Path, pushed: Iterable[Update], *, branch: str = "main") -> tuple[PillarboxError, ...]:
-    """Why a push is refused; nothing for one that may go in.
+def pre_receive(
+    repository: Path, pushed: Iterable[Update], say: Callable[[str], None], *, branch: str = "main"
+) -> tuple[PillarboxError, ...]:
+    """Why a push is refused; nothing for one that may go in, whose plan ``say`` is given line by line.
 
     Only the branch that is deployed is looked at: it can neither be deleted nor rewritten, and must always render.
     """
@@ -66,14 +69,29 @@ def pre_receive(repository: Path, pushed: Iterable[Update], *, branch: str = "ma
                 )
             )
         else:
-            errors += check_revision(repository, update.new)
+            errors += _show(repository, update, say)
     return tuple(errors)
+
+
+def _show(repository: Path, update: Update, say: Callable[[str], None]) -> tuple[PillarboxError, ...]:
+    """What is wrong with the revision, or its plan to ``say``. One process renders it once, for both."""
+    try:
+        revision = read(repository, update.new)
+    except PillarboxError as error:
+        return each(error)
+    try:
+        text = plan.make(repository, None if update.creates else update.old, revision).as_text()
+    except PillarboxError as error:
+        text = f"No plan: {error}"
+    for line in text.rstrip().splitlines():
+        say(line)
+    return ()
 
 
 def post_receive(
     places: Places, pushed: Iterable[Update], say: Callable[[str], None], *, patience: float = PATIENCE
 ) -> str:
-    """Tell the pusher the plan, leave word for the master, and pass on its progress until the build ends.
+    """Leave a note for the master, and pass its progress on to the pusher until the build ends.
 
     Returns how the build ended (``succeeded``, ``failed``, ``superseded``, ``interrupted``), ``pending`` when the
     master has not got to it, or an empty text when nothing that is deployed was pushed. Being interrupted here stops
@@ -83,16 +101,9 @@ def post_receive(
     if update is None:
         return ""
     try:
-        # Before anything that takes time: the pusher may lose patience, and the push must not be lost with it.
         spool.leave(places.spool, update.new, pusher(places.repository, update.new))
     except OSError:
         say("The master has no spool here yet; it finds the push on the branch when it starts.")
-    try:
-        made = plan.make(places.repository, None if update.creates else update.old, update.new)
-        for line in made.as_text().rstrip().splitlines():
-            say(line)
-    except PillarboxError as error:
-        say(f"No plan: {error}")
     told = [False]
 
     def idle(waited: float) -> None:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from pillarbox import manifests
-from pillarbox.images import ImageSpec, RegistryError, image_specs
+from pillarbox.images import RegistryError
 from pillarbox.images.registry import Registry
 from pillarbox.manifests import Manifest
-from pillarbox.model import Inventory, Node
-from pillarbox.pipeline.git import NULL, Repository
-from pillarbox.pipeline.publish import extracted
+from pillarbox.model import Node
+from pillarbox.pipeline.git import Repository
+from pillarbox.pipeline.publish import read
+from pillarbox.revision import Revision
 from pillarbox.rollout import memory
 from pillarbox.rollout.objects import differences
 from pillarbox.system.errors import PillarboxError
@@ -24,12 +24,36 @@ _NOT_OF_HOSTS = ("_param", "_secret", "kubernetes.control", "reclass", "__reclas
 _SHOWN = 6
 
 
+class ImageAction(StrEnum):
+    """What becomes of an image."""
+
+    BUILD = "build"
+    CONFIGURE = "build, configuration only"
+    FOUND = "in the registry already"
+
+
+class ObjectAction(StrEnum):
+    """What becomes of a workload or another object, in the order in which a plan lists them."""
+
+    RUNS = "runs"
+    ROLLS = "rolls"
+    APPEARS = "appears"
+    UPDATES = "updates"
+    GOES = "goes"
+
+
 @dataclass(frozen=True)
-class Image:
-    """An image whose content changes. ``state`` is build, configuration only, in the registry, or unknown."""
+class ImageChange:
+    """An image whose content changes, or (``lost``) one as before that the registry does not have."""
 
     name: str
-    state: str
+    action: ImageAction
+    lost: bool = False
+
+    @property
+    def state(self) -> str:
+        """What happens to it, in words."""
+        return f"{self.action}, not in the registry" if self.lost else str(self.action)
 
     def as_dict(self) -> dict[str, str]:
         """The image as plain data."""
@@ -37,21 +61,21 @@ class Image:
 
 
 @dataclass(frozen=True)
-class Workload:
-    """A workload or other object that changes: ``action`` is rolls, updates, runs, appears, or goes."""
+class ObjectChange:
+    """A workload or another object that changes, and why."""
 
     kind: str
     name: str
-    action: str
+    action: ObjectAction
     why: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, object]:
-        """The workload as plain data."""
-        return {"kind": self.kind, "name": self.name, "action": self.action, "why": list(self.why)}
+        """The object as plain data."""
+        return {"kind": self.kind, "name": self.name, "action": str(self.action), "why": list(self.why)}
 
 
 @dataclass(frozen=True)
-class Host:
+class HostChange:
     """A host that changes, and the pillar paths or formula files that make it."""
 
     name: str
@@ -68,10 +92,10 @@ class Plan:
 
     base: str | None
     head: str
-    images: tuple[Image, ...] = ()
-    workloads: tuple[Workload, ...] = ()
-    hosts: tuple[Host, ...] = ()
-    notes: tuple[str, ...] = field(default=())
+    images: tuple[ImageChange, ...] = ()
+    workloads: tuple[ObjectChange, ...] = ()
+    hosts: tuple[HostChange, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def empty(self) -> bool:
@@ -107,125 +131,100 @@ class Plan:
         return "\n".join(lines) + "\n"
 
 
-@dataclass(frozen=True)
-class Side:
-    """One revision, rendered: what a plan compares."""
+def make(repository: str | Path, base: str | None, head: str | Revision, *, registry: bool = True) -> Plan:
+    """The plan from revision ``base`` (``None`` or the null commit: from nothing) to ``head``, of one repository.
 
-    images: Mapping[str, ImageSpec]
-    manifests: tuple[Manifest, ...]
-    hosts: Mapping[str, Node]
-
-
-def make(repository: str | Path, base: str | None, head: str, *, registry: bool = True) -> Plan:
-    """The plan from revision ``base`` (``None`` or the null commit: from nothing) to ``head``.
-
-    Pure but for one question to the registry, whether it has an image already; without ``registry``, or when it is
-    down, the plan says so and goes on. Raises what is wrong with ``head``; a ``base`` that does not render counts as
-    nothing.
+    Raises what is wrong with ``head``; a ``base`` that does not render counts as nothing.
     """
     repo = Repository(repository)
-    head = repo.resolve(head)
+    after = head if isinstance(head, Revision) else read(repo.path, repo.resolve(head))
     base = None if base is None or base.strip("0") == "" else repo.resolve(base)
+    if base is None or base == after.name:
+        return compare(after if base else None, after, registry=registry)
+    try:
+        before = read(repo.path, base)
+    except PillarboxError:
+        made = compare(None, after, registry=registry)
+        note = f"{base[:12]} does not render; the plan counts from nothing"
+        return replace(made, base=base, notes=(note, *made.notes))
+    return compare(before, after, repo.changed(base, after.name), registry=registry)
+
+
+def compare(before: Revision | None, after: Revision, changed: Iterable[str] = (), *, registry: bool = True) -> Plan:
+    """The plan from ``before`` (``None``: from nothing) to ``after``; ``changed`` are the files that differ.
+
+    Pure but for one question to the registry, whether it has an image already; without ``registry``, or when it is
+    down, the plan says so and goes on.
+    """
     notes: list[str] = []
-    with ExitStack() as stack:
-        after = side(stack.enter_context(extracted(repo.path, head)))
-        before = Side({}, (), {})
-        if base is not None and base != head:
-            try:
-                before = side(stack.enter_context(extracted(repo.path, base)))
-            except PillarboxError:
-                notes.append(f"{base[:12]} does not render; the plan counts from nothing")
-        elif base == head:
-            before = after
-    changed = repo.changed(base, head) if base and base != head else ()
     images = _images(before, after, notes, ask=registry)
     workloads = _workloads(before, after)
     notes += _interruptions(after, workloads)
     notes += _returns(before, after)
-    return Plan(base, head, images, workloads, _hosts(before, after, changed), tuple(notes))
+    base = before.name if before else None
+    return Plan(base, after.name, images, workloads, hosts(before, after, changed), tuple(notes))
 
 
-def side(model: Path) -> Side:
-    """Render the model at ``model``. Raises what is wrong with it."""
-    inventory = Inventory(model)
-    specs = image_specs(inventory)
-    # The content key stands for the digest: it differs when the content does, and is known before anything is built.
-    rendered = manifests.render(inventory, specs, {name: spec.content_key for name, spec in specs.items()})
-    return Side(specs, rendered, {node.name: node for node in inventory.all() if is_host(node)})
-
-
-def is_host(node: Node) -> bool:
-    """Whether a node is a Salt minion."""
-    salt = node.parameters.get("salt")
-    return isinstance(salt, Mapping) and "minion" in salt
-
-
-def hosts_between(repository: str | Path, base: str | None, head: str) -> tuple[Host, ...]:
-    """The hosts that change between two revisions; all of them from nothing."""
-    return make(repository, base, head, registry=False).hosts
-
-
-def _images(before: Side, after: Side, notes: list[str], *, ask: bool) -> tuple[Image, ...]:
+def _images(before: Revision | None, after: Revision, notes: list[str], *, ask: bool) -> tuple[ImageChange, ...]:
     found = []
     down: set[str] = set()
     for name, spec in sorted(after.images.items()):
-        old = before.images.get(name)
+        old = before.images.get(name) if before else None
         same = old is not None and (old.content_key, old.reference) == (spec.content_key, spec.reference)
         if same and not ask:
             continue
-        state = "build"
+        action = ImageAction.BUILD
         if ask and spec.registry not in down:
             try:
                 registry = Registry(spec.registry)
                 if registry.digest(spec.repository, spec.tag) is not None:
                     if same:
                         continue
-                    state = "in the registry already"
+                    action = ImageAction.FOUND
                 elif registry.digest(spec.packages_repository, spec.packages_tag) is not None:
-                    state = "build, configuration only"
+                    action = ImageAction.CONFIGURE
             except RegistryError as error:
                 down.add(spec.registry)
                 if same:
                     continue
                 notes.append(f"{error.message}; images that it may have count as to be built")
-        if same:
-            if spec.registry in down:
-                continue
-            # Not changed here: an earlier build of it failed, or the registry lost it.
-            state = f"{state}, not in the registry"
-        elif state == "build" and old is not None and old.package_key == spec.package_key:
-            state = "build, configuration only"
-        found.append(Image(name, state))
+        if same and spec.registry in down:
+            continue
+        if not same and action is ImageAction.BUILD and old is not None and old.package_key == spec.package_key:
+            action = ImageAction.CONFIGURE
+        # One that does not change here is lost: an earlier build of it failed, or the registry lost it.
+        found.append(ImageChange(name, action, lost=same))
     return tuple(found)
 
 
-def _workloads(before: Side, after: Side) -> tuple[Workload, ...]:
-    old = {_identity(item): item for item in before.manifests}
+def _workloads(before: Revision | None, after: Revision) -> tuple[ObjectChange, ...]:
+    old = {_identity(item): item for item in before.manifests} if before else {}
     new = {_identity(item): item for item in after.manifests}
     found = []
     for key, item in new.items():
         kind, name = item.kind, _name(item)
         other = old.get(key)
         if other is None:
-            found.append(Workload(kind, name, "runs" if kind == "Job" else "appears"))
+            action = ObjectAction.RUNS if kind == "Job" else ObjectAction.APPEARS
+            found.append(ObjectChange(kind, name, action))
             continue
         fields = tuple(differences(other.object, item.object))
         if fields:
             rolls = item.workload is not None and any(field.startswith("spec.template") for field in fields)
-            why = _spoken(fields, other, item)
-            found.append(Workload(kind, name, ("runs" if kind == "Job" else "rolls") if rolls else "updates", why))
+            action = ObjectAction.UPDATES if not rolls else ObjectAction.RUNS if kind == "Job" else ObjectAction.ROLLS
+            found.append(ObjectChange(kind, name, action, _spoken(fields, other, item)))
     # A Job that is superseded by one of another hash is the same Job to people.
-    running = {(item.kind, item.name) for item in found if item.action == "runs"}
+    running = {(item.kind, item.name) for item in found if item.action is ObjectAction.RUNS}
     for key, item in old.items():
         if key not in new and (item.kind, _name(item)) not in running:
-            found.append(Workload(item.kind, _name(item), "goes"))
-    order = {"runs": 0, "rolls": 1, "appears": 2, "updates": 3, "goes": 4}
-    return tuple(sorted(found, key=lambda item: (order[item.action], item.kind, item.name)))
+            found.append(ObjectChange(item.kind, _name(item), ObjectAction.GOES))
+    order = list(ObjectAction)
+    return tuple(sorted(found, key=lambda item: (order.index(item.action), item.kind, item.name)))
 
 
-def _interruptions(after: Side, workloads: Iterable[Workload]) -> Iterator[str]:
+def _interruptions(after: Revision, workloads: Iterable[ObjectChange]) -> Iterator[str]:
     """What rolls without a second replica to take over."""
-    rolling = {(item.kind, item.name) for item in workloads if item.action == "rolls"}
+    rolling = {(item.kind, item.name) for item in workloads if item.action is ObjectAction.ROLLS}
     for item in after.manifests:
         if (item.kind, _name(item)) not in rolling:
             continue
@@ -235,11 +234,11 @@ def _interruptions(after: Side, workloads: Iterable[Workload]) -> Iterator[str]:
             yield f"{item.kind} {_name(item)} is away for a moment while it rolls: no second replica takes over"
 
 
-def _returns(before: Side, after: Side) -> Iterator[str]:
+def _returns(before: Revision | None, after: Revision) -> Iterator[str]:
     """Services that go back behind a release whose schema is, or may be, contracted: a deploy may refuse them."""
     newest = {
         (item.namespace, marks[0]): marks[2]
-        for item in before.manifests
+        for item in (before.manifests if before else ())
         if (marks := memory.marked(item.object)) and marks[1] == memory.CONTRACT
     }
     told = {}
@@ -254,21 +253,23 @@ def _returns(before: Side, after: Side) -> Iterator[str]:
     yield from told.values()
 
 
-def _hosts(before: Side, after: Side, changed: Iterable[str]) -> tuple[Host, ...]:
+def hosts(before: Revision | None, after: Revision, changed: Iterable[str]) -> tuple[HostChange, ...]:
+    """The hosts that change between two revisions, all of them from nothing; ``changed`` are the files that differ."""
     changed = tuple(changed)
+    known = before.hosts if before else {}
     found = []
     for name, node in sorted(after.hosts.items()):
-        old = before.hosts.get(name)
+        old = known.get(name)
         if old is None:
-            found.append(Host(name, ("new",)))
+            found.append(HostChange(name, ("new",)))
             continue
         why = [path for path in differences(_host_pillar(old), _host_pillar(node)) if path]
         if old.applications != node.applications:
             why.append("applications")
         why += [path for path in changed if _concerns(path, node)]
         if why:
-            found.append(Host(name, tuple(why)))
-    found += [Host(name, ("no longer in the model",)) for name in sorted(before.hosts.keys() - after.hosts.keys())]
+            found.append(HostChange(name, tuple(why)))
+    found += [HostChange(name, ("no longer in the model",)) for name in sorted(known.keys() - after.hosts.keys())]
     return tuple(found)
 
 
@@ -320,6 +321,3 @@ def _because(why: tuple[str, ...]) -> str:
         return ""
     rest = f" and {len(why) - _SHOWN} more" if len(why) > _SHOWN else ""
     return f" ({', '.join(why[:_SHOWN])}{rest})"
-
-
-__all__ = ["NULL", "Host", "Image", "Plan", "Workload", "hosts_between", "make"]

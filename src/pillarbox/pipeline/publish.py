@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from pillarbox.pipeline.errors import PipelineError
 from pillarbox.pipeline.git import Repository, is_name
 from pillarbox.pipeline.places import Places
+from pillarbox.revision import Revision
 
 #: Revisions that stay on disk, the current one included.
 KEEP = 5
@@ -65,13 +64,12 @@ def prepare(places: Places, revision: str) -> Path:
     return target
 
 
-@contextmanager
-def extracted(repository: Path, revision: str) -> Iterator[Path]:
-    """The tree of ``revision`` in a private directory that is gone afterwards."""
+def read(repository: Path, revision: str) -> Revision:
+    """``revision`` (a full commit name), rendered. Raises what is wrong with it; nothing of it is trusted."""
     with tempfile.TemporaryDirectory(prefix="pillarbox-model-") as scratch:
         tree = Path(scratch) / "model"
         Repository(repository).extract(revision, tree)
-        yield tree
+        return Revision.read(tree, revision)
 
 
 def _forget(places: Places) -> None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -20,27 +22,74 @@ from pillarbox.pipeline.report import render
 #: As many runs are kept; the oldest go first.
 KEEP = 200
 
-RUNNING, SUCCEEDED, FAILED, INTERRUPTED = "running", "succeeded", "failed", "interrupted"
+
+class RunKind(StrEnum):
+    """What a run does."""
+
+    BUILD = "build"
+    DEPLOY = "deploy"
+
+
+class RunState(StrEnum):
+    """How far a run has come. An interrupted one says nothing about its revision."""
+
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    INTERRUPTED = "interrupted"
+
+
+class ImageState(StrEnum):
+    """What a build did for an image: nothing (the registry had it), all, or less."""
+
+    FOUND = "found"
+    BUILT = "built"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class ImageRecord:
+    """One image of a build. ``seconds``, ``size`` (uncompressed) and ``pushed_size``, both in bytes, are of one that
+    was built; ``error`` is of one that failed."""
+
+    name: str
+    state: ImageState
+    reference: str = ""
+    digest: str = ""
+    content_key: str = ""
+    seconds: float = 0.0
+    size: int | None = None
+    pushed_size: int | None = None
+    error: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        """The image as plain data, without what is not known of it."""
+        return {key: value for key, value in dataclasses.asdict(self).items() if value not in ("", None)}
 
 
 @dataclass
 class Run:
-    """One run of the pipeline, and its files under ``directory``.
+    """One run of the pipeline, and its files under ``directory``. No secret is ever put in it.
 
-    ``kind`` is build or deploy. ``data`` is what the kind adds: plan, images, outcome. No secret is ever put in it.
+    ``images`` and ``published`` are of a build. ``dry_run``, ``hosts`` (what became of each) and ``rollout`` (a
+    rollout's outcome as plain data, once there is one) are of a deploy.
     """
 
     directory: Path
-    kind: str
+    kind: RunKind
     revision: str
     by: str
     subject: str = ""
-    state: str = RUNNING
+    state: RunState = RunState.RUNNING
     started: float = field(default_factory=time.time)
     finished: float | None = None
     error: str = ""
     durations: dict[str, float] = field(default_factory=dict)
-    data: dict[str, Any] = field(default_factory=dict)
+    images: tuple[ImageRecord, ...] = ()
+    published: bool = False
+    dry_run: bool = False
+    hosts: dict[str, str] = field(default_factory=dict)
+    rollout: Mapping[str, Any] | None = None
 
     @property
     def id(self) -> str:
@@ -50,7 +99,7 @@ class Run:
     @property
     def succeeded(self) -> bool:
         """Whether all of it was done."""
-        return self.state == SUCCEEDED
+        return self.state is RunState.SUCCEEDED
 
     def as_dict(self) -> dict[str, Any]:
         """The run as plain data."""
@@ -66,12 +115,17 @@ class Run:
             "seconds": round((self.finished or time.time()) - self.started, 1),
             "error": self.error,
             "durations": {name: round(seconds, 1) for name, seconds in self.durations.items()},
-            **self.data,
+            **self._details(),
         }
+
+    def _details(self) -> dict[str, Any]:
+        if self.kind is RunKind.BUILD:
+            return {"images": [image.as_dict() for image in self.images], "published": self.published}
+        return {"dry_run": self.dry_run, "hosts": self.hosts, "rollout": self.rollout}
 
     def as_text(self) -> str:
         """The report that people read."""
-        return render(self.as_dict())
+        return render(self)
 
     def save(self) -> None:
         """Write the record; a reader sees the one before or this one, never half of it."""
@@ -80,7 +134,7 @@ class Run:
         )
         _replace(self.directory / "report.txt", self.as_text())
 
-    def finish(self, state: str, error: str = "") -> None:
+    def finish(self, state: RunState, error: str = "") -> None:
         """End the run, and write it down."""
         self.state, self.error, self.finished = state, error, time.time()
         self.save()
@@ -92,7 +146,7 @@ class Runs:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
 
-    def start(self, kind: str, revision: str, by: str, subject: str = "") -> Run:
+    def start(self, kind: RunKind, revision: str, by: str, subject: str = "") -> Run:
         """Begin a run: its record exists from here on."""
         with _recording(self.directory):
             self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -124,7 +178,9 @@ class Runs:
             return ()
         return tuple(sorted(path.name for path in self.directory.iterdir() if path.is_dir()))
 
-    def last(self, kind: str | None = None, revision: str | None = None, state: str | None = None) -> Run | None:
+    def last(
+        self, kind: RunKind | None = None, revision: str | None = None, state: RunState | None = None
+    ) -> Run | None:
         """The newest run that fits."""
         for name in reversed(self.names()):
             run = self._load(name)
@@ -145,24 +201,40 @@ class Runs:
     def close_stale(self) -> None:
         """Mark runs whose process died. To be called by the holder of the pipeline's lock, who knows that none runs."""
         for run in self:
-            if run.state == RUNNING:
-                run.finish(INTERRUPTED, "its process ended before it did")
+            if run.state is RunState.RUNNING:
+                run.finish(RunState.INTERRUPTED, "its process ended before it did")
 
     def _load(self, name: str) -> Run | None:
         path = self.directory / name
         try:
-            given = json.loads((path / "run.json").read_text(encoding="utf-8"))
-            started, finished = given.pop("_at")
-        except (OSError, ValueError, KeyError):
+            return _parse(path, json.loads((path / "run.json").read_text(encoding="utf-8")))
+        except (OSError, ValueError, KeyError, TypeError):
             return None
-        known = {key: given.pop(key) for key in ("kind", "revision", "by", "subject", "state", "error", "durations")}
-        for derived in ("id", "started", "finished", "seconds"):
-            given.pop(derived, None)
-        return Run(path, started=started, finished=finished, data=given, **known)
 
     def _forget(self) -> None:
         for name in self.names()[:-KEEP]:
             shutil.rmtree(self.directory / name, ignore_errors=True)
+
+
+def _parse(directory: Path, given: Mapping[str, Any]) -> Run:
+    started, finished = given["_at"]
+    return Run(
+        directory,
+        RunKind(given["kind"]),
+        given["revision"],
+        given["by"],
+        given["subject"],
+        RunState(given["state"]),
+        started,
+        finished,
+        given["error"],
+        dict(given["durations"]),
+        tuple(ImageRecord(**{**item, "state": ImageState(item["state"])}) for item in given.get("images") or ()),
+        bool(given.get("published")),
+        bool(given.get("dry_run")),
+        dict(given.get("hosts") or {}),
+        given.get("rollout"),
+    )
 
 
 def _replace(file: Path, text: str) -> None:

@@ -2,61 +2,61 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from pillarbox.system.progress import elapsed
 
+if TYPE_CHECKING:
+    from pillarbox.pipeline.record import ImageRecord, Run
 
-def render(run: Mapping[str, Any]) -> str:
-    """The report of a run, from its record as plain data."""
+
+def render(run: Run) -> str:
+    """The report of a run, as text."""
+    known = run.as_dict()
     lines = [
-        f"{run['kind']} {run['id']}: {run['state'].upper()} after {elapsed(run['seconds'])}",
-        f"  asked by   {run['by'] or 'unknown'}",
-        f"  revision   {run['revision'][:12]}{'  ' + run['subject'] if run['subject'] else ''}",
-        f"  started    {run['started']}",
+        f"{run.kind} {run.id}: {run.state.upper()} after {elapsed(known['seconds'])}",
+        f"  asked by   {run.by or 'unknown'}",
+        f"  revision   {run.revision[:12]}{'  ' + run.subject if run.subject else ''}",
+        f"  started    {known['started']}",
     ]
-    if run.get("dry_run"):
+    if run.dry_run:
         lines.append("  dry run    nothing was written")
-    lines += _images(run.get("images") or ())
-    lines += _hosts(run.get("hosts") or {})
-    lines += _rollout(run.get("rollout") or {})
-    if run["durations"]:
+    lines += _images(run.images)
+    lines += _hosts(run.hosts)
+    lines += _rollout(run.rollout or {})
+    if run.durations:
         lines.append("  steps")
-        lines += [f"    {elapsed(seconds):>7}  {name}" for name, seconds in run["durations"].items()]
-    if run["error"]:
+        lines += [f"    {elapsed(seconds):>7}  {name}" for name, seconds in run.durations.items()]
+    if run.error:
         lines.append("  error")
-        lines += [f"    {line}" for line in run["error"].splitlines()]
+        lines += [f"    {line}" for line in run.error.splitlines()]
     return "\n".join(lines) + "\n"
 
 
-def _images(images: Iterable[Mapping[str, Any]]) -> list[str]:
-    images = list(images)
-    built = [item for item in images if item.get("state") == "built"]
-    failed = [item for item in images if item.get("state") == "failed"]
+def _images(images: Sequence[ImageRecord]) -> list[str]:
+    built = [item for item in images if item.state == "built"]
+    failed = [item for item in images if item.state == "failed"]
     lines = []
     if built:
         lines.append(f"  built      {len(built)} of {len(images)} images")
-        lines += [
-            f"    {elapsed(item.get('seconds') or 0):>7}  {item['name']}{_size(item)}  {item.get('digest', '')[:19]}"
-            for item in built
-        ]
+        lines += [f"    {elapsed(item.seconds):>7}  {item.name}{_size(item)}  {item.digest[:19]}" for item in built]
     elif images and not failed:
         lines.append(f"  built      nothing: all {len(images)} images were in the registry")
     if failed:
         lines.append("  not built")
         for item in failed:
-            first, *rest = str(item.get("error", "")).splitlines() or [""]
-            lines.append(f"    {item['name']}: {first.removeprefix(item['name'] + ': ')}")
+            first, *rest = item.error.splitlines() or [""]
+            lines.append(f"    {item.name}: {first.removeprefix(item.name + ': ')}")
             lines += [f"      {line.strip()}" for line in rest]
     return lines
 
 
-def _size(item: Mapping[str, Any]) -> str:
+def _size(item: ImageRecord) -> str:
     sizes = [
-        f"{item[key] / 1e6:.0f} MB {word}" for key, word in (("size", ""), ("pushed_size", "pushed")) if item.get(key)
+        f"{size / 1e6:.0f} MB {word}".strip() for size, word in ((item.size, ""), (item.pushed_size, "pushed")) if size
     ]
-    return f"  ({', '.join(size.strip() for size in sizes)})" if sizes else ""
+    return f"  ({', '.join(sizes)})" if sizes else ""
 
 
 def _hosts(hosts: Mapping[str, Any]) -> list[str]:

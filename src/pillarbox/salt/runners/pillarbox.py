@@ -21,7 +21,8 @@ from pillarbox.pipeline.errors import PipelineError
 from pillarbox.pipeline.git import Repository
 from pillarbox.pipeline.lock import held
 from pillarbox.pipeline.places import Places
-from pillarbox.pipeline.record import FAILED, SUCCEEDED, Run, Runs
+from pillarbox.pipeline.record import Run, RunKind, Runs, RunState
+from pillarbox.revision import Revision
 from pillarbox.salt.building import SaltBuilder, master_options
 from pillarbox.salt.noise import hush
 from pillarbox.system.errors import PillarboxError
@@ -90,20 +91,20 @@ def prepare(revision: str | None = None, dry_run: bool = False) -> dict[str, Any
             raise PipelineError("nothing is published yet", hint="Push the model, and wait for its build.")
         with progress.phase(f"preparing revision {name[:12]}"):
             other = name != publish.current(places)
-            model = publish.prepare(places, name)
+            head = Revision.read(publish.prepare(places, name), name)
             # Before any host or the cluster is touched: every image is there, and no schema forbids to go there.
-            refuse_return(deployments(model))
+            refuse_return(deployments(head))
             last = _last_deployed(places)
             known = last if last and repo.head(last) else None
-            inside = planning.side(model).hosts
-            hosts = [host for host in planning.hosts_between(places.repository, known, name) if host.name in inside]
+            made = planning.make(places.repository, known, head, registry=False)
+            hosts = [host for host in made.hosts if host.name in head.hosts]
             if other and not dry_run:
                 with held(places.lock):
                     publish.publish(places, name)
     except PillarboxError as error:
         text = str(error)
         try:
-            _ended(places, name, text, {"dry_run": dry_run})
+            _ended(places, name, text, dry_run=dry_run)
         except PillarboxError as unwritten:
             text += f"\n{unwritten}"
         return {"revision": name, "hosts": [], "masters": [], "error": text}
@@ -115,7 +116,7 @@ def prepare(revision: str | None = None, dry_run: bool = False) -> dict[str, Any
     if hosts:
         progress.step(f"applying the states of {len(hosts)} hosts")
     names = [host.name for host in hosts]
-    masters = [host for host in names if "master" in inside[host].parameters["salt"]]
+    masters = [host for host in names if "master" in head.hosts[host].parameters["salt"]]
     return {
         "revision": name,
         "hosts": [host for host in names if host not in masters],
@@ -172,7 +173,7 @@ def hosts_failed(revision: str, hosts: list[str]) -> dict[str, Any]:
     places = _places()
     text = "the states of a host failed; nothing was applied to the cluster"
     try:
-        run = _ended(places, revision, text, {"hosts": dict.fromkeys(hosts, "see the states above")})
+        run = _ended(places, revision, text, hosts=dict.fromkeys(hosts, "see the states above"))
     except PillarboxError as error:
         return _failed(f"{text}\n{error}")
     return _result(run)
@@ -250,18 +251,20 @@ def _last_deployed(places: Places) -> str | None:
     runs = Runs(places.runs)
     for name in reversed(runs.names()):
         run = runs.get(name)
-        if run.kind == "deploy" and run.state == SUCCEEDED and not run.data.get("dry_run"):
+        if run.kind is RunKind.DEPLOY and run.succeeded and not run.dry_run:
             return run.revision
     return None
 
 
-def _ended(places: Places, revision: str, error: str, data: dict[str, Any]) -> Run:
+def _ended(
+    places: Places, revision: str, error: str, *, dry_run: bool = False, hosts: dict[str, str] | None = None
+) -> Run:
     """Record and report a deploy that ended before anything was applied to the cluster."""
     repo = Repository(places.repository)
     subject = repo.subject(revision) if revision and repo.head(revision) else ""
-    run = Runs(places.runs).start("deploy", revision or "unknown", _asker(), subject)
-    run.data |= data
-    run.finish(FAILED, error)
+    run = Runs(places.runs).start(RunKind.DEPLOY, revision or "unknown", _asker(), subject)
+    run.dry_run, run.hosts = dry_run, hosts or {}
+    run.finish(RunState.FAILED, error)
     _report(run)
     _print(run)
     return run
