@@ -11,7 +11,7 @@ from tests.pipeline.support import Deployment, Salt, formulas
 
 from pillarbox.pipeline.git import Repository
 from pillarbox.rollout import Cluster
-from pillarbox.rollout.objects import Ref
+from pillarbox.rollout.objects import ObjectRef
 
 ORCHESTRATE = ("state.orchestrate", "orch.deploy")
 
@@ -40,7 +40,7 @@ def greet(deployment: Deployment, model: dict[str, Any], text: str) -> str:
 
 def greeting(apiserver: ControlPlane) -> str | None:
     with Cluster(apiserver.kubeconfig) as cluster:
-        live = cluster.get(Ref("v1", "ConfigMap", "default", "greeting"))
+        live = cluster.get(ObjectRef("v1", "ConfigMap", "default", "greeting"))
     return live["data"]["text"] if live else None
 
 

@@ -13,9 +13,9 @@ import pytest
 from tests.controlplane import ControlPlane, control_plane
 
 from pillarbox.manifests import Manifest
-from pillarbox.manifests.errors import Place
+from pillarbox.manifests.errors import PillarPlace
 from pillarbox.rollout import ApiError, Cluster, GoodStore
-from pillarbox.rollout.objects import Ref
+from pillarbox.rollout.objects import ObjectRef
 from pillarbox.secrets import Keyring
 
 
@@ -38,10 +38,10 @@ def namespace(cluster: Cluster) -> Iterator[str]:
     name = f"test-{secrets.token_hex(4)}"
     cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
     deadline = time.monotonic() + 30
-    while cluster.get(Ref("v1", "ServiceAccount", name, "default")) is None and time.monotonic() < deadline:
+    while cluster.get(ObjectRef("v1", "ServiceAccount", name, "default")) is None and time.monotonic() < deadline:
         time.sleep(0.1)
     yield name
-    cluster.delete(Ref("v1", "Namespace", "", name))
+    cluster.delete(ObjectRef("v1", "Namespace", "", name))
 
 
 class Kubelet(threading.Thread):
@@ -143,7 +143,7 @@ def manifest(namespace: str) -> Callable[..., Manifest]:
             "metadata": {"name": name, "namespace": namespace, **metadata},
             **body,
         }
-        return Manifest(f"t/{name}-{kind.lower()}.yml", obj, "t", Place("n", None), workload, depends_on)
+        return Manifest(f"t/{name}-{kind.lower()}.yml", obj, "t", PillarPlace("n", None), workload, depends_on)
 
     return build
 

@@ -25,8 +25,8 @@ import pytest
 from tests import gnupg
 
 from pillarbox.manifests.manifest import Manifest
-from pillarbox.rollout import ApiError, Cluster, GoodStore, Outcome, Refused, roll_out, status
-from pillarbox.rollout.objects import Ref
+from pillarbox.rollout import ApiError, Cluster, GoodStore, Refused, RolloutOutcome, roll_out, status
+from pillarbox.rollout.objects import ObjectRef
 from pillarbox.secrets import Keyring
 from pillarbox.system.errors import PillarboxError
 from pillarbox.system.progress import Progress
@@ -41,7 +41,7 @@ def lines() -> list[str]:
 
 @pytest.fixture
 def roll(cluster: Cluster, store: GoodStore, keyring: Keyring, namespace: str, lines: list[str]) -> Any:
-    def run(*manifests: Manifest, **options: Any) -> Outcome:
+    def run(*manifests: Manifest, **options: Any) -> RolloutOutcome:
         options.setdefault("keyring", keyring)
         # Every test is a deployment of its own, so that none prunes another's objects.
         options.setdefault("progress", Progress(sink=lines.append))
@@ -64,7 +64,7 @@ def versions(cluster: Cluster, namespace: str) -> dict[str, str]:
 
 
 def image(cluster: Cluster, namespace: str, name: str) -> str:
-    live = cluster.get(Ref("apps/v1", "Deployment", namespace, name))
+    live = cluster.get(ObjectRef("apps/v1", "Deployment", namespace, name))
     assert live
     return str(live["spec"]["template"]["spec"]["containers"][0]["image"])
 
@@ -154,7 +154,7 @@ def test_a_failed_wave_goes_back_and_later_waves_do_not_start(
     assert results["Deployment/glance"] == "not reached"
     assert image(cluster, namespace, "keystone") == "good:1"
     assert image(cluster, namespace, "glance") == "good:1"
-    live = cluster.get(Ref("v1", "ConfigMap", namespace, "keystone"))
+    live = cluster.get(ObjectRef("v1", "ConfigMap", namespace, "keystone"))
     assert live and live["data"] == {"release": "1"}
     after = versions(cluster, namespace)
     assert after["Deployment/db"] == before["Deployment/db"]
@@ -175,7 +175,7 @@ def test_an_interrupted_rollout_tells_what_it_did(
         if "keystone created" in text:
             raise KeyboardInterrupt
 
-    told: list[Outcome] = []
+    told: list[RolloutOutcome] = []
     with pytest.raises(KeyboardInterrupt):
         roll(*model, progress=Progress(sink=interrupted), cut_off=told.append)
     steps = {step.ref.name: (step.action, step.result, step.reason) for step in told[0].steps}
@@ -192,7 +192,7 @@ def test_going_back_needs_no_store(
     for file in store.directory.iterdir():
         file.unlink()
     assert not roll(deployment("a", "crash:2", replicas=1)).succeeded
-    live = cluster.get(Ref("apps/v1", "Deployment", namespace, "a"))
+    live = cluster.get(ObjectRef("apps/v1", "Deployment", namespace, "a"))
     assert live and live["spec"]["replicas"] == 3
     assert image(cluster, namespace, "a") == "good:1"
 
@@ -242,7 +242,7 @@ def test_a_contracted_schema_forbids_going_back(
     assert versions(cluster, namespace) == before
     assert roll(*release("2025.1")).writes == 0
     # A run that was killed between the Job and the note must not lose the fact.
-    cluster.delete(Ref("v1", "ConfigMap", namespace, "pillarbox-state"))
+    cluster.delete(ObjectRef("v1", "ConfigMap", namespace, "pillarbox-state"))
     with pytest.raises(Refused):
         roll(*release("2022.2"))
 
@@ -263,11 +263,11 @@ def test_what_the_model_no_longer_has_goes_unless_it_may_hold_data(
     }
     outcome = roll(deployment("a"))
     assert [item.ref.name for item in outcome.kept] == ["data"]
-    assert cluster.get(Ref("apps/v1", "Deployment", namespace, "b")) is None
-    assert cluster.get(Ref("v1", "ConfigMap", namespace, "c")) is None
-    assert cluster.get(Ref("v1", "PersistentVolumeClaim", namespace, "data"))
+    assert cluster.get(ObjectRef("apps/v1", "Deployment", namespace, "b")) is None
+    assert cluster.get(ObjectRef("v1", "ConfigMap", namespace, "c")) is None
+    assert cluster.get(ObjectRef("v1", "PersistentVolumeClaim", namespace, "data"))
     roll(deployment("a"), data_too=True)
-    gone = cluster.get(Ref("v1", "PersistentVolumeClaim", namespace, "data"))
+    gone = cluster.get(ObjectRef("v1", "PersistentVolumeClaim", namespace, "data"))
     assert gone is None or gone["metadata"].get("deletionTimestamp")
 
 
@@ -278,8 +278,8 @@ def test_a_namespace_of_the_same_run(roll: Any, cluster: Cluster, namespace: str
     inside = manifest("ConfigMap", "c", {"data": {"a": "b"}})
     inside.object["metadata"]["namespace"] = name
     assert roll(inside, wanted).succeeded
-    assert cluster.get(Ref("v1", "ConfigMap", name, "c"))
-    cluster.delete(Ref("v1", "Namespace", "", name))
+    assert cluster.get(ObjectRef("v1", "ConfigMap", name, "c"))
+    cluster.delete(ObjectRef("v1", "Namespace", "", name))
 
 
 @pytest.fixture(scope="session")
@@ -300,7 +300,7 @@ def test_secrets_are_opened_for_the_cluster_alone(
     secret = manifest("Secret", "db", {"stringData": {"password": block, "url": f"mysql://u:{block.strip()}@db"}})
     keys = Keyring(gpg_home)
     outcome = roll(secret, keyring=keys)
-    live = cluster.get(Ref("v1", "Secret", namespace, "db"))
+    live = cluster.get(ObjectRef("v1", "Secret", namespace, "db"))
     assert live and base64.b64decode(live["data"]["password"]).decode() == clear
     assert base64.b64decode(live["data"]["url"]).decode() == f"mysql://u:{clear}@db"
     assert roll(secret, keyring=keys).writes == 0

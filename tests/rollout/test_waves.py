@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pillarbox.manifests.errors import Place
+from pillarbox.manifests.errors import PillarPlace
 from pillarbox.manifests.manifest import Manifest
 from pillarbox.rollout import RolloutError, waves
 from pillarbox.rollout.waves import levels
@@ -43,7 +43,7 @@ def test_a_cycle_is_named_and_never_looped_over(graph: dict[int, set[int]], data
 def make(kind: str, name: str, *needs: str) -> Manifest:
     workload = {"Deployment": f"service/{name}", "Job": f"job/{name}"}.get(kind)
     return Manifest(
-        f"t/{name}.yml", {"kind": kind, "metadata": {"name": name}}, "t", Place("n", None), workload, needs
+        f"t/{name}.yml", {"kind": kind, "metadata": {"name": name}}, "t", PillarPlace("n", None), workload, needs
     )
 
 

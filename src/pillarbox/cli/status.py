@@ -9,8 +9,15 @@ import click
 from pillarbox.cli.cluster import gpg_home_option, kubeconfig_option
 from pillarbox.cli.output import format_option, print_data
 from pillarbox.pipeline.deploy import state
+from pillarbox.rollout import ObjectState
 
-_COLOURS = {"ok": "green", "drifted": "yellow", "extra": "yellow", "missing": "red", "unhealthy": "red"}
+_COLOURS = {
+    ObjectState.OK: "green",
+    ObjectState.DRIFTED: "yellow",
+    ObjectState.EXTRA: "yellow",
+    ObjectState.MISSING: "red",
+    ObjectState.UNHEALTHY: "red",
+}
 
 
 @click.command("status")
@@ -25,14 +32,14 @@ def command(model: Path, kubeconfig: Path | None, gpg_home: Path, everything: bo
     Exits with 1 when anything is missing or unhealthy. Writes nothing.
     """
     found = state(model, kubeconfig=kubeconfig, gpg_home=gpg_home)
-    shown = [item for item in found if everything or item.state != "ok"]
+    shown = [item for item in found if everything or item.state is not ObjectState.OK]
     if output_format == "json":
         print_data([item.as_dict() for item in shown], "json")
     else:
         for item in shown:
             where = f"{item.ref.namespace}/" if item.ref.namespace else ""
-            word = click.style(f"{item.state:<9}", fg=_COLOURS.get(item.state))
+            word = click.style(f"{item.state:<9}", fg=_COLOURS[item.state])
             click.echo(f"{word} {item.ref.kind} {where}{item.ref.name}  {item.detail}".rstrip())
-        fine = sum(item.state == "ok" for item in found)
+        fine = sum(item.state is ObjectState.OK for item in found)
         click.echo(f"{fine} of {len(found)} objects are as the model says.", err=True)
-    return 1 if any(item.state in ("missing", "unhealthy") for item in found) else 0
+    return 1 if any(item.state in (ObjectState.MISSING, ObjectState.UNHEALTHY) for item in found) else 0

@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from typing import Any, Protocol
 
 from pillarbox.manifests import names
-from pillarbox.manifests.errors import Place, Problems
+from pillarbox.manifests.errors import PillarPlace, Problems
 
 
 class Image(Protocol):
@@ -88,7 +88,7 @@ class Catalog:
             return reference
         return self.digests.get(image.name) or image.content_key or reference
 
-    def resolve(self, registry: str | None, image: str, tag: str | None, place: Place, problems: Problems) -> str:
+    def resolve(self, registry: str | None, image: str, tag: str | None, place: PillarPlace, problems: Problems) -> str:
         """The reference for what a container's pillar says.
 
         The name of an image node, or its repository, becomes that node's pinned reference. Everything else stands as

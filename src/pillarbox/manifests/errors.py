@@ -29,15 +29,15 @@ class ManifestError(PillarboxError):
 
 
 @dataclass(frozen=True)
-class Place:
+class PillarPlace:
     """A spot in the pillar of one node."""
 
     node: str
     file: str | None
     path: tuple[str, ...] = ()
 
-    def __truediv__(self, key: object) -> Place:
-        return Place(self.node, self.file, (*self.path, str(key)))
+    def __truediv__(self, key: object) -> PillarPlace:
+        return PillarPlace(self.node, self.file, (*self.path, str(key)))
 
     def __str__(self) -> str:
         return ":".join(self.path)
@@ -49,7 +49,7 @@ class Problems:
 
     found: list[PillarboxError] = field(default_factory=list)
 
-    def add(self, place: Place, message: str, hint: str | None = None) -> None:
+    def add(self, place: PillarPlace, message: str, hint: str | None = None) -> None:
         path = str(place)
         text = f"node {place.node}, {path}: {message}" if path else f"node {place.node}: {message}"
         self.found.append(ManifestError(text, node=place.node, path=path, file=place.file, hint=hint))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pillarbox.manifests.dump import dump
-from pillarbox.manifests.errors import Place
+from pillarbox.manifests.errors import PillarPlace
 
 HEADER = "# rendered by pillarbox from node "
 Object = dict[str, Any]
@@ -25,7 +25,7 @@ class Manifest:
     filename: str
     object: Object = field(hash=False)
     deployment: str
-    place: Place
+    place: PillarPlace
     workload: str | None = None
     depends_on: tuple[str, ...] = ()
 

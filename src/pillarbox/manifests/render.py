@@ -3,33 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from pillarbox.manifests import checks, config, dependencies, network, rbac, storage, workloads
 from pillarbox.manifests.catalog import Catalog, Image, named_image
-from pillarbox.manifests.errors import Place, Problems
+from pillarbox.manifests.errors import PillarPlace, Problems
 from pillarbox.manifests.finish import finished
 from pillarbox.manifests.manifest import Manifest
 from pillarbox.manifests.scope import Scope, deploy_name, parse_version
 from pillarbox.manifests.section import Section
+from pillarbox.model import Inventory, Node
 from pillarbox.system.errors import PillarboxError, raise_all
-
-
-class Node(Protocol):
-    @property
-    def name(self) -> str: ...
-    @property
-    def file(self) -> Path: ...
-    @property
-    def parameters(self) -> Mapping[str, Any]: ...
-
-
-class Inventory(Protocol):
-    @property
-    def nodes(self) -> tuple[str, ...]: ...
-    def node(self, name: str, /) -> Node: ...
-
 
 Builder = Callable[[str, Section, Scope], Iterator[Manifest]]
 
@@ -102,7 +86,7 @@ def _control(node: Node) -> Any:
 def _rendered(
     node: Node, data: Any, catalog: Catalog, external: set[tuple[str, str, str | None, str]], problems: Problems
 ) -> Iterator[Manifest]:
-    place = Place(node.name, str(node.file), ("kubernetes", "control"))
+    place = PillarPlace(node.name, str(node.file), ("kubernetes", "control"))
     with Section(data, place, problems) as control:
         # What the formula wrote its files by; here it changes nothing.
         control.ignore("config_type", "host_network", *SECTIONS, *(name for each in _ALIASES.values() for name in each))

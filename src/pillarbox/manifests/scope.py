@@ -9,7 +9,7 @@ from typing import Any
 
 from pillarbox.manifests import names
 from pillarbox.manifests.catalog import Catalog
-from pillarbox.manifests.errors import Place, Problems
+from pillarbox.manifests.errors import PillarPlace, Problems
 from pillarbox.manifests.manifest import Manifest, Object
 from pillarbox.manifests.section import Section
 
@@ -52,7 +52,7 @@ class Scope:
         kind: str,
         name: str,
         body: Object,
-        place: Place,
+        place: PillarPlace,
         *,
         namespace: str | None = None,
         service: str | None = None,

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any
 
 from pillarbox.manifests import names
-from pillarbox.manifests.errors import Place, Problems
+from pillarbox.manifests.errors import PillarPlace, Problems
 
 _FLAGS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 _QUANTITY = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([numkKMGTPE]|[KMGTPE]i|[eE][+-]?\d+)?")
@@ -30,7 +30,7 @@ def scalar(value: Any) -> str:
 class Section:
     """One mapping of the pillar. As a context manager it reports, on leaving, the keys that nobody asked for."""
 
-    def __init__(self, data: Any, place: Place, problems: Problems) -> None:
+    def __init__(self, data: Any, place: PillarPlace, problems: Problems) -> None:
         self.place = place
         self._problems = problems
         self._asked: set[str] = set()

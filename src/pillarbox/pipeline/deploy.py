@@ -13,8 +13,8 @@ from pillarbox.pipeline.lock import held
 from pillarbox.pipeline.places import Places
 from pillarbox.pipeline.record import Run, RunKind, Runs, RunState
 from pillarbox.revision import Deployment, Revision
-from pillarbox.rollout import Cluster, GoodStore, State, Unreachable, memory, roll_out, status
-from pillarbox.rollout.roll import Outcome
+from pillarbox.rollout import Cluster, GoodStore, ObjectStatus, Unreachable, memory, roll_out, status
+from pillarbox.rollout.roll import RolloutOutcome
 from pillarbox.secrets import DEFAULT_HOME, Keyring
 from pillarbox.system.errors import PillarboxError
 from pillarbox.system.progress import SILENT, Progress
@@ -85,9 +85,9 @@ def refuse_return(wanted: Iterable[Deployment], kubeconfig: str | Path | None = 
 
 def state(
     model: str | Path, *, kubeconfig: str | Path | None = None, gpg_home: str | Path = DEFAULT_HOME
-) -> tuple[State, ...]:
+) -> tuple[ObjectStatus, ...]:
     """The state of everything that the model in directory ``model`` deploys. Writes nothing."""
-    found: list[State] = []
+    found: list[ObjectStatus] = []
     for item in deployments(Revision.read(model)):
         with Cluster(_choose(kubeconfig, item.kubeconfig), patience=10) as cluster:
             found += status(cluster, item.manifests, deployment=item.name, keyring=Keyring(gpg_home))
@@ -112,7 +112,7 @@ def _deploy(
         )
     results: list[dict[str, Any]] = []
 
-    def cut_off(outcome: Outcome) -> None:
+    def cut_off(outcome: RolloutOutcome) -> None:
         run.rollout = _joined([*results, outcome.as_dict()])
 
     for item in wanted:

@@ -2,20 +2,24 @@
 
 from pillarbox.rollout.cluster import Cluster
 from pillarbox.rollout.errors import ApiError, Refused, RolloutError, Unreachable
-from pillarbox.rollout.roll import Outcome, Step, roll_out
-from pillarbox.rollout.status import State, status
+from pillarbox.rollout.roll import RolloutOutcome, RolloutStep, roll_out
+from pillarbox.rollout.states import Action, ObjectState, StepResult
+from pillarbox.rollout.status import ObjectStatus, status
 from pillarbox.rollout.store import GoodStore
 from pillarbox.rollout.waves import waves
 
 __all__ = [
+    "Action",
     "ApiError",
     "Cluster",
     "GoodStore",
-    "Outcome",
+    "ObjectState",
+    "ObjectStatus",
     "Refused",
     "RolloutError",
-    "State",
-    "Step",
+    "RolloutOutcome",
+    "RolloutStep",
+    "StepResult",
     "Unreachable",
     "roll_out",
     "status",

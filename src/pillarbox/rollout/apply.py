@@ -13,13 +13,14 @@ from pillarbox.rollout.objects import (
     DEPLOYMENT,
     MANAGED_BY,
     Object,
-    Ref,
+    ObjectRef,
     differences,
     meaning,
     owned,
     ref,
 )
 from pillarbox.rollout.secrets import reveal, values
+from pillarbox.rollout.states import Action, JobState
 from pillarbox.secrets import Keyring, Scrubber
 from pillarbox.system import gpg
 from pillarbox.system.errors import PillarboxError, raise_all
@@ -37,18 +38,18 @@ class Prepared:
 
     manifest: Manifest
     object: Object = field(repr=False)
-    ref: Ref
+    ref: ObjectRef
 
 
 @dataclass(frozen=True)
-class Change:
-    """What applying one object does: ``action`` is create, update, unchanged, rerun (a failed Job), or delete.
+class ObjectChange:
+    """What applying one object does.
 
     ``fields`` are the dotted paths that change. ``before`` is what we last applied to it, if anything.
     """
 
-    ref: Ref
-    action: str
+    ref: ObjectRef
+    action: Action
     fields: tuple[str, ...] = ()
     prepared: Prepared | None = None
     before: Object | None = field(default=None, repr=False)
@@ -56,12 +57,14 @@ class Change:
     @property
     def writes(self) -> bool:
         """Whether the cluster is written to at all."""
-        return self.action != "unchanged"
+        return self.action is not Action.UNCHANGED
 
     @property
     def rolls(self) -> bool:
         """Whether pods are replaced or started."""
-        return self.action in ("create", "rerun") or any(name.startswith("spec.template") for name in self.fields)
+        return self.action in (Action.CREATE, Action.RERUN) or any(
+            name.startswith("spec.template") for name in self.fields
+        )
 
     def as_dict(self) -> dict[str, object]:
         """The change without any object, for reports."""
@@ -69,7 +72,7 @@ class Change:
             "kind": self.ref.kind,
             "namespace": self.ref.namespace,
             "name": self.ref.name,
-            "action": self.action,
+            "action": self.action.value,
             "fields": list(self.fields),
         }
 
@@ -102,7 +105,7 @@ def prepare(
     return tuple(prepared), Scrubber(value for secret in revealed for value in values(secret))
 
 
-def survey(cluster: Cluster, prepared: Sequence[Prepared], scrub: Scrubber) -> tuple[Change, ...]:
+def survey(cluster: Cluster, prepared: Sequence[Prepared], scrub: Scrubber) -> tuple[ObjectChange, ...]:
     """What applying each object would do, found by the API server's own dry run; writes nothing.
 
     Raises every refusal at once, each naming file, object, field and the server's message.
@@ -110,7 +113,7 @@ def survey(cluster: Cluster, prepared: Sequence[Prepared], scrub: Scrubber) -> t
     coming = {item.ref.name for item in prepared if item.ref.kind == "Namespace"}
     there = {item["metadata"]["name"] for item in cluster.list("v1", "Namespace")[0]}
 
-    def one(item: Prepared) -> Change | PillarboxError:
+    def one(item: Prepared) -> ObjectChange | PillarboxError:
         try:
             return _examine(cluster, item, item.ref.namespace in coming - there)
         except ApiError as error:
@@ -122,18 +125,18 @@ def survey(cluster: Cluster, prepared: Sequence[Prepared], scrub: Scrubber) -> t
     with ThreadPoolExecutor(_PARALLEL) as pool:
         results = list(pool.map(one, prepared))
     raise_all([result for result in results if isinstance(result, PillarboxError)])
-    return tuple(result for result in results if isinstance(result, Change))
+    return tuple(result for result in results if isinstance(result, ObjectChange))
 
 
-def write(cluster: Cluster, change: Change, scrub: Scrubber) -> Object | None:
+def write(cluster: Cluster, change: ObjectChange, scrub: Scrubber) -> Object | None:
     """Carry out one change; the object as it is then. An unchanged object causes no request."""
-    if change.action == "unchanged":
+    if change.action is Action.UNCHANGED:
         return None
-    if change.action == "delete":
+    if change.action is Action.DELETE:
         cluster.delete(change.ref)
         return None
     assert change.prepared is not None
-    if change.action == "rerun":
+    if change.action is Action.RERUN:
         _clear(cluster, change.ref)
     try:
         return cluster.apply(change.prepared.object)
@@ -157,16 +160,16 @@ def refusal(item: Prepared, error: ApiError, scrub: Scrubber) -> ApiError:
     )
 
 
-def job_state(live: Mapping[str, object] | None) -> str:
-    """``absent``, ``complete``, ``failed`` or ``running``."""
+def job_state(live: Mapping[str, object] | None) -> JobState:
+    """How far a live Job is; ``None`` is one that is not there."""
     if live is None:
-        return "absent"
+        return JobState.ABSENT
     status = live.get("status") or {}
     assert isinstance(status, Mapping)
     for condition in status.get("conditions") or ():
         if condition.get("status") == "True" and condition.get("type") in ("Complete", "Failed"):
-            return "complete" if condition["type"] == "Complete" else "failed"
-    return "running"
+            return JobState.COMPLETE if condition["type"] == "Complete" else JobState.FAILED
+    return JobState.RUNNING
 
 
 def _complete(cluster: Cluster, obj: Object, deployment: str) -> Object:
@@ -206,27 +209,28 @@ def _unique(prepared: Sequence[Prepared]) -> None:
             )
 
 
-def _examine(cluster: Cluster, item: Prepared, namespace_coming: bool) -> Change:
+def _examine(cluster: Cluster, item: Prepared, namespace_coming: bool) -> ObjectChange:
     if namespace_coming:
         # The server cannot validate objects of a namespace that only this very run creates.
         cluster.try_create(item.object, "default")
-        return Change(item.ref, "create", prepared=item)
+        return ObjectChange(item.ref, Action.CREATE, prepared=item)
     live = cluster.get(item.ref)
     if item.ref.kind == "Job":
         state = job_state(live)
-        if state in ("complete", "running"):
-            return Change(item.ref, "unchanged", prepared=item)
-        if state == "failed":
+        if state in (JobState.COMPLETE, JobState.RUNNING):
+            return ObjectChange(item.ref, Action.UNCHANGED, prepared=item)
+        if state is JobState.FAILED:
             cluster.try_create(item.object, item.ref.namespace)
-            return Change(item.ref, "rerun", prepared=item)
+            return ObjectChange(item.ref, Action.RERUN, prepared=item)
     after = cluster.apply(item.object, dry_run=True)
     if live is None:
-        return Change(item.ref, "create", prepared=item)
+        return ObjectChange(item.ref, Action.CREATE, prepared=item)
     fields = tuple(differences(meaning(live), meaning(after)))
-    return Change(item.ref, "update" if fields else "unchanged", fields, item, owned(live, FIELD_MANAGER))
+    action = Action.UPDATE if fields else Action.UNCHANGED
+    return ObjectChange(item.ref, action, fields, item, owned(live, FIELD_MANAGER))
 
 
-def _clear(cluster: Cluster, job: Ref) -> None:
+def _clear(cluster: Cluster, job: ObjectRef) -> None:
     cluster.delete(job)
     listed, version = cluster.list(job.api_version, job.kind, job.namespace, fields=f"metadata.name={job.name}")
     while listed:

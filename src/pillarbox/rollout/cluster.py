@@ -19,7 +19,7 @@ import kubernetes.config
 import urllib3
 
 from pillarbox.rollout.errors import ApiError, RolloutError, Unreachable
-from pillarbox.rollout.objects import Object, Ref, ref
+from pillarbox.rollout.objects import Object, ObjectRef, ref
 
 FIELD_MANAGER = "pillarbox"
 #: Answers of an API server that is starting, or whose etcd is: worth asking again. A 500 can also be its last word.
@@ -84,7 +84,7 @@ class Cluster:
         """Whether objects of this kind live in a namespace."""
         return self._resource(api_version, kind)[1]
 
-    def get(self, wanted: Ref) -> Object | None:
+    def get(self, wanted: ObjectRef) -> Object | None:
         """The live object, or ``None``."""
         try:
             return self._request("GET", self._path(wanted))
@@ -104,10 +104,10 @@ class Cluster:
         """Validate a new ``obj`` on the server as if it were created in ``namespace``, under a name of no one's."""
         metadata = {key: value for key, value in obj["metadata"].items() if key not in ("name", "namespace")}
         metadata |= {"generateName": "pillarbox-check-", "namespace": namespace}
-        path = self._path(Ref(obj["apiVersion"], obj["kind"], namespace, ""))
+        path = self._path(ObjectRef(obj["apiVersion"], obj["kind"], namespace, ""))
         return self._request("POST", path, {"dryRun": "All"}, body={**obj, "metadata": metadata})
 
-    def delete(self, unwanted: Ref) -> bool:
+    def delete(self, unwanted: ObjectRef) -> bool:
         """Delete an object and, in the background, what it owns; ``False`` when it was not there."""
         try:
             self._request("DELETE", self._path(unwanted), body={"propagationPolicy": "Background"})
@@ -122,7 +122,7 @@ class Cluster:
     ) -> tuple[list[Object], str]:
         """Objects of a kind (in all namespaces if none is named) and the resource version of that view."""
         query = {key: value for key, value in (("labelSelector", labels), ("fieldSelector", fields)) if value}
-        answer = self._request("GET", self._path(Ref(api_version, kind, namespace, "")), query)
+        answer = self._request("GET", self._path(ObjectRef(api_version, kind, namespace, "")), query)
         items = [{"apiVersion": api_version, "kind": kind, **item} for item in answer.get("items") or ()]
         return items, str(answer["metadata"].get("resourceVersion", ""))
 
@@ -136,7 +136,7 @@ class Cluster:
         """
         query = {"watch": "1", "timeoutSeconds": str(max(1, int(seconds)))}
         query |= {key: value for key, value in (("fieldSelector", fields), ("resourceVersion", since)) if value}
-        path = self._path(Ref(api_version, kind, namespace, ""))
+        path = self._path(ObjectRef(api_version, kind, namespace, ""))
         try:
             response = self._send("GET", path, query, None, None, read_timeout=seconds + 10)
         except (urllib3.exceptions.HTTPError, OSError):
@@ -194,7 +194,7 @@ class Cluster:
                 hint="Set kubernetes:control:version to the cluster's own version, so that manifests fit it.",
             ) from None
 
-    def _path(self, wanted: Ref) -> str:
+    def _path(self, wanted: ObjectRef) -> str:
         plural, namespaced = self._resource(wanted.api_version, wanted.kind)
         path = _prefix(wanted.api_version)
         if namespaced and (wanted.namespace or wanted.name):

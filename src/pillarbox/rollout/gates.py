@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pillarbox.rollout.cluster import Cluster
-from pillarbox.rollout.objects import Object, Ref, selector
+from pillarbox.rollout.objects import Object, ObjectRef, selector
 
 #: What a workload gets that sets no deadline of its own: Kubernetes' own default for Deployments.
 DEADLINE = 600.0
@@ -34,7 +34,7 @@ _GLANCE = 3.0
 class Verdict:
     """The end of waiting for a workload: ``healthy``, or the ``reason`` why not and the container's last ``log``."""
 
-    ref: Ref
+    ref: ObjectRef
     healthy: bool
     reason: str = ""
     log: str = ""
@@ -88,7 +88,7 @@ def failed(obj: Mapping[str, Any]) -> str:
 
 def wait(
     cluster: Cluster,
-    wanted: Ref,
+    wanted: ObjectRef,
     *,
     say: Callable[[str], None] = lambda text: None,
     scrub: Callable[[str], str] = lambda text: text,
@@ -181,7 +181,7 @@ def pods(cluster: Cluster, obj: Mapping[str, Any]) -> list[Object]:
     return found
 
 
-def _changes(cluster: Cluster, wanted: Ref, version: str) -> Any:
+def _changes(cluster: Cluster, wanted: ObjectRef, version: str) -> Any:
     for event, obj in cluster.watch(
         wanted.api_version,
         wanted.kind,
@@ -230,7 +230,7 @@ def _verdict(
     scrub: Callable[[str], str],
     seconds: float,
 ) -> Verdict:
-    wanted = Ref(obj["apiVersion"], obj["kind"], obj["metadata"]["namespace"], obj["metadata"]["name"])
+    wanted = ObjectRef(obj["apiVersion"], obj["kind"], obj["metadata"]["namespace"], obj["metadata"]["name"])
     if not pod:
         pod, container, more = _culprit(cluster, obj)
         reason = f"{reason}; {more}" if more else reason

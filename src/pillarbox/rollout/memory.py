@@ -10,7 +10,8 @@ from pillarbox.manifests.workloads import PHASE, RELEASE
 from pillarbox.rollout.apply import job_state
 from pillarbox.rollout.cluster import Cluster
 from pillarbox.rollout.errors import Refused
-from pillarbox.rollout.objects import MANAGED_BY, Ref
+from pillarbox.rollout.objects import MANAGED_BY, ObjectRef
+from pillarbox.rollout.states import JobState
 
 if TYPE_CHECKING:
     from pillarbox.manifests import Manifest
@@ -29,13 +30,13 @@ def contracted(cluster: Cluster, namespaces: Iterable[str]) -> dict[tuple[str, s
     """
     found: dict[tuple[str, str], str] = {}
     for namespace in sorted(set(namespaces)):
-        live = cluster.get(Ref("v1", "ConfigMap", namespace, NAME))
+        live = cluster.get(ObjectRef("v1", "ConfigMap", namespace, NAME))
         for service, release in ((live or {}).get("data") or {}).items():
             found[namespace, service] = release
         jobs, _ = cluster.list("batch/v1", "Job", namespace, labels=f"{MANAGED_BY}=pillarbox")
         for job in jobs:
             marks = marked(job)
-            if marks and marks[1] == CONTRACT and job_state(job) == "complete":
+            if marks and marks[1] == CONTRACT and job_state(job) is JobState.COMPLETE:
                 _raise_to(found, (namespace, marks[0]), marks[2])
     return found
 

@@ -24,7 +24,7 @@ _SERVER_ANNOTATIONS = ("deployment.kubernetes.io/revision", "deprecated.daemonse
 
 
 @dataclass(frozen=True, order=True)
-class Ref:
+class ObjectRef:
     """Which object is meant: unique in a cluster. ``namespace`` is empty for objects that have none."""
 
     api_version: str
@@ -46,10 +46,10 @@ class Ref:
         return (self.group, self.kind, self.namespace, self.name)
 
 
-def ref(obj: Mapping[str, Any]) -> Ref:
+def ref(obj: Mapping[str, Any]) -> ObjectRef:
     """The identity that ``obj`` claims."""
     metadata = obj.get("metadata") or {}
-    return Ref(obj["apiVersion"], obj["kind"], metadata.get("namespace") or "", metadata["name"])
+    return ObjectRef(obj["apiVersion"], obj["kind"], metadata.get("namespace") or "", metadata["name"])
 
 
 def meaning(obj: Mapping[str, Any]) -> Object:

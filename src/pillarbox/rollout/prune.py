@@ -8,7 +8,7 @@ from typing import Any
 
 from pillarbox.rollout.cluster import Cluster
 from pillarbox.rollout.memory import NAME
-from pillarbox.rollout.objects import DEPLOYMENT, MANAGED_BY, Object, Ref, ref, selector
+from pillarbox.rollout.objects import DEPLOYMENT, MANAGED_BY, Object, ObjectRef, ref, selector
 
 #: Kinds that Pillarbox makes, in the order in which they may go: what uses comes before what is used.
 _KINDS = (
@@ -41,17 +41,19 @@ _PRECIOUS = ("PersistentVolumeClaim", "PersistentVolume", "Namespace")
 class Orphan:
     """An object of ours that the model does not have. ``kept`` says why it stays all the same."""
 
-    ref: Ref
+    ref: ObjectRef
     kept: str = ""
 
 
-def orphans(cluster: Cluster, wanted: Iterable[Ref], deployment: str, *, data_too: bool = False) -> tuple[Orphan, ...]:
+def orphans(
+    cluster: Cluster, wanted: Iterable[ObjectRef], deployment: str, *, data_too: bool = False
+) -> tuple[Orphan, ...]:
     """What ``deployment`` left behind in the cluster, in the order in which it can be deleted.
 
     ``data_too`` gives up volumes, claims and namespaces as well, and Secrets that pods still use.
     """
     known = {item.same for item in wanted}
-    found: list[tuple[Ref, Object]] = []
+    found: list[tuple[ObjectRef, Object]] = []
     seen: set[tuple[str, str, str, str]] = set()
     for api_version, kind in _KINDS:
         if not cluster.serves(api_version, kind):
@@ -69,7 +71,7 @@ def orphans(cluster: Cluster, wanted: Iterable[Ref], deployment: str, *, data_to
     return tuple(Orphan(item, "" if data_too else _reason(item, used)) for item, _ in found)
 
 
-def _reason(item: Ref, used: set[tuple[str, str]]) -> str:
+def _reason(item: ObjectRef, used: set[tuple[str, str]]) -> str:
     if item.kind in _PRECIOUS:
         return "it may hold data"
     if item.kind == "Secret" and (item.namespace, item.name) in used:
@@ -78,7 +80,7 @@ def _reason(item: Ref, used: set[tuple[str, str]]) -> str:
 
 
 def _used_secrets(
-    cluster: Cluster, namespaces: Iterable[str], going: Iterable[tuple[Ref, Object]]
+    cluster: Cluster, namespaces: Iterable[str], going: Iterable[tuple[ObjectRef, Object]]
 ) -> set[tuple[str, str]]:
     # Pods of workloads that are deleted in the same run do not count as users.
     selectors = [

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pillarbox.rollout import gates, memory
-from pillarbox.rollout.apply import Change, Prepared, job_state, prepare, survey, write
+from pillarbox.rollout.apply import ObjectChange, Prepared, job_state, prepare, survey, write
 from pillarbox.rollout.cluster import Cluster
 from pillarbox.rollout.gates import Verdict
-from pillarbox.rollout.objects import GATED, ROLLED, Object, Ref
+from pillarbox.rollout.objects import GATED, ROLLED, Object, ObjectRef
 from pillarbox.rollout.prune import Orphan, orphans, references
 from pillarbox.rollout.secrets import reveal
+from pillarbox.rollout.states import Action, JobState, StepResult
 from pillarbox.rollout.store import GoodStore
 from pillarbox.rollout.waves import waves
 from pillarbox.secrets import Keyring, Scrubber
@@ -29,15 +30,12 @@ _PARALLEL = 16
 
 
 @dataclass(frozen=True)
-class Step:
-    """What came of one object.
+class RolloutStep:
+    """What came of one object."""
 
-    ``action`` is as in :class:`Change`; ``result`` is ok, failed, rolled back, or not reached.
-    """
-
-    ref: Ref
-    action: str
-    result: str
+    ref: ObjectRef
+    action: Action
+    result: StepResult
     wave: int
     seconds: float = 0.0
     reason: str = ""
@@ -51,8 +49,8 @@ class Step:
             "kind": self.ref.kind,
             "namespace": self.ref.namespace,
             "name": self.ref.name,
-            "action": self.action,
-            "result": self.result,
+            "action": self.action.value,
+            "result": self.result.value,
             "wave": self.wave,
             "seconds": round(self.seconds, 1),
             "rolls": self.rolls,
@@ -63,24 +61,28 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class RolloutOutcome:
     """A rollout's end. ``succeeded`` is true only when everything is applied and healthy."""
 
     succeeded: bool
     dry_run: bool
-    steps: tuple[Step, ...]
+    steps: tuple[RolloutStep, ...]
     kept: tuple[Orphan, ...] = ()
     error: str = ""
 
     @property
     def writes(self) -> int:
         """How many objects were written (or would be)."""
-        return sum(1 for step in self.steps if step.action != "unchanged" and step.result != "not reached")
+        return sum(
+            1
+            for step in self.steps
+            if step.action is not Action.UNCHANGED and step.result is not StepResult.NOT_REACHED
+        )
 
     @property
-    def unhealthy(self) -> tuple[Step, ...]:
+    def unhealthy(self) -> tuple[RolloutStep, ...]:
         """What did not come up."""
-        return tuple(step for step in self.steps if step.result == "failed")
+        return tuple(step for step in self.steps if step.result is StepResult.FAILED)
 
     def as_dict(self) -> dict[str, object]:
         """The outcome as plain data."""
@@ -104,8 +106,8 @@ def roll_out(
     progress: Progress = SILENT,
     dry_run: bool = False,
     data_too: bool = False,
-    cut_off: Callable[[Outcome], None] = lambda outcome: None,
-) -> Outcome:
+    cut_off: Callable[[RolloutOutcome], None] = lambda outcome: None,
+) -> RolloutOutcome:
     """Make ``deployment`` in ``cluster`` what ``manifests`` say.
 
     Nothing is written before every object has passed the API server's own validation. A wave starts when the one
@@ -130,7 +132,7 @@ def roll_out(
     try:
         return run.carry_out()
     except BaseException:
-        cut_off(Outcome(False, False, tuple(run.steps), run.kept))
+        cut_off(RolloutOutcome(False, False, tuple(run.steps), run.kept))
         raise
 
 
@@ -138,7 +140,7 @@ class _Run:
     def __init__(
         self,
         cluster: Cluster,
-        plan: tuple[tuple[Change, ...], ...],
+        plan: tuple[tuple[ObjectChange, ...], ...],
         left: tuple[Orphan, ...],
         keyring: Keyring,
         store: GoodStore,
@@ -152,36 +154,36 @@ class _Run:
         self.store = store
         self.scrub = scrub
         self.progress = progress
-        self.steps: list[Step] = []
+        self.steps: list[RolloutStep] = []
         self.kept = tuple(orphan for orphan in left if orphan.kept)
 
-    def preview(self) -> Outcome:
+    def preview(self) -> RolloutOutcome:
         for number, wave in enumerate(self.plan):
-            self.steps += [_step(change, "ok", number) for change in wave]
+            self.steps += [_step(change, StepResult.OK, number) for change in wave]
         gone = [orphan for orphan in self.left if not orphan.kept]
-        self.steps += [_step(Change(orphan.ref, "delete"), "ok", len(self.plan)) for orphan in gone]
-        return Outcome(True, True, tuple(self.steps), self.kept)
+        self.steps += [_step(ObjectChange(orphan.ref, Action.DELETE), StepResult.OK, len(self.plan)) for orphan in gone]
+        return RolloutOutcome(True, True, tuple(self.steps), self.kept)
 
-    def carry_out(self) -> Outcome:
+    def carry_out(self) -> RolloutOutcome:
         for number, wave in enumerate(self.plan):
             error = self._wave(number, wave)
             if error:
                 for later, rest in enumerate(self.plan[number + 1 :], number + 1):
-                    self.steps += [_step(change, "not reached", later) for change in rest if change.writes]
-                return Outcome(False, False, tuple(self.steps), self.kept, error)
+                    self.steps += [_step(change, StepResult.NOT_REACHED, later) for change in rest if change.writes]
+                return RolloutOutcome(False, False, tuple(self.steps), self.kept, error)
         # Configuration has no health of its own: it was good if all that runs on it came up.
         for change in (change for wave in self.plan for change in wave if change.ref.kind not in GATED):
             self._keep(change)
         self._prune()
-        return Outcome(True, False, tuple(self.steps), self.kept)
+        return RolloutOutcome(True, False, tuple(self.steps), self.kept)
 
-    def _wave(self, number: int, wave: tuple[Change, ...]) -> str:
+    def _wave(self, number: int, wave: tuple[ObjectChange, ...]) -> str:
         """Apply one wave and wait for it; an error's text, or nothing."""
         writing = [change for change in wave if change.writes]
         label = f"wave {number} of {len(self.plan) - 1}" if number else "wave 0: configuration"
         if writing:
             self.progress.step(f"{label}: {len(writing)} of {len(wave)} objects change")
-        written: list[Change] = []
+        written: list[ObjectChange] = []
         start = time.monotonic()
         try:
             for change in writing:
@@ -189,7 +191,7 @@ class _Run:
                 written.append(change)
                 self.progress.step(f"{label}: {change.ref} {_PAST[change.action]}")
         except PillarboxError as error:
-            self.steps.append(_step(writing[len(written)], "failed", number, reason=self.scrub(str(error))))
+            self.steps.append(_step(writing[len(written)], StepResult.FAILED, number, reason=self.scrub(str(error))))
             self._go_back(number, written)
             return self.scrub(str(error))
         except BaseException:
@@ -205,7 +207,7 @@ class _Run:
             for change in wave:
                 verdict = verdicts.get(change.ref)
                 seconds = verdict.seconds if verdict else time.monotonic() - start
-                self.steps.append(_step(change, "ok", number, seconds=seconds if change.writes else 0.0))
+                self.steps.append(_step(change, StepResult.OK, number, seconds=seconds if change.writes else 0.0))
                 self._remember(change)
             return ""
         culprits = [verdict for verdict in bad if verdict.reason != _STOPPED]
@@ -216,25 +218,27 @@ class _Run:
         for verdict in culprits:
             change = next(item for item in wave if item.ref == verdict.ref)
             self.steps.append(
-                _step(change, "failed", number, seconds=verdict.seconds, reason=verdict.reason, log=verdict.log)
+                _step(
+                    change, StepResult.FAILED, number, seconds=verdict.seconds, reason=verdict.reason, log=verdict.log
+                )
             )
         blamed = {verdict.ref for verdict in culprits}
         ours = any(change.writes for change in wave if change.ref in blamed)
         self._go_back(number, written if ours else [])
         handled = {step.ref for step in self.steps if step.wave == number}
-        self.steps += [_step(change, "ok", number) for change in wave if change.ref not in handled]
+        self.steps += [_step(change, StepResult.OK, number) for change in wave if change.ref not in handled]
         return "; ".join(f"{verdict.ref}: {verdict.reason}" for verdict in culprits)
 
-    def _cut_off(self, number: int, written: list[Change]) -> None:
-        self.steps += [_step(change, "ok", number, reason="applied; not waited for") for change in written]
+    def _cut_off(self, number: int, written: list[ObjectChange]) -> None:
+        self.steps += [_step(change, StepResult.OK, number, reason="applied; not waited for") for change in written]
 
-    def _gate(self, number: int, wave: tuple[Change, ...]) -> dict[Ref, Verdict]:
+    def _gate(self, number: int, wave: tuple[ObjectChange, ...]) -> dict[ObjectRef, Verdict]:
         waiting = [change.ref for change in wave if change.ref.kind in GATED]
         if not waiting:
             return {}
         broken = threading.Event()
 
-        def one(wanted: Ref) -> Verdict:
+        def one(wanted: ObjectRef) -> Verdict:
             last = ""
 
             def say(text: str) -> None:
@@ -268,37 +272,44 @@ class _Run:
                 raise
         return {verdict.ref: verdict for verdict in verdicts}
 
-    def _go_back(self, number: int, written: list[Change]) -> None:
+    def _go_back(self, number: int, written: list[ObjectChange]) -> None:
         """Put back what this wave changed, and the configuration of this run that only it uses."""
         moved = [change for change in written if change.ref.kind != "Job"]
         for change in [*_configuration(self.plan, number, moved), *moved]:
             before = self.store.get(change.ref) or change.before
-            failed = next((step for step in self.steps if step.ref == change.ref and step.result == "failed"), None)
-            if change.action == "create" or before is None:
+            failed = next(
+                (step for step in self.steps if step.ref == change.ref and step.result is StepResult.FAILED), None
+            )
+            if change.action is Action.CREATE or before is None:
                 if failed is None and change in moved:
-                    self.steps.append(_step(change, "ok", number, reason="new; left in place"))
+                    self.steps.append(_step(change, StepResult.OK, number, reason="new; left in place"))
                 self.progress.step(f"{change.ref} is new: there is nothing to go back to, it stays for inspection")
                 continue
             try:
                 restored = self._restorable(before)
                 self.cluster.apply(restored)
-                text, result = "put back to what was healthy before", "rolled back"
+                text, result = "put back to what was healthy before", StepResult.ROLLED_BACK
             except PillarboxError as error:
-                text, result = f"could not be put back: {self.scrub(str(error))}", "failed"
+                text, result = f"could not be put back: {self.scrub(str(error))}", StepResult.FAILED
             self.progress.step(f"{change.ref} {text}")
             if failed is not None:
                 index = self.steps.index(failed)
                 self.steps[index] = _step(
-                    change, "failed", number, seconds=failed.seconds, reason=f"{failed.reason}; {text}", log=failed.log
+                    change,
+                    StepResult.FAILED,
+                    number,
+                    seconds=failed.seconds,
+                    reason=f"{failed.reason}; {text}",
+                    log=failed.log,
                 )
             else:
                 self.steps = [step for step in self.steps if step.ref != change.ref]
                 self.steps.append(_step(change, result, number, reason=text))
         for change in moved:
-            if change.ref.kind in GATED and change.action == "update":
+            if change.ref.kind in GATED and change.action is Action.UPDATE:
                 self._settle(number, change.ref)
 
-    def _settle(self, number: int, wanted: Ref) -> None:
+    def _settle(self, number: int, wanted: ObjectRef) -> None:
         verdict = gates.wait(self.cluster, wanted, scrub=self.scrub)
         state = "healthy again" if verdict.healthy else f"still unhealthy after going back: {verdict.reason}"
         self.progress.step(f"wave {number}: {wanted} {state}")
@@ -306,13 +317,13 @@ class _Run:
     def _restorable(self, before: Object) -> Object:
         return reveal(before, self.keyring) if before["kind"] == "Secret" else before
 
-    def _remember(self, change: Change) -> None:
+    def _remember(self, change: ObjectChange) -> None:
         if change.ref.kind in ROLLED:
             self._keep(change)
         elif change.ref.kind == "Job" and change.prepared is not None:
             self._note_contraction(change.prepared)
 
-    def _keep(self, change: Change) -> None:
+    def _keep(self, change: ObjectChange) -> None:
         if change.prepared is not None and (change.writes or self.store.get(change.ref) is None):
             self.store.put(change.ref, _closed(change.prepared))
 
@@ -323,8 +334,8 @@ class _Run:
         live = self.cluster.get(prepared.ref)
         known = memory.contracted(self.cluster, [prepared.ref.namespace])
         floor = known.get((prepared.ref.namespace, marks[0]))
-        recorded = self.cluster.get(Ref("v1", "ConfigMap", prepared.ref.namespace, memory.NAME)) or {}
-        if job_state(live) == "complete" and (recorded.get("data") or {}).get(marks[0]) != floor:
+        recorded = self.cluster.get(ObjectRef("v1", "ConfigMap", prepared.ref.namespace, memory.NAME)) or {}
+        if job_state(live) is JobState.COMPLETE and (recorded.get("data") or {}).get(marks[0]) != floor:
             memory.remember(self.cluster, prepared.ref.namespace, marks[0], marks[2])
 
     def _prune(self) -> None:
@@ -332,19 +343,21 @@ class _Run:
             if orphan.kept:
                 self.progress.step(f"{orphan.ref} is no longer in the model; left alone, {orphan.kept}")
                 continue
-            change = Change(orphan.ref, "delete")
+            change = ObjectChange(orphan.ref, Action.DELETE)
             write(self.cluster, change, self.scrub)
             self.store.drop(orphan.ref)
             self.progress.step(f"{orphan.ref} deleted: the model no longer has it")
-            self.steps.append(_step(change, "ok", len(self.plan)))
+            self.steps.append(_step(change, StepResult.OK, len(self.plan)))
 
 
-_PAST = {"create": "created", "update": "updated", "rerun": "started again"}
+_PAST = {Action.CREATE: "created", Action.UPDATE: "updated", Action.RERUN: "started again"}
 _STOPPED = "stopped waiting"
 
 
-def _step(change: Change, result: str, wave: int, *, seconds: float = 0.0, reason: str = "", log: str = "") -> Step:
-    return Step(change.ref, change.action, result, wave, seconds, reason, log, change.fields, change.rolls)
+def _step(
+    change: ObjectChange, result: StepResult, wave: int, *, seconds: float = 0.0, reason: str = "", log: str = ""
+) -> RolloutStep:
+    return RolloutStep(change.ref, change.action, result, wave, seconds, reason, log, change.fields, change.rolls)
 
 
 def _closed(prepared: Prepared) -> Object:
@@ -358,7 +371,9 @@ def _closed(prepared: Prepared) -> Object:
     }
 
 
-def _configuration(plan: tuple[tuple[Change, ...], ...], number: int, moved: list[Change]) -> list[Change]:
+def _configuration(
+    plan: tuple[tuple[ObjectChange, ...], ...], number: int, moved: list[ObjectChange]
+) -> list[ObjectChange]:
     """Changed Secrets and ConfigMaps of wave 0 that only the workloads of this wave use."""
     mine, theirs = set[tuple[str, str, str]](), set[tuple[str, str, str]]()
     going = {change.ref for change in moved}
@@ -378,5 +393,5 @@ def _configuration(plan: tuple[tuple[Change, ...], ...], number: int, moved: lis
     return [
         change
         for change in (plan[0] if number else ())
-        if change.action == "update" and (change.ref.kind, change.ref.namespace, change.ref.name) in mine - theirs
+        if change.action is Action.UPDATE and (change.ref.kind, change.ref.namespace, change.ref.name) in mine - theirs
     ]

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 from pillarbox.rollout import gates
 from pillarbox.rollout.apply import job_state, prepare, survey
 from pillarbox.rollout.cluster import Cluster
-from pillarbox.rollout.objects import GATED, Ref
+from pillarbox.rollout.objects import GATED, ObjectRef
 from pillarbox.rollout.prune import orphans
+from pillarbox.rollout.states import JobState, ObjectState
 from pillarbox.secrets import Keyring
 
 if TYPE_CHECKING:
@@ -18,11 +19,11 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class State:
-    """One object's state: ``ok``, ``missing``, ``drifted``, ``unhealthy`` or ``extra``, and the ``detail`` of it."""
+class ObjectStatus:
+    """One object's state, and the ``detail`` of it."""
 
-    ref: Ref
-    state: str
+    ref: ObjectRef
+    state: ObjectState
     detail: str = ""
 
     def as_dict(self) -> dict[str, str]:
@@ -31,31 +32,37 @@ class State:
             "kind": self.ref.kind,
             "namespace": self.ref.namespace,
             "name": self.ref.name,
-            "state": self.state,
+            "state": self.state.value,
             "detail": self.detail,
         }
 
 
-def status(cluster: Cluster, manifests: Sequence[Manifest], *, deployment: str, keyring: Keyring) -> tuple[State, ...]:
+def status(
+    cluster: Cluster, manifests: Sequence[Manifest], *, deployment: str, keyring: Keyring
+) -> tuple[ObjectStatus, ...]:
     """The state of every object of ``deployment``, in the order of ``manifests``, then what the model lacks."""
     prepared, scrub = prepare(cluster, manifests, deployment, keyring)
     found = []
     for change in survey(cluster, prepared, scrub):
         if change.action == "create":
-            found.append(State(change.ref, "missing"))
+            found.append(ObjectStatus(change.ref, ObjectState.MISSING))
             continue
         live = cluster.get(change.ref) if change.ref.kind in GATED else None
         if live is not None and change.ref.kind == "Job":
             state = job_state(live)
-            found.append(State(change.ref, "unhealthy" if state == "failed" else "ok", state))
+            found.append(
+                ObjectStatus(
+                    change.ref, ObjectState.UNHEALTHY if state is JobState.FAILED else ObjectState.OK, state.value
+                )
+            )
             continue
         healthy, text = gates.progress(live) if live is not None else (True, "")
         if not healthy:
-            found.append(State(change.ref, "unhealthy", text))
+            found.append(ObjectStatus(change.ref, ObjectState.UNHEALTHY, text))
         elif change.fields:
-            found.append(State(change.ref, "drifted", ", ".join(change.fields)))
+            found.append(ObjectStatus(change.ref, ObjectState.DRIFTED, ", ".join(change.fields)))
         else:
-            found.append(State(change.ref, "ok", text))
+            found.append(ObjectStatus(change.ref, ObjectState.OK, text))
     for orphan in orphans(cluster, [item.ref for item in prepared], deployment):
-        found.append(State(orphan.ref, "extra", orphan.kept and f"left alone, {orphan.kept}"))
+        found.append(ObjectStatus(orphan.ref, ObjectState.EXTRA, orphan.kept and f"left alone, {orphan.kept}"))
     return tuple(found)

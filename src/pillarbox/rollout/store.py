@@ -7,7 +7,7 @@ import os
 import tempfile
 from pathlib import Path
 
-from pillarbox.rollout.objects import Object, Ref
+from pillarbox.rollout.objects import Object, ObjectRef
 
 
 class GoodStore:
@@ -19,7 +19,7 @@ class GoodStore:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
 
-    def get(self, wanted: Ref) -> Object | None:
+    def get(self, wanted: ObjectRef) -> Object | None:
         """The manifest that was healthy, or ``None`` if none is known (or its file is damaged)."""
         try:
             found: Object = json.loads(self._file(wanted).read_text(encoding="utf-8"))
@@ -27,7 +27,7 @@ class GoodStore:
             return None
         return found
 
-    def put(self, wanted: Ref, manifest: Object) -> None:
+    def put(self, wanted: ObjectRef, manifest: Object) -> None:
         """Keep ``manifest`` as the one to go back to."""
         self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         descriptor, scratch = tempfile.mkstemp(dir=self.directory, prefix=".new-")
@@ -35,10 +35,10 @@ class GoodStore:
             json.dump(manifest, stream, sort_keys=True)
         os.replace(scratch, self._file(wanted))
 
-    def drop(self, unwanted: Ref) -> None:
+    def drop(self, unwanted: ObjectRef) -> None:
         """Forget an object that is gone."""
         self._file(unwanted).unlink(missing_ok=True)
 
-    def _file(self, wanted: Ref) -> Path:
+    def _file(self, wanted: ObjectRef) -> Path:
         # Kubernetes names have no comma, and never start with a dot.
         return self.directory / ",".join((wanted.kind, wanted.namespace, wanted.name.replace("/", ","), "json"))
