@@ -8,11 +8,13 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-from pillarbox.images import apt, tree
+from pillarbox.images import sources, tree
 from pillarbox.images.engine import Engine
 from pillarbox.images.errors import BuildError
 from pillarbox.images.spec import BASE_FILES, FINISH, BaseSpec, base_files
 from pillarbox.images.store import Store
+from pillarbox.system import apt, debootstrap
+from pillarbox.system.errors import PillarboxError
 
 # Salt runs on it during builds, the entrypoint at every start.
 PACKAGES = ("ca-certificates", "python3")
@@ -37,33 +39,20 @@ def bootstrap(base: BaseSpec, model_dir: Path, *, engine: Engine, store: Store, 
     if os.geteuid() != 0 or not shutil.which("debootstrap"):
         raise BuildError("debootstrap is needed, and root", image=image, stage="base", hint="apt install debootstrap")
     recipe = dict(base.recipe)
-    mirror = next(source for source in apt.sources(recipe) if source.suite == recipe["suite"])
-    root = store.folder("base") / base.key[:32]
-    _remove(root)
+    mirror = apt.mirror(sources.sources(recipe), str(recipe["suite"]))
+    scratch = store.folder("base") / base.key[:32]
+    _remove(scratch)
+    scratch.mkdir()
+    root = scratch / "root"
     try:
-        _debootstrap(image, root, mirror, [*PACKAGES, *recipe.get("include", [])])
+        try:
+            debootstrap.bootstrap(root, mirror, [*PACKAGES, *recipe.get("include", [])])
+        except PillarboxError as error:
+            raise BuildError(error.message, image=image, stage="base", hint=error.hint) from error
         _settle(image, root, base_files(model_dir))
         return _import(root, engine, repository, tag, labels(base))
     finally:
-        _remove(root)
-
-
-def _debootstrap(image: str, root: Path, mirror: apt.Source, packages: list[str]) -> None:
-    # In name spaces of its own that end with this process, so that nothing stays mounted whatever happens.
-    command = [
-        *("setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--fork", "--kill-child"),
-        *("debootstrap", "--variant=minbase", f"--components={','.join(mirror.components)}"),
-        *(f"--include={','.join(packages)}", mirror.suite, str(root), mirror.uri),
-    ]
-    environment = dict(os.environ)
-    if proxy := apt.http_proxy():
-        environment["http_proxy"] = proxy
-    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    if done.returncode:
-        log = root / "debootstrap" / "debootstrap.log"
-        more = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
-        text = "\n".join([*done.stdout.splitlines()[-3:], *more.splitlines()[-10:]])
-        raise BuildError(f"debootstrap of {mirror.suite} from {mirror.uri} failed:\n{text}", image=image, stage="base")
+        _remove(scratch)
 
 
 def _settle(image: str, root: Path, files: tuple[tree.File, ...]) -> None:

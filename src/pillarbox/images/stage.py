@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from pillarbox.images import apt, tree
+from pillarbox.images import sources, tree
 from pillarbox.images.engine import Commit, Engine
 from pillarbox.images.errors import BuildError
 from pillarbox.images.spec import ENTRYPOINT, FINISH, FORMULAS, SHARED_STATES
@@ -113,7 +113,7 @@ def _archive(stage: Stage) -> bytes:
             # The JSON renderer alone: text with braces in it must not meet Jinja.
             text = "#!json\n" + json.dumps(data, default=str)
             tree.pack(archive, f"pillar/{name}.sls", text.encode("utf-8", "surrogateescape"), 0o600)
-        for name, content in apt.files(stage.packages).items() if stage.name == "packages" else ():
+        for name, content in sources.files(stage.packages).items() if stage.name == "packages" else ():
             tree.pack(archive, f"apt/{name}", content, 0o600)
     return target.getvalue()
 
@@ -133,7 +133,7 @@ def _apply(stage: Stage, engine: Engine, container: str) -> None:
     # Byte code of Salt, written for this one run, costs more than it saves.
     environment = {**ENVIRONMENT, "PYTHONDONTWRITEBYTECODE": "1"}
     if stage.name == "packages":
-        environment |= apt.environment()
+        environment |= sources.environment()
     result = engine.run(container, [*command, "--retcode-passthrough", "state.apply", stage.sls], environment)
     try:
         states = json.loads(result.output)["local"]

@@ -9,8 +9,8 @@ import docker
 from pillarbox.lab import engine as engines
 from pillarbox.lab import firewall, hosts, image, lock, machine, parallel
 from pillarbox.lab.engine import LabEngine
-from pillarbox.lab.errors import LabError
 from pillarbox.lab.settings import LabSettings
+from pillarbox.system.errors import PillarboxError
 from pillarbox.system.progress import Progress
 
 
@@ -60,7 +60,7 @@ def _engine(settings: LabSettings, progress: Progress) -> LabEngine | None:
     if engine is None and (settings.engine_dir / "data").is_dir():
         try:
             return engines.start(settings, progress.step)
-        except LabError as error:
+        except PillarboxError as error:
             progress.step(f"the private engine does not start any more; deleting its files: {error.message}")
     return engine
 

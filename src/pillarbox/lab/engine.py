@@ -15,9 +15,9 @@ import docker
 import requests
 
 from pillarbox.lab import machine
-from pillarbox.lab.command import run, tail
 from pillarbox.lab.errors import LabError
 from pillarbox.lab.settings import LabSettings
+from pillarbox.system.command import run, tail
 
 # The private engine's default bridge. No container is ever attached to it, so it needs an address that nobody routes.
 _BRIDGE = "pillarbox0"

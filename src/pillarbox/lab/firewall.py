@@ -10,8 +10,8 @@ import shlex
 import subprocess
 from collections.abc import Iterable
 
-from pillarbox.lab.command import run
 from pillarbox.lab.settings import LabSettings
+from pillarbox.system.command import run
 
 
 def mark(settings: LabSettings) -> str:

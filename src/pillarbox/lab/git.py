@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from pillarbox.lab.command import run
+from pillarbox.system.command import run
 
 _IDENTITY = {
     "GIT_AUTHOR_NAME": "Pillarbox lab",

@@ -14,12 +14,14 @@ from pathlib import Path
 import docker
 from docker.models.containers import Container
 
-from pillarbox.lab import apt, digest, wheels
-from pillarbox.lab.command import run, tail
+from pillarbox.lab import digest, wheels
 from pillarbox.lab.engine import LabEngine
 from pillarbox.lab.errors import LabError
 from pillarbox.lab.settings import LabSettings
+from pillarbox.system import apt, debootstrap
+from pillarbox.system.command import run, tail
 
+SUITE = "bookworm"
 REPOSITORY = "pillarbox-lab/host"
 BASE_REPOSITORY = "pillarbox-lab/debian"
 INIT = "/usr/local/sbin/lab-init"
@@ -28,8 +30,8 @@ _LABEL = "pillarbox.lab.image"
 
 def base_key(settings: LabSettings) -> str:
     """The key of the Debian tree: its packages and where this machine gets Debian from."""
-    sources = "".join(source.stanza() for source in apt.machine_sources())
-    return digest.of_text(_packages(settings), sources, apt.machine_settings(), "2")
+    sources = "".join(source.stanza() for source in apt.sources(SUITE))
+    return digest.of_text("\n".join(_packages(settings)), sources, apt.conf(apt.settings()), "2")
 
 
 def key(settings: LabSettings) -> str:
@@ -55,19 +57,19 @@ def exists(engine: LabEngine, reference: str) -> bool:
 
 def debian(settings: LabSettings, say: Callable[[str], None]) -> Path:
     """The Debian tree as a tar file in the cache, made by debootstrap on first use."""
-    archive = settings.cache / "debian" / f"{apt.SUITE}-{base_key(settings)}.tar"
+    archive = settings.cache / "debian" / f"{SUITE}-{base_key(settings)}.tar"
     if archive.is_file():
         return archive
     archive.parent.mkdir(parents=True, exist_ok=True)
     for old in archive.parent.glob("*"):
         shutil.rmtree(old) if old.is_dir() else old.unlink()
-    sources = apt.machine_sources()
+    sources = apt.sources(SUITE)
+    mirror = apt.mirror(sources, SUITE)
     scratch = Path(tempfile.mkdtemp(prefix=".new-", dir=archive.parent))
     try:
         root = scratch / "root"
-        packages = ",".join(_packages(settings).split())
         names = [0]
-        say(f"Debian: fetching {apt.SUITE} from {apt.mirror(sources)}")
+        say(f"Debian: fetching {SUITE} from {mirror.uri}")
 
         def follow(line: str) -> None:
             if line.startswith("I: Configuring"):
@@ -77,24 +79,11 @@ def debian(settings: LabSettings, say: Callable[[str], None]) -> Path:
             elif line.startswith("I: ") and line.split()[1] in ("Extracting", "Unpacking") and "the base" in line:
                 say(f"Debian: {line.removeprefix('I: ').lower()}")
 
-        command: list[str | Path] = [
-            "debootstrap",
-            "--variant=minbase",
-            f"--include={packages}",
-            apt.SUITE,
-            root,
-            apt.mirror(sources),
-        ]
         log = settings.root / "debootstrap.log"
-        run(command, env=_fetching(scratch), log=log, on_line=follow, hint=f"The whole output is in {log}.")
+        debootstrap.bootstrap(root, mirror, _packages(settings), log=log, on_line=follow)
         _configure(root, sources)
         say("Debian: packing")
-        done = subprocess.run(
-            ["tar", "--numeric-owner", "--one-file-system", "-C", str(root), "-cf", str(scratch / "tar"), "."],
-            capture_output=True, text=True,
-        )  # fmt: skip
-        if done.returncode != 0:
-            raise LabError(f"packing Debian failed:\n{tail(done.stderr)}")
+        run(["tar", "--numeric-owner", "--one-file-system", "-C", root, "-cf", scratch / "tar", "."])
         (scratch / "tar").rename(archive)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
@@ -147,26 +136,16 @@ def remove(engine: LabEngine) -> None:
                     engine.client.images.remove(each, force=True)
 
 
-def _packages(settings: LabSettings) -> str:
+def _packages(settings: LabSettings) -> list[str]:
     lines = (settings.checkout / "ci" / "host" / "packages").read_text().splitlines()
-    return "\n".join(line for line in lines if line and not line.startswith("#"))
+    return [line for line in lines if line and not line.startswith("#")]
 
 
-def _fetching(scratch: Path) -> dict[str, str]:
-    # debootstrap fetches with wget, which knows proxies from the environment only.
-    proxies = {}
-    for line in apt.machine_settings().splitlines():
-        words = line.split('"')
-        if words[0].strip().lower() in ("acquire::http::proxy", "acquire::https::proxy"):
-            proxies[f"{words[0].strip().split('::')[1].lower()}_proxy"] = words[1]
-    return {**proxies, "TMPDIR": str(scratch)}
-
-
-def _configure(root: Path, sources: list[apt.Source]) -> None:
+def _configure(root: Path, sources: tuple[apt.Source, ...]) -> None:
     etc = root / "etc" / "apt"
     (etc / "sources.list").unlink(missing_ok=True)
     (etc / "sources.list.d" / "debian.sources").write_text("\n".join(source.stanza() for source in sources))
-    (etc / "apt.conf.d" / "90machine").write_text(apt.machine_settings())
+    (etc / "apt.conf.d" / "90machine").write_text(apt.conf(apt.settings()))
     shutil.rmtree(root / "var" / "cache" / "apt" / "archives", ignore_errors=True)
     for directory in (root / "var" / "lib" / "apt" / "lists", root / "var" / "cache" / "apt" / "archives"):
         shutil.rmtree(directory, ignore_errors=True)

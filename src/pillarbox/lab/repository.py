@@ -13,11 +13,11 @@ from typing import Any
 from docker.models.containers import Container
 
 from pillarbox.lab import copy, git, shell
-from pillarbox.lab.command import run
 from pillarbox.lab.errors import LabError
 from pillarbox.lab.layout import Layout
 from pillarbox.lab.settings import LabSettings
 from pillarbox.model import Inventory
+from pillarbox.system.command import run
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ from pathlib import Path
 import docker
 from docker.models.containers import Container
 
-from pillarbox.lab.command import tail
 from pillarbox.lab.errors import LabError
+from pillarbox.system.command import tail
 
 
 @dataclass(frozen=True)

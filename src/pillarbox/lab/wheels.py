@@ -11,9 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pillarbox.lab import copy, digest
-from pillarbox.lab.command import run
 from pillarbox.lab.errors import LabError
 from pillarbox.lab.settings import LabSettings
+from pillarbox.system.command import run
 
 # The hosts' Python: Debian bookworm's.
 PYTHON = (3, 11)

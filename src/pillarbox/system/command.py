@@ -7,7 +7,11 @@ import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from pillarbox.lab.errors import LabError
+from pillarbox.system.errors import PillarboxError
+
+
+class CommandError(PillarboxError):
+    """A program that is missing or that failed, with its last lines."""
 
 
 def run(
@@ -23,8 +27,8 @@ def run(
 ) -> str:
     """Run a program and return its output (standard output and error together, as it came).
 
-    Each line goes to ``on_line`` and to the file ``log`` while the program runs. Raises :class:`LabError` with the
-    last lines when the program is missing or, with ``check``, when it fails.
+    Each line goes to ``on_line`` and to the file ``log`` while the program runs. Raises :class:`CommandError`
+    when the program is missing or, with ``check``, when it fails.
     """
     command = [str(each) for each in arguments]
     lines: list[str] = []
@@ -40,7 +44,7 @@ def run(
             errors="replace",
         )
     except FileNotFoundError as error:
-        raise LabError(f"program {command[0]} is missing", hint="`make lab` installs what the lab needs.") from error
+        raise CommandError(f"program {command[0]} is missing", hint="Install it, and run this again.") from error
     with process, open(log, "a", encoding="utf-8") if log else open(os.devnull, "w") as sink:
         try:
             if input is not None and process.stdin is not None:
@@ -56,7 +60,7 @@ def run(
             process.terminate()
             raise
     if check and process.returncode != 0:
-        raise LabError(
+        raise CommandError(
             f"{command[0]} ended with {process.returncode}:\n{tail(''.join(lines))}",
             hint=hint or (f"The whole output is in {log}." if log else None),
         )

@@ -1,0 +1,67 @@
+"""Where an image's packages come from, and the machine's way there, lent to the container that installs them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pillarbox.system import apt
+from pillarbox.system.apt import Source
+
+#: Where the lent configuration lies in a container; in memory, so that no layer ever holds it.
+FOLDER = "/run/pillarbox/apt"
+HINT = "Name a mirror in the model: image:packages:mirror and image:base:mirror."
+SETTINGS = f"""\
+Dir::Etc::sourcelist "{FOLDER}/sources.list";
+Dir::Etc::sourceparts "-";
+Dir::State::lists "{FOLDER}/lists";
+Dir::Cache "{FOLDER}/cache";
+Dir::Log "{FOLDER}/log";
+APT::Sandbox::User "root";
+APT::Install-Recommends "false";
+APT::Install-Suggests "false";
+Acquire::Languages "none";
+Dpkg::Use-Pty "false";
+DPkg::Options {{ "--force-confold"; "--force-unsafe-io"; }};
+"""
+
+
+def sources(packages: Mapping[str, Any]) -> tuple[Source, ...]:
+    """The package sources that ``image:packages`` (or ``image:base``) describes.
+
+    With a ``mirror`` the suite comes from there alone, and from ``security_mirror``, where that is named, its security
+    updates. Without, it comes from where the builder gets Debian: see :func:`pillarbox.system.apt.sources`. Raises
+    :class:`~pillarbox.system.apt.AptError` where the builder has no such source.
+    """
+    suite = str(packages["suite"])
+    components = tuple(packages.get("components") or ("main",))
+    if mirror := packages.get("mirror"):
+        found = [Source(str(mirror), (suite,), components)]
+        if security := packages.get("security_mirror"):
+            found.append(Source(str(security), (f"{suite}-security",), components))
+        return tuple(found)
+    try:
+        return apt.sources(suite, components)
+    except apt.AptError as error:
+        error.hint = HINT
+        raise
+
+
+def files(packages: Mapping[str, Any]) -> dict[str, bytes]:
+    """The configuration to lend, by file name below :data:`FOLDER`; ``APT_CONFIG`` is to name its ``apt.conf``."""
+    lent: dict[str, bytes] = {}
+    settings = apt.settings()
+    for name, value in settings.items():
+        if os.path.isabs(value) and Path(value).is_file():
+            lent[copy := f"file-{len(lent)}"] = Path(value).read_bytes()
+            settings[name] = f"{FOLDER}/{copy}"
+    lent["apt.conf"] = (SETTINGS + apt.conf(settings)).encode()
+    lent["sources.list"] = "".join(source.lines() for source in sources(packages)).encode()
+    return lent
+
+
+def environment() -> dict[str, str]:
+    """What a command in a container needs in its environment to install packages."""
+    return {"APT_CONFIG": f"{FOLDER}/apt.conf", "DEBIAN_FRONTEND": "noninteractive", **apt.proxies()}
