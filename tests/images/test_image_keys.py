@@ -111,6 +111,25 @@ def test_what_git_ignores_and_documentation_are_nothing(make_toy: Callable[..., 
     assert keys(toy) == before
 
 
+def test_a_shared_formula_decides_the_images_that_name_it(make_toy: Callable[..., Any]) -> None:
+    toy = make_toy()
+    toy.write("formulas/common/service.sls", "x: test.nop")
+    alone = keys(toy)
+    toy.image["formulas"] = ["common"]
+    together = keys(toy)
+    assert [a != b for a, b in zip(alone, together, strict=True)] == [False, False, True]
+    toy.write("formulas/common/service.sls", "y: test.nop")
+    assert [a != b for a, b in zip(together, keys(toy), strict=True)] == [False, False, True]
+    before = keys(toy)
+    toy.write("formulas/common/packages.sls", "x: test.nop")
+    assert [a != b for a, b in zip(before, keys(toy), strict=True)] == [False, True, True]
+    toy.write("formulas/toy/files/unrelated", "")
+    del toy.image["formulas"]
+    before = keys(toy)
+    toy.write("formulas/common/service.sls", "z: test.nop")
+    assert keys(toy) == before
+
+
 def test_where_an_image_goes_is_nothing(make_toy: Callable[..., Any]) -> None:
     toy = make_toy()
     before = keys(toy)

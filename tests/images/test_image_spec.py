@@ -84,6 +84,8 @@ def errors_of(toy: Any) -> list[PillarboxError]:
         ({"registry": "http://x/"}, "image:registry is 'http://x/'"),
         ({"registry": None}, "image:registry is None"),
         ({"pillar": ["absent"]}, "image:pillar names 'absent'"),
+        ({"formulas": ["none"]}, "image:formulas names 'none', and there is no formulas/none"),
+        ({"formulas": ["../toy"]}, "image:formulas names '../toy'"),
         ({"public": "x"}, "image:public is 'x', expected a list"),
     ],
 )

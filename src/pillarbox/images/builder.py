@@ -140,8 +140,8 @@ class _Build:
     def _check_files(self) -> None:
         """What is built must be what the keys were made of, even if somebody edits files meanwhile."""
         image = self.image
-        self.package_files = spec.package_files(self.model_dir, image.service)
-        self.role_files = spec.role_files(self.model_dir, image.service)
+        self.package_files = spec.package_files(self.model_dir, image.formulas)
+        self.role_files = spec.role_files(self.model_dir, image.formulas)
         packages = spec.package_key(image.base.key, image.pillar["image"], self.package_files)
         if (packages, spec.content_key(packages, image.pillar, self.role_files)) != (
             image.package_key,

@@ -7,7 +7,7 @@ The *content key* covers that and everything else: the whole formula, the static
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,8 +27,9 @@ ENTRYPOINT = "images/entrypoint"
 FINISH = "images/finish"
 BASE_FILES = "images/base"
 
-# Where an image goes, what a check may pass over and which keys were chosen decide nothing about what is in it.
-NOT_CONTENT = ("registry", "deploy_name", "public", "pillar")
+# Where an image goes and what a check may pass over decide nothing about what is in it; of the keys and the formulas
+# that were chosen, what they hold does.
+NOT_CONTENT = ("registry", "deploy_name", "public", "pillar", "formulas")
 
 COMPONENT = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
@@ -56,7 +57,8 @@ class BaseSpec:
 
 @dataclass(frozen=True)
 class ImageSpec:
-    """One image of the model. ``pillar`` is the static pillar, ``dynamic`` the names its start needs."""
+    """One image of the model. ``pillar`` is the static pillar, ``dynamic`` the names its start needs, ``formulas`` the
+    service's own and those that it shares with other services."""
 
     name: str
     node: str
@@ -66,6 +68,7 @@ class ImageSpec:
     registry: str
     deploy_name: str
     base: BaseSpec
+    formulas: tuple[str, ...]
     packages: Mapping[str, Any] = field(hash=False)
     pillar: Mapping[str, Any] = field(hash=False)
     dynamic: tuple[str, ...]
@@ -149,15 +152,15 @@ def image_specs(inv: Inventory) -> dict[str, ImageSpec]:
     return specs
 
 
-def package_files(root: Path, service: str) -> tuple[tree.File, ...]:
-    """The files that the packages stage of a service sees, and is keyed by."""
-    formula = f"{FORMULAS}/{service}"
-    return tree.read(root, [f"{formula}/packages.sls", f"{formula}/packages", SHARED_STATES, FINISH])
+def package_files(root: Path, formulas: Sequence[str]) -> tuple[tree.File, ...]:
+    """The files that the packages stage of an image with these formulas sees, and is keyed by."""
+    own = [f"{FORMULAS}/{formula}/{part}" for formula in formulas for part in ("packages.sls", "packages")]
+    return tree.read(root, [*own, SHARED_STATES, FINISH])
 
 
-def role_files(root: Path, service: str) -> tuple[tree.File, ...]:
-    """The files that the role stage of a service sees, and is keyed by."""
-    return tree.read(root, [f"{FORMULAS}/{service}", SHARED_STATES, FINISH, ENTRYPOINT])
+def role_files(root: Path, formulas: Sequence[str]) -> tuple[tree.File, ...]:
+    """The files that the role stage of an image with these formulas sees, and is keyed by."""
+    return tree.read(root, [*(f"{FORMULAS}/{formula}" for formula in formulas), SHARED_STATES, FINISH, ENTRYPOINT])
 
 
 def base_files(root: Path) -> tuple[tree.File, ...]:
@@ -221,15 +224,20 @@ class _Checker:
         registry = self.text("registry", ADDRESS)
         if version.startswith("key-"):
             self.wrong(f"image:version is {version!r}; tags that start with key- are the builder's own")
+        shared = self.names("formulas")
         if service and role:
             self.check_name(root, service, role)
+        for formula in shared:
+            if not COMPONENT.fullmatch(formula) or not (root / FORMULAS / formula).is_dir():
+                self.wrong(f"image:formulas names {formula!r}, and there is no {FORMULAS}/{formula}")
         recipe = self.check_base()
         packages = self.check_packages()
         pillar = self.check_pillar(service)
         if self.errors:
             return None
         key = base_key(recipe, base_files(root))
-        packages_key = package_key(key, pillar["image"], package_files(root, service))
+        formulas = (service, *shared)
+        packages_key = package_key(key, pillar["image"], package_files(root, formulas))
         base_name = str(recipe.get("name"))
         return ImageSpec(
             name=f"{service}-{role}",
@@ -240,11 +248,12 @@ class _Checker:
             registry=registry,
             deploy_name=deploy_name,
             base=BaseSpec(base_name, str(recipe["engine"]), recipe, key, f"{deploy_name}/base-{base_name}"),
+            formulas=formulas,
             packages=packages,
             pillar=pillar,
             dynamic=dynamic.names({key: value for key, value in pillar.items() if key != "image"}),
             package_key=packages_key,
-            content_key=content_key(packages_key, pillar, role_files(root, service)),
+            content_key=content_key(packages_key, pillar, role_files(root, formulas)),
         )
 
     def check_name(self, root: Path, service: str, role: str) -> None:

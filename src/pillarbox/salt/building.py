@@ -47,7 +47,8 @@ def to_data(spec: ImageSpec) -> dict[str, Any]:
 
 def from_data(data: Mapping[str, Any]) -> ImageSpec:
     """The specification that :func:`to_data` made ``data`` of."""
-    return ImageSpec(**{**data, "base": BaseSpec(**data["base"]), "dynamic": tuple(data["dynamic"])})
+    lists = {key: tuple(data[key]) for key in ("dynamic", "formulas")}
+    return ImageSpec(**{**data, **lists, "base": BaseSpec(**data["base"])})
 
 
 def builders(model: Path) -> tuple[str, ...]:
