@@ -4,7 +4,7 @@ VENV := .venv
 PILLARBOX := $(VENV)/bin/pillarbox
 LAB ?= pillarbox-lab
 
-.PHONY: help lab lab-status lab-clean test fast-test
+.PHONY: help lab lab-status lab-clean test fast-test docs
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -31,3 +31,8 @@ test: ## The whole test suite, the real cluster included (as root); says what it
 fast-test: ## The tests that need neither an engine nor a cluster
 	@ci/bootstrap-machine venv
 	@$(VENV)/bin/python -m pytest -m 'not engine and not lab' $(ARGS)
+
+docs: ## The documentation as a website, in build/docs; a broken link fails
+	@ci/bootstrap-machine venv
+	@$(VENV)/bin/python -m sphinx -n -W --keep-going -q docs build/docs
+	@echo "build/docs/index.html"

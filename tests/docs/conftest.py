@@ -1,0 +1,73 @@
+"""A copy of the reference model to follow a page in, and the documentation as it is built."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PARTS = ("classes", "nodes", "formulas", "images", "manifests")
+
+
+@pytest.fixture
+def commands(tmp_path: Path, repository: Path) -> dict[str, str]:
+    """An environment in which `pillarbox` is the checkout's and git knows who commits."""
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    (programs / "pillarbox").write_text(
+        f"#!/bin/sh\nexec {sys.executable} -c 'from pillarbox.cli import main; main()' \"$@\"\n"
+    )
+    (programs / "pillarbox").chmod(0o755)
+    return {
+        **{name: value for name, value in os.environ.items() if not name.startswith(("GIT_", "PILLARBOX_"))},
+        "PATH": f"{programs}:{os.environ['PATH']}",
+        "PYTHONPATH": str(repository / "src"),
+        "PILLARBOX_CACHE": "off",
+        "HOME": str(tmp_path),
+        "GIT_AUTHOR_NAME": "Reader",
+        "GIT_AUTHOR_EMAIL": "reader@localhost",
+        "GIT_COMMITTER_NAME": "Reader",
+        "GIT_COMMITTER_EMAIL": "reader@localhost",
+    }
+
+
+@pytest.fixture
+def clone(tmp_path: Path, repository: Path, commands: dict[str, str]) -> Path:
+    """A clone of the reference model, as `pillarbox lab clone model` gives."""
+    model = tmp_path / "model"
+    for part in PARTS:
+        shutil.copytree(repository / part, model / part)
+    for command in (
+        ["init", "--quiet", "--initial-branch=main"],
+        ["add", "--all"],
+        ["commit", "--quiet", "-m", "Model"],
+    ):
+        subprocess.run(["git", *command], cwd=model, env=commands, check=True)
+    return model
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Path:
+    """The documentation, built as `make docs` does; a warning is an error."""
+    built = tmp_path_factory.mktemp("docs")
+    environment = {**os.environ, "PYTHONPATH": str(repository / "src")}
+    command = [
+        sys.executable,
+        "-m",
+        "sphinx",
+        "-n",
+        "-W",
+        "--keep-going",
+        "-q",
+        "-d",
+        built / "trees",
+        "docs",
+        built / "site",
+    ]
+    done = subprocess.run(command, cwd=repository, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return built / "site"
