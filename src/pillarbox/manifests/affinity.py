@@ -7,13 +7,13 @@ from typing import Any
 
 from pillarbox.manifests.manifest import Object
 from pillarbox.manifests.scope import compact
-from pillarbox.manifests.section import Section
+from pillarbox.manifests.section import PillarSection
 
 _KINDS = ("nodeAffinity", "podAffinity", "podAntiAffinity")
 _SPELLINGS = {"node_affinity": "nodeAffinity", "pod_affinity": "podAffinity", "pod_anti_affinity": "podAntiAffinity"}
 
 
-def affinity(section: Section) -> Object:
+def affinity(section: PillarSection) -> Object:
     """The affinity of a pod. Entries with an ``expression`` are the formula's, all others stand as they are."""
     found: dict[str, Any] = {}
     with section:
@@ -37,7 +37,7 @@ def _merge(into: Object, rule: Any) -> None:
         into[key] = into[key] + value if both_lists else value
 
 
-def _translated(entry: Section, kind: str) -> Object:
+def _translated(entry: PillarSection, kind: str) -> Object:
     preferred = entry.choice("type", among=("required", "preferred"), default="required") == "preferred"
     weight = entry.number("weight", low=1, high=100) or 100
     topology = entry.text("topology_key")
@@ -58,6 +58,6 @@ def _translated(entry: Section, kind: str) -> Object:
     return {key: {"nodeSelectorTerms": rules} if kind == "nodeAffinity" else rules}
 
 
-def _expression(section: Section) -> Object:
+def _expression(section: PillarSection) -> Object:
     with section:
         return compact(key=section.text("key"), operator=section.text("operator"), values=section.words("values"))

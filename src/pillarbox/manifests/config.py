@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from pillarbox.manifests import names
 from pillarbox.manifests.manifest import Manifest
 from pillarbox.manifests.scope import Scope, compact
-from pillarbox.manifests.section import Section
+from pillarbox.manifests.section import PillarSection
 from pillarbox.system import gpg
 
 
-def config_map(key: str, section: Section, scope: Scope) -> Iterator[Manifest]:
+def config_map(key: str, section: PillarSection, scope: Scope) -> Iterator[Manifest]:
     """One entry of ``kubernetes:control:configmap``."""
     with section:
         section.ignore("enabled", "create", "grains")
@@ -23,7 +23,7 @@ def config_map(key: str, section: Section, scope: Scope) -> Iterator[Manifest]:
         yield _object("ConfigMap", f"{name}-{version}" if version else name, {"data": _data(section)}, section, scope)
 
 
-def secret(key: str, section: Section, scope: Scope) -> Iterator[Manifest]:
+def secret(key: str, section: PillarSection, scope: Scope) -> Iterator[Manifest]:
     """One entry of ``kubernetes:control:secret``.
 
     Its values are PGP blocks and stay so in the file: ``stringData`` holds what must be decrypted before it is applied.
@@ -38,14 +38,14 @@ def secret(key: str, section: Section, scope: Scope) -> Iterator[Manifest]:
         yield _object("Secret", name, compact(type=section.text("type")) | {"stringData": data}, section, scope)
 
 
-def _data(section: Section) -> dict[str, str]:
+def _data(section: PillarSection) -> dict[str, str]:
     data = section.texts("data")
     for key in data:
         section.checked(key, names.DATA_KEY, key="data")
     return data
 
 
-def _object(kind: str, name: str, body: dict[str, object], section: Section, scope: Scope) -> Manifest:
+def _object(kind: str, name: str, body: dict[str, object], section: PillarSection, scope: Scope) -> Manifest:
     return scope.manifest(
         kind,
         section.checked(name, names.SUBDOMAIN),

@@ -10,7 +10,7 @@ from pillarbox.manifests import names
 from pillarbox.manifests.manifest import Object
 from pillarbox.manifests.probes import lifecycle, probe
 from pillarbox.manifests.scope import Scope, compact
-from pillarbox.manifests.section import Section
+from pillarbox.manifests.section import PillarSection
 from pillarbox.manifests.volumes import volume
 
 _PULL_POLICIES = ("IfNotPresent", "Always", "Never")
@@ -18,7 +18,7 @@ _PASTED = re.compile(r"'([^']*)'")
 
 
 def container(
-    section: Section, name: str, scope: Scope, default_image: str | None, inline: dict[str, Object]
+    section: PillarSection, name: str, scope: Scope, default_image: str | None, inline: dict[str, Object]
 ) -> Object:
     """One container of a pod.
 
@@ -53,7 +53,7 @@ def container(
         )
 
 
-def user(section: Section) -> Object:
+def user(section: PillarSection) -> Object:
     """The identity that processes run under: what the security contexts of pods and containers have in common."""
     with section.section("se_linux_options", "selinux_options") as options:
         selinux = compact(**{key: options.text(key) for key in ("user", "role", "type", "level")})
@@ -68,7 +68,7 @@ def user(section: Section) -> Object:
     )
 
 
-def _image(section: Section, scope: Scope, default: str | None) -> str | None:
+def _image(section: PillarSection, scope: Scope, default: str | None) -> str | None:
     registry, image, tag = section.text("registry"), section.text("image"), section.text("tag")
     image = image or (default if default in scope.catalog.images else None)
     if not image:
@@ -81,7 +81,7 @@ def _image(section: Section, scope: Scope, default: str | None) -> str | None:
     return scope.catalog.resolve(registry, image, tag, section.place, scope.problems)
 
 
-def _environment(section: Section) -> list[Object]:
+def _environment(section: PillarSection) -> list[Object]:
     given = section.value("variables", "env")
     if isinstance(given, Mapping) and not any(isinstance(value, Mapping) for value in given.values()):
         return [{"name": name, "value": text} for name, text in section.texts("variables", "env").items()]
@@ -97,7 +97,7 @@ def _environment(section: Section) -> list[Object]:
     return found
 
 
-def _variable(section: Section, name: str) -> Object:
+def _variable(section: PillarSection, name: str) -> Object:
     field = section.text("field_path")
     resource = section.text("resource")
     secret, config = _key(section, "secret"), _key(section, "config_map", "configmap")
@@ -121,7 +121,7 @@ def _value(text: str) -> str:
     return pasted[1] if pasted else text
 
 
-def _key(section: Section, key: str, *aliases: str) -> Object | None:
+def _key(section: PillarSection, key: str, *aliases: str) -> Object | None:
     with section.section(key, *aliases) as source:
         if not source.given:
             return None
@@ -131,7 +131,7 @@ def _key(section: Section, key: str, *aliases: str) -> Object | None:
         return compact(name=name or "", key=item or "", optional=_external(source))
 
 
-def _source(section: Section) -> Object | None:
+def _source(section: PillarSection) -> Object | None:
     """A whole Secret or ConfigMap as environment."""
     with section:
         secret, config = section.name("secret", form=names.SUBDOMAIN), section.name("config_map", form=names.SUBDOMAIN)
@@ -142,12 +142,12 @@ def _source(section: Section) -> Object | None:
         return compact(prefix=section.text("prefix")) | {"secretRef" if secret else "configMapRef": reference}
 
 
-def _external(section: Section) -> bool | None:
+def _external(section: PillarSection) -> bool | None:
     # Only what is marked optional may come from outside the model: the pod starts without it.
     return section.flag("optional")
 
 
-def _port(section: Section) -> Object:
+def _port(section: PillarSection) -> Object:
     with section:
         port = section.port("port", "container_port")
         if not section.given & {"port", "container_port"}:
@@ -161,7 +161,7 @@ def _port(section: Section) -> Object:
         )
 
 
-def _mount(section: Section, inline: dict[str, Object]) -> Object:
+def _mount(section: PillarSection, inline: dict[str, Object]) -> Object:
     with section:
         name = section.text("name", default="") or ""
         if section.value("type") is not None:
@@ -179,7 +179,7 @@ def _mount(section: Section, inline: dict[str, Object]) -> Object:
         )
 
 
-def _resources(section: Section) -> Object:
+def _resources(section: PillarSection) -> Object:
     found: dict[str, Any] = {}
     with section:
         for bound in ("limits", "requests"):
@@ -188,7 +188,7 @@ def _resources(section: Section) -> Object:
     return compact(**found)
 
 
-def _security(section: Section) -> Object:
+def _security(section: PillarSection) -> Object:
     with section.section("security_context") as context:
         with context.section("capabilities") as capabilities:
             added = compact(add=capabilities.words("add"), drop=capabilities.words("drop"))

@@ -14,7 +14,7 @@ from pillarbox.manifests.manifest import HEADER, Manifest
 
 
 @dataclass(frozen=True)
-class Difference:
+class FileDifference:
     """A file that is not as the model has it."""
 
     filename: str
@@ -24,21 +24,21 @@ class Difference:
         return f"{self.state}: {self.filename}"
 
 
-def check(manifests: Iterable[Manifest], directory: str | Path) -> list[Difference]:
+def check(manifests: Iterable[Manifest], directory: str | Path) -> list[FileDifference]:
     """How ``directory`` differs from ``manifests``; an empty list when it does not. Files of others do not count."""
     root, expected = Path(directory), {each.filename: each.text for each in manifests}
     present = {name: file for name, file in _owned(root)}
-    found = [Difference(name, "extra") for name in present if name not in expected]
+    found = [FileDifference(name, "extra") for name in present if name not in expected]
     for name, text in expected.items():
         file = _inside(root, name)
         if not file.is_file():
-            found.append(Difference(name, "missing"))
+            found.append(FileDifference(name, "missing"))
         elif file.read_bytes() != text.encode():
-            found.append(Difference(name, "stale"))
+            found.append(FileDifference(name, "stale"))
     return sorted(found, key=lambda each: each.filename)
 
 
-def write(manifests: Iterable[Manifest], directory: str | Path) -> list[Difference]:
+def write(manifests: Iterable[Manifest], directory: str | Path) -> list[FileDifference]:
     """Make ``directory`` hold ``manifests`` and return what had to change.
 
     Each file is replaced as a whole or not at all. Files that an earlier rendering left and that are no longer wanted

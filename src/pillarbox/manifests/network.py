@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from pillarbox.manifests import names
 from pillarbox.manifests.manifest import Manifest, Object
 from pillarbox.manifests.scope import Scope, compact
-from pillarbox.manifests.section import Section
+from pillarbox.manifests.section import PillarSection
 from pillarbox.manifests.services import service
 
 
-def ingress(key: str, section: Section, scope: Scope) -> Iterator[Manifest]:
+def ingress(key: str, section: PillarSection, scope: Scope) -> Iterator[Manifest]:
     """One entry of ``kubernetes:control:ingress``."""
     with section:
         section.ignore("enabled", "create", "cluster", "api_version")
@@ -35,7 +35,7 @@ def ingress(key: str, section: Section, scope: Scope) -> Iterator[Manifest]:
         )
 
 
-def endpoints(key: str, section: Section, scope: Scope) -> Iterator[Manifest]:
+def endpoints(key: str, section: PillarSection, scope: Scope) -> Iterator[Manifest]:
     """One entry of ``kubernetes:control:endpoints``: addresses, and the Service that balances over them."""
     with section:
         section.ignore("enabled", "create", "cluster")
@@ -49,7 +49,7 @@ def endpoints(key: str, section: Section, scope: Scope) -> Iterator[Manifest]:
             yield scope.manifest("Service", name, {"spec": spec}, place, namespace=namespace, labels=labels)
 
 
-def _rule(section: Section) -> Object:
+def _rule(section: PillarSection) -> Object:
     with section:
         paths = []
         for path, item in section.sections("paths"):
@@ -61,7 +61,7 @@ def _rule(section: Section) -> Object:
         return compact(host=section.text("host")) | {"http": {"paths": paths}}
 
 
-def _subset(section: Section) -> Object:
+def _subset(section: PillarSection) -> Object:
     with section:
         addresses = [{"ip": ip} for ip in section.words("ip", "addresses") or ()]
         with section.section("port") as port:

@@ -10,14 +10,14 @@ from pillarbox.manifests.affinity import affinity
 from pillarbox.manifests.containers import container, user
 from pillarbox.manifests.manifest import Object
 from pillarbox.manifests.scope import Scope, compact
-from pillarbox.manifests.section import Section
+from pillarbox.manifests.section import PillarSection
 from pillarbox.manifests.volumes import volume
 
 HOSTNAME = "kubernetes.io/hostname"
 ZONE = "topology.kubernetes.io/zone"
 
 
-def template(section: Section, app: str, scope: Scope, image: str, *, restart: str | None = None) -> Object:
+def template(section: PillarSection, app: str, scope: Scope, image: str, *, restart: str | None = None) -> Object:
     """The pod template that a workload's pillar describes.
 
     ``app`` is the label that its selector looks for, ``image`` the image node that its containers run by default.
@@ -29,7 +29,7 @@ def template(section: Section, app: str, scope: Scope, image: str, *, restart: s
     }
 
 
-def _spec(section: Section, app: str, scope: Scope, image: str, restart: str | None) -> Object:
+def _spec(section: PillarSection, app: str, scope: Scope, image: str, restart: str | None) -> Object:
     inline: dict[str, Object] = {}
     containers = _containers(section, "container", image, scope, inline)
     if not containers:
@@ -71,7 +71,7 @@ def _spec(section: Section, app: str, scope: Scope, image: str, restart: str | N
 
 
 def _containers(
-    section: Section, key: str, image: str, scope: Scope, inline: dict[str, Object], *aliases: str
+    section: PillarSection, key: str, image: str, scope: Scope, inline: dict[str, Object], *aliases: str
 ) -> list[Object]:
     found = []
     for name, item in section.sections(key, *aliases):
@@ -80,7 +80,7 @@ def _containers(
     return found
 
 
-def _volumes(section: Section, inline: Mapping[str, Object], containers: list[Object]) -> list[Object]:
+def _volumes(section: PillarSection, inline: Mapping[str, Object], containers: list[Object]) -> list[Object]:
     found = dict(inline)
     for name, item in section.sections("volume"):
         with item:
@@ -96,7 +96,7 @@ def _volumes(section: Section, inline: Mapping[str, Object], containers: list[Ob
     return [found[name] for name in sorted(found)]
 
 
-def _security(section: Section) -> Object:
+def _security(section: PillarSection) -> Object:
     with section.section("pod_security_context", "security_context") as context:
         return user(context) | compact(
             fsGroup=context.number("fs_group"),
@@ -106,7 +106,7 @@ def _security(section: Section) -> Object:
         )
 
 
-def _toleration(section: Section) -> Object:
+def _toleration(section: PillarSection) -> Object:
     with section:
         key, value = section.text("key"), section.text("value")
         operator = section.choice("operator", among=("Exists", "Equal"), default=None if value else "Exists")
@@ -119,7 +119,7 @@ def _toleration(section: Section) -> Object:
         )
 
 
-def _spread(section: Section, app: str, scope: Scope) -> list[Object]:
+def _spread(section: PillarSection, app: str, scope: Scope) -> list[Object]:
     """Pods of one workload on as many hosts (or zones) as there are.
 
     It is a wish unless ``required``: with a host down, a strict rule would keep its pods from starting elsewhere.
@@ -143,7 +143,7 @@ def _spread(section: Section, app: str, scope: Scope) -> list[Object]:
     return [constraint]
 
 
-def _host_aliases(section: Section) -> list[Object]:
+def _host_aliases(section: PillarSection) -> list[Object]:
     value = section.value("host_aliases")
     if not isinstance(value, Mapping):
         return [
@@ -154,7 +154,7 @@ def _host_aliases(section: Section) -> list[Object]:
     return [{"ip": aliases.spelling(key), "hostnames": aliases.words(key)} for key in sorted(aliases.given)]
 
 
-def _pull_secrets(section: Section) -> list[Object]:
+def _pull_secrets(section: PillarSection) -> list[Object]:
     # The formula's own spelling has an e too many; its models carry it.
     words = section.words("image_pull_secrets", "image_pull_secretes", "image_pull_secret")
     return [{"name": section.checked(word, names.SUBDOMAIN, key="image_pull_secrets")} for word in words or ()]

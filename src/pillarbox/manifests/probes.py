@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pillarbox.manifests.manifest import Object
 from pillarbox.manifests.scope import compact
-from pillarbox.manifests.section import Section
+from pillarbox.manifests.section import PillarSection
 
 TYPES = ("http", "https", "tcp", "exec")
 
 
-def probe(section: Section) -> Object | None:
+def probe(section: PillarSection) -> Object | None:
     """A container's probe: what is asked, how often, and how many answers decide."""
     with section:
         pace = compact(
@@ -23,7 +23,7 @@ def probe(section: Section) -> Object | None:
         return None if found is None else found | pace
 
 
-def lifecycle(section: Section) -> Object:
+def lifecycle(section: PillarSection) -> Object:
     """What a container does right after its start and right before its end."""
     with section:
         hooks = {}
@@ -33,7 +33,7 @@ def lifecycle(section: Section) -> Object:
         return compact(**hooks)
 
 
-def handler(section: Section) -> Object | None:
+def handler(section: PillarSection) -> Object | None:
     """The question itself; ``type`` may be left out where the keys tell."""
     command = section.words("command")
     kind = section.choice("type", among=TYPES) or ("exec" if command else None)

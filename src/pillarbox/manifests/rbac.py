@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from pillarbox.manifests import names
 from pillarbox.manifests.manifest import Manifest, Object
 from pillarbox.manifests.scope import Scope, compact
-from pillarbox.manifests.section import Section
+from pillarbox.manifests.section import PillarSection
 
 _GROUP = "rbac.authorization.k8s.io"
 
 
-def role(key: str, section: Section, scope: Scope) -> Iterator[Manifest]:
+def role(key: str, section: PillarSection, scope: Scope) -> Iterator[Manifest]:
     """One entry of ``kubernetes:control:role``; without rules, bindings to a role that exists already."""
     with section:
         section.ignore("enabled")
@@ -32,7 +32,7 @@ def role(key: str, section: Section, scope: Scope) -> Iterator[Manifest]:
                 yield _binding(binding_key, binding, scope, kind, name, namespace)
 
 
-def service_account(key: str, section: Section, scope: Scope) -> Iterator[Manifest]:
+def service_account(key: str, section: PillarSection, scope: Scope) -> Iterator[Manifest]:
     """One entry of ``kubernetes:control:service_account``."""
     with section:
         section.ignore("enabled")
@@ -53,7 +53,7 @@ def service_account(key: str, section: Section, scope: Scope) -> Iterator[Manife
         )
 
 
-def namespace(key: str, section: Section, scope: Scope) -> Iterator[Manifest]:
+def namespace(key: str, section: PillarSection, scope: Scope) -> Iterator[Manifest]:
     """One entry of ``kubernetes:control:namespaces``."""
     with section:
         section.ignore("enabled")
@@ -62,7 +62,7 @@ def namespace(key: str, section: Section, scope: Scope) -> Iterator[Manifest]:
         yield scope.manifest("Namespace", name, {}, section.place, labels=labels, annotations=annotations)
 
 
-def _rule(section: Section) -> Object:
+def _rule(section: PillarSection) -> Object:
     with section:
         rule = compact(
             apiGroups=section.words("api_groups"),
@@ -76,7 +76,7 @@ def _rule(section: Section) -> Object:
         return rule
 
 
-def _binding(key: str, section: Section, scope: Scope, kind: str, name: str, namespace: str | None) -> Manifest:
+def _binding(key: str, section: PillarSection, scope: Scope, kind: str, name: str, namespace: str | None) -> Manifest:
     with section:
         section.ignore("enabled")
         title = section.checked(section.text("name", default=key) or key, names.PATH_SEGMENT)
@@ -91,7 +91,7 @@ def _binding(key: str, section: Section, scope: Scope, kind: str, name: str, nam
         return scope.manifest(bound, title, body, section.place, namespace=own)
 
 
-def _subject(key: str, section: Section, namespace: str) -> Object:
+def _subject(key: str, section: PillarSection, namespace: str) -> Object:
     with section:
         kind = section.choice("kind", among=("User", "Group", "ServiceAccount"), default="User") or "User"
         name = section.text("name", default=key)

@@ -11,11 +11,11 @@ from pillarbox.manifests.errors import PillarPlace, Problems
 from pillarbox.manifests.finish import finished
 from pillarbox.manifests.manifest import Manifest
 from pillarbox.manifests.scope import Scope, deploy_name, parse_version
-from pillarbox.manifests.section import Section
+from pillarbox.manifests.section import PillarSection
 from pillarbox.model import Inventory, Node
 from pillarbox.system.errors import PillarboxError, raise_all
 
-Builder = Callable[[str, Section, Scope], Iterator[Manifest]]
+Builder = Callable[[str, PillarSection, Scope], Iterator[Manifest]]
 
 # The sections of kubernetes:control, and what turns one entry of each into objects.
 SECTIONS: Mapping[str, Builder] = {
@@ -87,7 +87,7 @@ def _rendered(
     node: Node, data: Any, catalog: Catalog, external: set[tuple[str, str, str | None, str]], problems: Problems
 ) -> Iterator[Manifest]:
     place = PillarPlace(node.name, str(node.file), ("kubernetes", "control"))
-    with Section(data, place, problems) as control:
+    with PillarSection(data, place, problems) as control:
         # What the formula wrote its files by; here it changes nothing.
         control.ignore("config_type", "host_network", *SECTIONS, *(name for each in _ALIASES.values() for name in each))
         # How to reach the cluster: rollout's business.
@@ -109,5 +109,5 @@ def _rendered(
                     yield from build(key, entry, scope)
 
 
-def _enabled(section: str, entry: Section) -> bool:
+def _enabled(section: str, entry: PillarSection) -> bool:
     return entry.flag("enabled") is not False

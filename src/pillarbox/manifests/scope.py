@@ -11,7 +11,7 @@ from pillarbox.manifests import names
 from pillarbox.manifests.catalog import Catalog
 from pillarbox.manifests.errors import PillarPlace, Problems
 from pillarbox.manifests.manifest import Manifest, Object
-from pillarbox.manifests.section import Section
+from pillarbox.manifests.section import PillarSection
 
 # What a model that names no Kubernetes version gets: the API versions that every release in support serves.
 CURRENT = (1, 30)
@@ -98,7 +98,7 @@ def workload_name(namespace: str, kind: str, name: str) -> str:
     return f"{kind}/{name}" if namespace == "default" else f"{namespace}/{kind}/{name}"
 
 
-def parse_version(control: Section, parameters: Mapping[str, Any]) -> tuple[int, int]:
+def parse_version(control: PillarSection, parameters: Mapping[str, Any]) -> tuple[int, int]:
     """The Kubernetes version of ``kubernetes:control:version``, else of ``_param:kubernetes_version``."""
     value = control.value("version")
     if isinstance(value, float):
@@ -115,7 +115,7 @@ def parse_version(control: Section, parameters: Mapping[str, Any]) -> tuple[int,
     return int(match[1]), int(match[2])
 
 
-def deploy_name(control: Section, parameters: Mapping[str, Any]) -> str:
+def deploy_name(control: PillarSection, parameters: Mapping[str, Any]) -> str:
     """What the deployment is called; it names a directory and a label."""
     name = control.text("deploy_name")
     for parameter in ("deploy_name", "cluster_name"):

@@ -27,7 +27,7 @@ def scalar(value: Any) -> str:
     return str(value)
 
 
-class Section:
+class PillarSection:
     """One mapping of the pillar. As a context manager it reports, on leaving, the keys that nobody asked for."""
 
     def __init__(self, data: Any, place: PillarPlace, problems: Problems) -> None:
@@ -44,7 +44,7 @@ class Section:
                 self.problem(f"{self._values[key][0]} and {spelling} are one key, given twice")
             self._values[key] = (str(spelling), value)
 
-    def __enter__(self) -> Section:
+    def __enter__(self) -> PillarSection:
         return self
 
     def __exit__(
@@ -192,11 +192,11 @@ class Section:
             return {}
         return {str(name): "" if item is None else scalar(item) for name, item in sorted(value.items(), key=_by_key)}
 
-    def section(self, key: str, *aliases: str) -> Section:
+    def section(self, key: str, *aliases: str) -> PillarSection:
         value = self.value(key, *aliases)
-        return Section(value, self.place / self.spelling(key), self._problems)
+        return PillarSection(value, self.place / self.spelling(key), self._problems)
 
-    def sections(self, key: str, *aliases: str) -> Iterator[tuple[str, Section]]:
+    def sections(self, key: str, *aliases: str) -> Iterator[tuple[str, PillarSection]]:
         """The mappings of a mapping, by name, in the order of the pillar; also a list of mappings with a ``name``."""
         value = self.value(key, *aliases)
         place = self.place / self.spelling(key)
@@ -205,11 +205,11 @@ class Section:
                 yield section.text("name", default="") or "", section
         elif isinstance(value, Mapping):
             for name, item in value.items():
-                yield str(name), Section(item, place / name, self._problems)
+                yield str(name), PillarSection(item, place / name, self._problems)
         elif value is not None:
             self._expected(key, "a mapping of names", value)
 
-    def items(self, key: str, *aliases: str) -> Iterator[Section]:
+    def items(self, key: str, *aliases: str) -> Iterator[PillarSection]:
         """The mappings of a list."""
         value = self.value(key, *aliases)
         if value is not None and not isinstance(value, list):
@@ -217,7 +217,7 @@ class Section:
         elif value:
             place = self.place / self.spelling(key)
             for index, item in enumerate(value):
-                yield Section(item if item is not None else {}, place / index, self._problems)
+                yield PillarSection(item if item is not None else {}, place / index, self._problems)
 
     def _expected(self, key: str, what: str, value: Any) -> None:
         self.problem(f"expected {what}, found {_shown(value)}", key=self.spelling(key))

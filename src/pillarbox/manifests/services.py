@@ -5,12 +5,12 @@ from __future__ import annotations
 from pillarbox.manifests import names
 from pillarbox.manifests.manifest import Object
 from pillarbox.manifests.scope import Scope, compact
-from pillarbox.manifests.section import Section
+from pillarbox.manifests.section import PillarSection
 
 TYPES = ("ClusterIP", "NodePort", "LoadBalancer", "Headless")
 
 
-def service(section: Section, scope: Scope) -> Object | None:
+def service(section: PillarSection, scope: Scope) -> Object | None:
     """The spec of the Service that stands beside a workload, without its selector; ``None`` where no port is given."""
     kind = section.choice("type", among=TYPES)
     ports = [_port(item, kind, scope) for item in section.items("ports")]
@@ -40,7 +40,7 @@ def service(section: Section, scope: Scope) -> Object | None:
     return spec
 
 
-def _port(section: Section, kind: str | None, scope: Scope) -> Object:
+def _port(section: PillarSection, kind: str | None, scope: Scope) -> Object:
     with section:
         # The server-side apply of Kubernetes 1.20 refuses a Service port without one.
         default = "TCP" if scope.version < (1, 23) else None

@@ -8,14 +8,14 @@ from pillarbox.manifests import names
 from pillarbox.manifests.manifest import Manifest, Object
 from pillarbox.manifests.pods import HOSTNAME
 from pillarbox.manifests.scope import Scope, compact
-from pillarbox.manifests.section import Section
+from pillarbox.manifests.section import PillarSection
 from pillarbox.manifests.volumes import remote
 
 MODES = ("ReadWriteOnce", "ReadOnlyMany", "ReadWriteMany")
 TYPES = ("hostPath", "local", "nfs", "glusterfs")
 
 
-def persistent_volume(key: str, section: Section, scope: Scope) -> Iterator[Manifest]:
+def persistent_volume(key: str, section: PillarSection, scope: Scope) -> Iterator[Manifest]:
     """One entry of ``kubernetes:control:persistent_volume``."""
     with section:
         section.ignore("enabled")
@@ -46,7 +46,7 @@ def persistent_volume(key: str, section: Section, scope: Scope) -> Iterator[Mani
         )
 
 
-def persistent_volume_claim(key: str, section: Section, scope: Scope) -> Iterator[Manifest]:
+def persistent_volume_claim(key: str, section: PillarSection, scope: Scope) -> Iterator[Manifest]:
     """One entry of ``kubernetes:control:persistent_volume_claim``."""
     with section:
         section.ignore("enabled")
@@ -62,7 +62,7 @@ def persistent_volume_claim(key: str, section: Section, scope: Scope) -> Iterato
         )
 
 
-def claim(section: Section) -> Object:
+def claim(section: PillarSection) -> Object:
     """What a claim asks for."""
     selector = section.texts("selector")
     return compact(
@@ -74,14 +74,14 @@ def claim(section: Section) -> Object:
     )
 
 
-def _storage(section: Section) -> str | None:
+def _storage(section: PillarSection) -> str | None:
     size = section.quantity("storage", "capacity", "size")
     if size is None:
         section.problem("how much storage? Expected a quantity such as 10Gi", key="storage")
     return size
 
 
-def _modes(section: Section) -> list[str]:
+def _modes(section: PillarSection) -> list[str]:
     modes = section.words("access_modes", "access_mode") or ["ReadWriteOnce"]
     for mode in modes:
         if mode not in MODES:
@@ -89,7 +89,7 @@ def _modes(section: Section) -> list[str]:
     return modes
 
 
-def _claim_reference(section: Section, scope: Scope) -> Object | None:
+def _claim_reference(section: PillarSection, scope: Scope) -> Object | None:
     with section.section("claim") as reference:
         if not reference.given:
             return None

@@ -8,12 +8,12 @@ from typing import Any
 from pillarbox.manifests import names
 from pillarbox.manifests.manifest import Object
 from pillarbox.manifests.scope import compact
-from pillarbox.manifests.section import Section
+from pillarbox.manifests.section import PillarSection
 
 TYPES = ("emptyDir", "hostPath", "glusterfs", "nfs", "config_map", "secret", "persistent_volume_claim")
 
 
-def volume(section: Section, name: str) -> Object:
+def volume(section: PillarSection, name: str) -> Object:
     """What the pillar says a volume is, as the source of a pod's volume ``name``."""
     section.ignore("name")
     kind = section.choice("type", among=(*TYPES, "pvc"))
@@ -41,7 +41,7 @@ def volume(section: Section, name: str) -> Object:
     return {"name": name} | source
 
 
-def remote(section: Section, kind: str) -> Object:
+def remote(section: PillarSection, kind: str) -> Object:
     """The fields of a volume that lies on a host or a file server; PersistentVolumes share them."""
     path = section.text("path")
     if path is None:
@@ -56,14 +56,14 @@ def remote(section: Section, kind: str) -> Object:
     return {where: host} | compact(path=path, readOnly=section.flag("read_only") or None)
 
 
-def _reference(section: Section, name: str, *keys: str) -> str:
+def _reference(section: PillarSection, name: str, *keys: str) -> str:
     """The object that a volume shows; it is called like the volume unless the pillar says otherwise."""
     found = next((text for key in (*keys, "name") if (text := section.text(key))), name)
     version = section.text("version")
     return f"{found}-{version}" if version else found
 
 
-def _files(section: Section) -> Object:
+def _files(section: PillarSection) -> Object:
     """Which keys become which files: ``items: {key: path}`` or the formula's ``item: {<any>: {key, path}}``."""
     given = section.value("item", "items")
     items: list[dict[str, Any]]
@@ -83,7 +83,7 @@ def _files(section: Section) -> Object:
     )
 
 
-def _mode(section: Section, *keys: str) -> int | None:
+def _mode(section: PillarSection, *keys: str) -> int | None:
     """File permissions; text is octal as on the command line, a YAML 1.1 octal number has been read already."""
     value = section.value(*keys)
     if isinstance(value, str) and re.fullmatch(r"0?[0-7]{3,4}", value):

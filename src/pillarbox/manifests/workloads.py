@@ -9,7 +9,7 @@ from pillarbox.manifests import names
 from pillarbox.manifests.manifest import Manifest, Object
 from pillarbox.manifests.pods import template
 from pillarbox.manifests.scope import Scope, compact, workload_name
-from pillarbox.manifests.section import Section
+from pillarbox.manifests.section import PillarSection
 from pillarbox.manifests.services import service
 from pillarbox.manifests.storage import claim
 
@@ -25,7 +25,7 @@ ONCE_PER = "pillarbox.io/once-per"
 _LEGACY = ("api_version", "cluster", "create", "enabled")
 
 
-def service_workload(key: str, section: Section, scope: Scope) -> Iterator[Manifest]:
+def service_workload(key: str, section: PillarSection, scope: Scope) -> Iterator[Manifest]:
     """One entry of ``kubernetes:control:service``: a workload, its Service, and its disruption budget."""
     with section:
         section.ignore(*_LEGACY)
@@ -53,7 +53,7 @@ def service_workload(key: str, section: Section, scope: Scope) -> Iterator[Manif
             yield own("PodDisruptionBudget", name, {"spec": budget}, labels=labels)
 
 
-def job(key: str, section: Section, scope: Scope) -> Iterator[Manifest]:
+def job(key: str, section: PillarSection, scope: Scope) -> Iterator[Manifest]:
     """One entry of ``kubernetes:control:job``. Its name gets its digest when all objects are there."""
     with section:
         section.ignore(*_LEGACY, "kind")
@@ -102,7 +102,7 @@ def job(key: str, section: Section, scope: Scope) -> Iterator[Manifest]:
         )
 
 
-def _kind(section: Section) -> str:
+def _kind(section: PillarSection) -> str:
     # A PetSet is what Kubernetes called a StatefulSet when the formula was written.
     given = section.text("kind", default="Deployment")
     if given == "PetSet":
@@ -116,7 +116,7 @@ def _kind(section: Section) -> str:
     return given
 
 
-def _spec(kind: str, name: str, section: Section, scope: Scope) -> Object:
+def _spec(kind: str, name: str, section: PillarSection, scope: Scope) -> Object:
     replicas = section.number("replicas")
     common = {
         "selector": {"matchLabels": {"app": name}},
@@ -166,13 +166,13 @@ def _spec(kind: str, name: str, section: Section, scope: Scope) -> Object:
     return extra | common
 
 
-def _claim_template(name: str, section: Section) -> Object:
+def _claim_template(name: str, section: PillarSection) -> Object:
     with section:
         section.ignore("name")
         return {"metadata": {"name": section.checked(name, names.LABEL)}, "spec": claim(section)}
 
 
-def _strategy(section: Section, kind: str, types: tuple[str, ...], fitting: tuple[str, ...]) -> Object:
+def _strategy(section: PillarSection, kind: str, types: tuple[str, ...], fitting: tuple[str, ...]) -> Object:
     """How pods are replaced; ``fitting`` are the keys that the kind knows in the cluster's version."""
     given = section.choice("type", among=types)
     amounts = {
@@ -190,7 +190,7 @@ def _strategy(section: Section, kind: str, types: tuple[str, ...], fitting: tupl
     return compact(type=given or ("RollingUpdate" if rolling else None), rollingUpdate=rolling)
 
 
-def _budget(section: Section, name: str) -> Object:
+def _budget(section: PillarSection, name: str) -> Object:
     with section.section("disruption_budget") as budget:
         low, high = budget.amount("min_available"), budget.amount("max_unavailable")
         if low is not None and high is not None:
@@ -200,5 +200,5 @@ def _budget(section: Section, name: str) -> Object:
         return compact(minAvailable=low, maxUnavailable=high) | {"selector": {"matchLabels": {"app": name}}}
 
 
-def _dependencies(section: Section) -> tuple[str, ...]:
+def _dependencies(section: PillarSection) -> tuple[str, ...]:
     return tuple(dict.fromkeys(section.words("depends_on") or ()))

@@ -42,7 +42,7 @@ class Prepared:
 
 
 @dataclass(frozen=True)
-class ObjectChange:
+class LiveChange:
     """What applying one object does.
 
     ``fields`` are the dotted paths that change. ``before`` is what we last applied to it, if anything.
@@ -105,7 +105,7 @@ def prepare(
     return tuple(prepared), Scrubber(value for secret in revealed for value in values(secret))
 
 
-def survey(cluster: Cluster, prepared: Sequence[Prepared], scrub: Scrubber) -> tuple[ObjectChange, ...]:
+def survey(cluster: Cluster, prepared: Sequence[Prepared], scrub: Scrubber) -> tuple[LiveChange, ...]:
     """What applying each object would do, found by the API server's own dry run; writes nothing.
 
     Raises every refusal at once, each naming file, object, field and the server's message.
@@ -113,7 +113,7 @@ def survey(cluster: Cluster, prepared: Sequence[Prepared], scrub: Scrubber) -> t
     coming = {item.ref.name for item in prepared if item.ref.kind == "Namespace"}
     there = {item["metadata"]["name"] for item in cluster.list("v1", "Namespace")[0]}
 
-    def one(item: Prepared) -> ObjectChange | PillarboxError:
+    def one(item: Prepared) -> LiveChange | PillarboxError:
         try:
             return _examine(cluster, item, item.ref.namespace in coming - there)
         except ApiError as error:
@@ -125,10 +125,10 @@ def survey(cluster: Cluster, prepared: Sequence[Prepared], scrub: Scrubber) -> t
     with ThreadPoolExecutor(_PARALLEL) as pool:
         results = list(pool.map(one, prepared))
     raise_all([result for result in results if isinstance(result, PillarboxError)])
-    return tuple(result for result in results if isinstance(result, ObjectChange))
+    return tuple(result for result in results if isinstance(result, LiveChange))
 
 
-def write(cluster: Cluster, change: ObjectChange, scrub: Scrubber) -> Object | None:
+def write(cluster: Cluster, change: LiveChange, scrub: Scrubber) -> Object | None:
     """Carry out one change; the object as it is then. An unchanged object causes no request."""
     if change.action is Action.UNCHANGED:
         return None
@@ -209,25 +209,25 @@ def _unique(prepared: Sequence[Prepared]) -> None:
             )
 
 
-def _examine(cluster: Cluster, item: Prepared, namespace_coming: bool) -> ObjectChange:
+def _examine(cluster: Cluster, item: Prepared, namespace_coming: bool) -> LiveChange:
     if namespace_coming:
         # The server cannot validate objects of a namespace that only this very run creates.
         cluster.try_create(item.object, "default")
-        return ObjectChange(item.ref, Action.CREATE, prepared=item)
+        return LiveChange(item.ref, Action.CREATE, prepared=item)
     live = cluster.get(item.ref)
     if item.ref.kind == "Job":
         state = job_state(live)
         if state in (JobState.COMPLETE, JobState.RUNNING):
-            return ObjectChange(item.ref, Action.UNCHANGED, prepared=item)
+            return LiveChange(item.ref, Action.UNCHANGED, prepared=item)
         if state is JobState.FAILED:
             cluster.try_create(item.object, item.ref.namespace)
-            return ObjectChange(item.ref, Action.RERUN, prepared=item)
+            return LiveChange(item.ref, Action.RERUN, prepared=item)
     after = cluster.apply(item.object, dry_run=True)
     if live is None:
-        return ObjectChange(item.ref, Action.CREATE, prepared=item)
+        return LiveChange(item.ref, Action.CREATE, prepared=item)
     fields = tuple(differences(meaning(live), meaning(after)))
     action = Action.UPDATE if fields else Action.UNCHANGED
-    return ObjectChange(item.ref, action, fields, item, owned(live, FIELD_MANAGER))
+    return LiveChange(item.ref, action, fields, item, owned(live, FIELD_MANAGER))
 
 
 def _clear(cluster: Cluster, job: ObjectRef) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pillarbox.rollout import gates, memory
-from pillarbox.rollout.apply import ObjectChange, Prepared, job_state, prepare, survey, write
+from pillarbox.rollout.apply import LiveChange, Prepared, job_state, prepare, survey, write
 from pillarbox.rollout.cluster import Cluster
 from pillarbox.rollout.gates import Verdict
 from pillarbox.rollout.objects import GATED, ROLLED, Object, ObjectRef
@@ -140,7 +140,7 @@ class _Run:
     def __init__(
         self,
         cluster: Cluster,
-        plan: tuple[tuple[ObjectChange, ...], ...],
+        plan: tuple[tuple[LiveChange, ...], ...],
         left: tuple[Orphan, ...],
         keyring: Keyring,
         store: GoodStore,
@@ -161,7 +161,7 @@ class _Run:
         for number, wave in enumerate(self.plan):
             self.steps += [_step(change, StepResult.OK, number) for change in wave]
         gone = [orphan for orphan in self.left if not orphan.kept]
-        self.steps += [_step(ObjectChange(orphan.ref, Action.DELETE), StepResult.OK, len(self.plan)) for orphan in gone]
+        self.steps += [_step(LiveChange(orphan.ref, Action.DELETE), StepResult.OK, len(self.plan)) for orphan in gone]
         return RolloutOutcome(True, True, tuple(self.steps), self.kept)
 
     def carry_out(self) -> RolloutOutcome:
@@ -177,13 +177,13 @@ class _Run:
         self._prune()
         return RolloutOutcome(True, False, tuple(self.steps), self.kept)
 
-    def _wave(self, number: int, wave: tuple[ObjectChange, ...]) -> str:
+    def _wave(self, number: int, wave: tuple[LiveChange, ...]) -> str:
         """Apply one wave and wait for it; an error's text, or nothing."""
         writing = [change for change in wave if change.writes]
         label = f"wave {number} of {len(self.plan) - 1}" if number else "wave 0: configuration"
         if writing:
             self.progress.step(f"{label}: {len(writing)} of {len(wave)} objects change")
-        written: list[ObjectChange] = []
+        written: list[LiveChange] = []
         start = time.monotonic()
         try:
             for change in writing:
@@ -229,10 +229,10 @@ class _Run:
         self.steps += [_step(change, StepResult.OK, number) for change in wave if change.ref not in handled]
         return "; ".join(f"{verdict.ref}: {verdict.reason}" for verdict in culprits)
 
-    def _cut_off(self, number: int, written: list[ObjectChange]) -> None:
+    def _cut_off(self, number: int, written: list[LiveChange]) -> None:
         self.steps += [_step(change, StepResult.OK, number, reason="applied; not waited for") for change in written]
 
-    def _gate(self, number: int, wave: tuple[ObjectChange, ...]) -> dict[ObjectRef, Verdict]:
+    def _gate(self, number: int, wave: tuple[LiveChange, ...]) -> dict[ObjectRef, Verdict]:
         waiting = [change.ref for change in wave if change.ref.kind in GATED]
         if not waiting:
             return {}
@@ -272,7 +272,7 @@ class _Run:
                 raise
         return {verdict.ref: verdict for verdict in verdicts}
 
-    def _go_back(self, number: int, written: list[ObjectChange]) -> None:
+    def _go_back(self, number: int, written: list[LiveChange]) -> None:
         """Put back what this wave changed, and the configuration of this run that only it uses."""
         moved = [change for change in written if change.ref.kind != "Job"]
         for change in [*_configuration(self.plan, number, moved), *moved]:
@@ -317,13 +317,13 @@ class _Run:
     def _restorable(self, before: Object) -> Object:
         return reveal(before, self.keyring) if before["kind"] == "Secret" else before
 
-    def _remember(self, change: ObjectChange) -> None:
+    def _remember(self, change: LiveChange) -> None:
         if change.ref.kind in ROLLED:
             self._keep(change)
         elif change.ref.kind == "Job" and change.prepared is not None:
             self._note_contraction(change.prepared)
 
-    def _keep(self, change: ObjectChange) -> None:
+    def _keep(self, change: LiveChange) -> None:
         if change.prepared is not None and (change.writes or self.store.get(change.ref) is None):
             self.store.put(change.ref, _closed(change.prepared))
 
@@ -343,7 +343,7 @@ class _Run:
             if orphan.kept:
                 self.progress.step(f"{orphan.ref} is no longer in the model; left alone, {orphan.kept}")
                 continue
-            change = ObjectChange(orphan.ref, Action.DELETE)
+            change = LiveChange(orphan.ref, Action.DELETE)
             write(self.cluster, change, self.scrub)
             self.store.drop(orphan.ref)
             self.progress.step(f"{orphan.ref} deleted: the model no longer has it")
@@ -355,7 +355,7 @@ _STOPPED = "stopped waiting"
 
 
 def _step(
-    change: ObjectChange, result: StepResult, wave: int, *, seconds: float = 0.0, reason: str = "", log: str = ""
+    change: LiveChange, result: StepResult, wave: int, *, seconds: float = 0.0, reason: str = "", log: str = ""
 ) -> RolloutStep:
     return RolloutStep(change.ref, change.action, result, wave, seconds, reason, log, change.fields, change.rolls)
 
@@ -371,9 +371,7 @@ def _closed(prepared: Prepared) -> Object:
     }
 
 
-def _configuration(
-    plan: tuple[tuple[ObjectChange, ...], ...], number: int, moved: list[ObjectChange]
-) -> list[ObjectChange]:
+def _configuration(plan: tuple[tuple[LiveChange, ...], ...], number: int, moved: list[LiveChange]) -> list[LiveChange]:
     """Changed Secrets and ConfigMaps of wave 0 that only the workloads of this wave use."""
     mine, theirs = set[tuple[str, str, str]](), set[tuple[str, str, str]]()
     going = {change.ref for change in moved}
