@@ -17,7 +17,7 @@ from reclass.settings import Settings
 from reclass.values.value import Value
 from reclass.values.valuelist import ValueList
 
-from pillarbox.model.merge.engine import Engine
+from pillarbox.model.merge.model import Model
 from pillarbox.model.read.tree import DirectoryTree
 from pillarbox.system.errors import PillarboxError
 
@@ -98,7 +98,7 @@ def leaks(data: Any) -> bool:
 def ours(root: Path, node: str) -> Outcome:
     """The node as Pillarbox renders it. Only its own errors are outcomes; anything else fails the test."""
     try:
-        rendered = Engine(DirectoryTree(root)).render(node)
+        rendered = Model(DirectoryTree(root)).render(node)
     except PillarboxError as error:
         return Outcome(error=error)
     return Outcome(

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from pillarbox.model.errors import ModelError
-from pillarbox.model.read import yaml11
+from pillarbox.model.read import blocks, yaml11
 from pillarbox.model.read.scalars import Undecided
 
 ATOMS = """a|b c|1|-1|0x1f|010|1_0|1.5|1e3|.5|yes|On|n|~|null|=|<<|2020-01-01|2020-13-45|12:30:45|a:b|a: b|a #c|a#c|# c
@@ -42,7 +42,7 @@ texts = st.builds(lambda found, end: "\n".join(found) + end, st.lists(lines(), m
 
 
 def fast(text: str) -> Any:
-    return yaml11._BlockReader(text).document()
+    return blocks.load(text)
 
 
 def same(left: Any, right: Any) -> bool:

@@ -17,10 +17,11 @@ from pillarbox.model.ask.usage import Usage, usage
 from pillarbox.model.ask.where import Occurrence, where
 from pillarbox.model.errors import ModelError
 from pillarbox.model.keep.cache import Cache, default_directory
-from pillarbox.model.merge.engine import Engine, Rendered, read_settings
+from pillarbox.model.merge.model import Model
 from pillarbox.model.merge.plain import TooMany, copy_plain
+from pillarbox.model.merge.rendered import Rendered
 from pillarbox.model.read.gittree import GitTree
-from pillarbox.model.read.settings import CONFIG, Settings
+from pillarbox.model.read.settings import CONFIG, Settings, read_settings
 from pillarbox.model.read.tree import DirectoryTree, Tree
 from pillarbox.system.errors import PillarboxError, raise_all
 
@@ -77,12 +78,12 @@ class Inventory:
         tree: Tree = DirectoryTree(self.path) if revision is None else GitTree(self.path, revision)
         directory = default_directory() if cache == "default" else cache
         store = Cache(Path(directory)) if directory is not None else None
-        self._engine = Engine(tree, _inside(read_settings(tree)), store)
+        self._model = Model(tree, _inside(read_settings(tree)), store)
         self._lock = threading.Lock()
         self._rendered: dict[str, Rendered] = {}
-        self.nodes: tuple[str, ...] = self._engine.nodes
+        self.nodes: tuple[str, ...] = self._model.sources.nodes
         """The names of all nodes, sorted."""
-        self.classes: tuple[str, ...] = tuple(sorted(self._engine.class_files))
+        self.classes: tuple[str, ...] = tuple(sorted(self._model.sources.class_files))
         """The names of all classes, sorted."""
 
     def node(self, name: str) -> Node:
@@ -93,8 +94,8 @@ class Inventory:
         with self._lock:
             rendered = self._rendered.get(name)
         if rendered is None:
-            rendered = self._engine.render(name)
-            self._engine.flush()
+            rendered = self._model.render(name)
+            self._model.flush()
             with self._lock:
                 if len(self._rendered) >= _KEPT:
                     self._rendered.pop(next(iter(self._rendered)))
@@ -105,7 +106,7 @@ class Inventory:
         """Every node, sorted by name. Raises what is wrong with all of them together."""
         nodes: list[Node] = []
         errors: list[PillarboxError] = []
-        for rendered in self._engine.each(errors):
+        for rendered in self._model.each(errors):
             try:
                 nodes.append(_own(rendered))
             except PillarboxError as error:
@@ -120,29 +121,29 @@ class Inventory:
         any of them.
         """
         errors: list[PillarboxError] = []
-        for rendered in self._engine.each(errors):
+        for rendered in self._model.each(errors):
             yield _node(rendered)
         raise_all(errors)
 
     def explain(self, node: str, path: str) -> Explanation:
         """Where the parameter at ``path`` (``a:b:c``) of ``node`` comes from. Raises :class:`ModelError`."""
-        return explain(self._engine, node, path)
+        return explain(self._model, node, path)
 
     def usage(self, class_name: str) -> Usage:
         """Which nodes use a class, and how they come by it. Raises :class:`ModelError` for an unknown class."""
-        return usage(self._engine, class_name)
+        return usage(self._model, class_name)
 
     def where(self, wanted: str, node: str | None = None) -> tuple[Occurrence, ...]:
         """The places that set the parameter at the path ``wanted``, or write the value ``wanted``."""
-        return where(self._engine, wanted, node)
+        return where(self._model, wanted, node)
 
     def lint(self) -> tuple[Finding, ...]:
         """What is doubtful about the model, sorted by file and line."""
-        return lint(self._engine)
+        return lint(self._model)
 
     def changes_since(self, before: Inventory, node: str | None = None) -> Iterator[Difference]:
         """Which values of which nodes differ from ``before``. Raises at the end what does not render."""
-        return diff(before._engine, self._engine, node)
+        return diff(before._model, self._model, node)
 
     def relative(self, file: str | Path) -> Path:
         """``file`` as seen from the model's directory, where it lies in it."""

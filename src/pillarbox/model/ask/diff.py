@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from pillarbox.model.merge.model import Model
 from pillarbox.model.merge.plain import same
+from pillarbox.model.merge.rendered import Rendered
 from pillarbox.system.errors import PillarboxError, raise_all
-
-if TYPE_CHECKING:
-    from pillarbox.model.merge.engine import Engine, Rendered
 
 
 class DifferenceKind(StrEnum):
@@ -47,12 +46,12 @@ class Difference:
         }
 
 
-def diff(before: Engine, after: Engine, node: str | None = None) -> Iterator[Difference]:
+def diff(before: Model, after: Model, node: str | None = None) -> Iterator[Difference]:
     """What differs from ``before`` to ``after``, node by node, sorted by name; with ``node``, of that one only.
 
     A node whose files are the same in both is not rendered. Raises at the end, together, what does not render.
     """
-    names = sorted({*before.nodes, *after.nodes}) if node is None else [node]
+    names = sorted({*before.sources.nodes, *after.sources.nodes}) if node is None else [node]
     errors: list[PillarboxError] = []
     for name in names:
         try:
@@ -62,12 +61,12 @@ def diff(before: Engine, after: Engine, node: str | None = None) -> Iterator[Dif
     raise_all(errors)
 
 
-def _node(before: Engine, after: Engine, name: str) -> Iterator[Difference]:
-    if name not in before.node_files and name not in after.node_files:
-        after.node_entity(name)
-    if name not in before.node_files:
+def _node(before: Model, after: Model, name: str) -> Iterator[Difference]:
+    if name not in before.sources.node_files and name not in after.sources.node_files:
+        after.merger.node_entity(name)
+    if name not in before.sources.node_files:
         yield Difference(name, DifferenceKind.ADDED, (), None, _data(after.render(name)))
-    elif name not in after.node_files:
+    elif name not in after.sources.node_files:
         yield Difference(name, DifferenceKind.REMOVED, (), _data(before.render(name)), None)
     elif before.fingerprint(name) != after.fingerprint(name):
         old, new = _data(before.render(name)), _data(after.render(name))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pillarbox.model.ask.explanation import Explanation, LayerAction, Section, ValueLayer
 from pillarbox.model.errors import ModelError
@@ -22,13 +22,13 @@ from pillarbox.model.merge.cells import (
     Template,
 )
 from pillarbox.model.merge.entity import kind
-from pillarbox.model.merge.layering import MergeStep
+from pillarbox.model.merge.layering import Merged, MergeStep
+from pillarbox.model.merge.model import Model
+from pillarbox.model.merge.problems import Problem
 from pillarbox.model.merge.query import MISSING, Query, lookup
-from pillarbox.model.merge.render import Problem, Renderer
+from pillarbox.model.merge.render import Renderer
 from pillarbox.model.merge.template import Part, Reference
-
-if TYPE_CHECKING:
-    from pillarbox.model.merge.engine import Engine, Merged
+from pillarbox.system.names import did_you_mean
 
 MAX_DEPTH = 12
 """How many references are followed, one into the next."""
@@ -36,14 +36,14 @@ MAX_DEPTH = 12
 AUTOMATIC = "(automatic)"
 
 
-def explain(engine: Engine, node: str, path: str) -> Explanation:
+def explain(model: Model, node: str, path: str) -> Explanation:
     """Explain the parameter at ``path`` (keys joined by the delimiter, ``:``) of one node.
 
     Raises :class:`ModelError` when the node's files or classes are wrong, or when no layer knows the path.
     """
-    merged = engine.merged(node)
-    job = _Explainer(engine, merged)
-    keys = engine.compiler.syntax.split(path)
+    merged = model.merged(node)
+    job = _Explainer(model, merged)
+    keys = model.merger.compiler.syntax.split(path)
     found = job.explain(keys, 0)
     if not found.layers and found.error is not None:
         raise ModelError(f"node {node} has no parameter {path}", node=node, hint=job.hint(keys))
@@ -65,29 +65,26 @@ class _Touch:
 class _Explainer:
     """Explains values of one section of one node."""
 
-    engine: Engine
+    model: Model
     merged: Merged
     section: Section = Section.PARAMETERS
     seen: set[tuple[str, Section, tuple[str, ...]]] = field(default_factory=set)
     renderer: Renderer = field(init=False)
 
     def __post_init__(self) -> None:
-        self.renderer = self.engine.lenient(self.merged)
+        self.renderer = self.model.lenient(self.merged)
         self.root = self.merged.state.exports if self.section is Section.EXPORTS else self.merged.state.parameters
-        self.syntax = self.engine.compiler.syntax
-        self.prefixes = (self.engine.compiler.overwrite, self.engine.compiler.constant)
+        self.syntax = self.model.merger.compiler.syntax
 
     def hint(self, keys: tuple[str, ...]) -> str | None:
-        from pillarbox.model.merge.engine import nearest
-
         for count in range(len(keys) - 1, -1, -1):
             try:
                 container = self.at(keys[:count])
             except Problem:
                 continue
             if type(container) in DICTS:
-                match = nearest(keys[count], [str(key) for key in container])
-                return match and match.replace("mean ", "mean " + self.syntax.delimiter.join((*keys[:count], "")))
+                prefix = self.syntax.delimiter.join((*keys[:count], ""))
+                return did_you_mean(keys[count], map(str, container), prefix=prefix)
         return None
 
     def at(self, path: tuple[str, ...]) -> Any:
@@ -108,9 +105,9 @@ class _Explainer:
         try:
             value = self.renderer.plain(self.at(path))
         except Problem as problem:
-            return None, self.engine.reporter.problem(self.merged, problem).message
+            return None, self.model.reporter.problem(self.merged, problem).message
         if len(self.renderer.problems) > before:
-            return value, self.engine.reporter.problem(self.merged, self.renderer.problems[before]).message
+            return value, self.model.reporter.problem(self.merged, self.renderer.problems[before]).message
         return value, None
 
     def layers(self, path: tuple[str, ...], depth: int) -> list[ValueLayer]:
@@ -204,7 +201,7 @@ class _Explainer:
             references = list(self.origins(cell.parts, keys[used:], depth + 1))
         file, line = self.place(touch, (*path[: touch.depth], *keys[:used]))
         if type(cell) is Template:
-            line = self.engine.lines.line(cell.file, cell.path)
+            line = self.model.lines.line(cell.file, cell.path)
         step = touch.step
         return ValueLayer(
             file=file,
@@ -287,9 +284,8 @@ class _Explainer:
             return AUTOMATIC, None
         file = touch.step.entity.file
         if type(touch.cell) is Template:
-            return file, self.engine.lines.line(file, touch.cell.path)
-        marks = self.engine.lines.marks(file)
-        return file, marks.section_line(self.section, path, self.prefixes) if marks else None
+            return file, self.model.lines.line(file, touch.cell.path)
+        return file, self.model.lines.setting(file, path, self.section)
 
     def origins(self, parts: tuple[Part, ...], rest: tuple[str, ...], depth: int) -> Iterator[Explanation]:
         """Where the references and queries of a string lead, the ones inside other references first.
@@ -298,7 +294,7 @@ class _Explainer:
         """
         own = self
         if self.section is not Section.PARAMETERS:
-            own = _Explainer(self.engine, self.merged, Section.PARAMETERS, self.seen)
+            own = _Explainer(self.model, self.merged, Section.PARAMETERS, self.seen)
         for part in parts:
             if isinstance(part, Reference):
                 yield from self.origins(part.parts, (), depth)
@@ -326,12 +322,12 @@ class _Explainer:
             inside = rest[1:]
         for node in nodes:
             if node in answer:
-                job = _Explainer(self.engine, self.engine.merged(node), Section.EXPORTS, self.seen)
+                job = _Explainer(self.model, self.model.merged(node), Section.EXPORTS, self.seen)
                 for path in dict.fromkeys(query.paths()):
                     yield job.explain((*path, *inside) if path == query.value else path, depth)
 
     def touches(self, path: tuple[str, ...]) -> Iterator[_Touch]:
-        automatic = self.section is Section.PARAMETERS and self.engine.settings.automatic_parameters
+        automatic = self.section is Section.PARAMETERS and self.model.settings.automatic_parameters
         if automatic and path[:1] == ("_reclass_",):
             cell = lookup(self.merged.automatic, path[1:])
             if cell is not MISSING:

@@ -10,19 +10,18 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
 
+from pillarbox.model.ask.schemas import Schemas
 from pillarbox.model.errors import ModelError
 from pillarbox.model.merge.cells import OPEN, OpenDict
-from pillarbox.model.merge.render import Unresolved
-from pillarbox.model.read import yaml11
-from pillarbox.model.read.schemas import Schemas
+from pillarbox.model.merge.layering import Merged
+from pillarbox.model.merge.model import Model
+from pillarbox.model.merge.problems import Unresolved
+from pillarbox.model.read import pyyaml, yaml11
 from pillarbox.system.errors import ErrorGroup, PillarboxError
-
-if TYPE_CHECKING:
-    from pillarbox.model.merge.engine import Engine, Merged
 
 _IGNORE = re.compile(r"#\s*lint:\s*ignore(?:\[([a-z\-, ]*)\])?\s*$")
 _NAMED = 3
@@ -59,7 +58,7 @@ class Finding:
 class Survey:
     """All that the rules look at, gathered in one pass over files and nodes."""
 
-    engine: Engine
+    model: Model
     texts: dict[str, str] = field(default_factory=dict)
     broken: list[Finding] = field(default_factory=list)
     merged: dict[str, Merged] = field(default_factory=dict)
@@ -70,28 +69,28 @@ class Survey:
 Rule = Callable[[Survey], Iterator[Finding]]
 
 
-def lint(engine: Engine) -> tuple[Finding, ...]:
+def lint(model: Model) -> tuple[Finding, ...]:
     """Every finding of every rule, sorted by file and line, without those that comments hide."""
-    survey = _survey(engine)
+    survey = _survey(model)
     found = {*survey.broken}
     for rule in RULES:
         found.update(rule(survey))
     return tuple(sorted(finding for finding in found if not _ignored(survey, finding)))
 
 
-def _survey(engine: Engine) -> Survey:
-    survey = Survey(engine)
-    for file in sorted({*engine.class_files.values(), *engine.node_files.values()}):
+def _survey(model: Model) -> Survey:
+    survey = Survey(model)
+    for file in sorted({*model.sources.class_files.values(), *model.sources.node_files.values()}):
         try:
-            survey.texts[file] = yaml11.decode(engine.tree.read(file), file)
+            survey.texts[file] = yaml11.decode(model.sources.tree.read(file), file)
         except ModelError as error:
             survey.broken.append(Finding(file, error.line or 0, LintRule.ENCODING, error.message))
-    for node in engine.nodes:
+    for node in model.sources.nodes:
         try:
-            merged = engine.merged(node)
+            merged = model.merged(node)
         except PillarboxError as error:
             for each in error.errors if isinstance(error, ErrorGroup) else (error,):
-                file = each.file or engine.node_files[node]
+                file = each.file or model.sources.node_files[node]
                 survey.broken.append(Finding(file, each.line or 0, LintRule.ERROR, each.message))
             continue
         survey.merged[node] = merged
@@ -114,9 +113,8 @@ def duplicate_keys(survey: Survey) -> Iterator[Finding]:
     """A key that stands twice in one mapping: the last one counts, silently."""
     for file, text in survey.texts.items():
         try:
-            yaml11.check_depth(text, file)
-            root = yaml.compose(text, Loader=yaml11.Loader)
-        except (yaml.YAMLError, ModelError):
+            root = pyyaml.compose(text, file)
+        except ModelError:
             continue
         seen: set[int] = set()
         waiting = [root] if root is not None else []
@@ -149,17 +147,17 @@ def unparsed(survey: Survey) -> Iterator[Finding]:
         except ModelError as error:
             yield Finding(file, error.line or 0, LintRule.ERROR, error.message)
             continue
-        entity = survey.engine.compiler.entity(data, file, "", b"")
+        entity = survey.model.merger.compiler.entity(data, file, "", b"")
         for each in entity.errors:
-            line = survey.engine.lines.line(file, getattr(each, "path", ()))
+            line = survey.model.lines.line(file, getattr(each, "path", ()))
             yield Finding(file, line or each.line or 0, LintRule.ERROR, each.message)
 
 
 def unused_classes(survey: Survey) -> Iterator[Finding]:
     """Classes that no node uses; not known while nodes do not render."""
-    if len(survey.merged) < len(survey.engine.nodes):
+    if len(survey.merged) < len(survey.model.sources.nodes):
         return
-    for name, file in survey.engine.class_files.items():
+    for name, file in survey.model.sources.class_files.items():
         if file not in survey.used:
             yield Finding(file, 1, LintRule.UNUSED_CLASS, f"no node uses class {name}")
 
@@ -167,7 +165,7 @@ def unused_classes(survey: Survey) -> Iterator[Finding]:
 def characters(survey: Survey) -> Iterator[Finding]:
     """Tabs, and what other encodings leave behind."""
     for file, text in survey.texts.items():
-        raw = survey.engine.tree.read(file)
+        raw = survey.model.sources.tree.read(file)
         if raw.startswith(b"\xef\xbb\xbf"):
             yield Finding(file, 1, LintRule.ENCODING, "the file starts with a byte order mark")
         if b"\r" in raw:
@@ -204,12 +202,10 @@ def same_values(survey: Survey) -> Iterator[Finding]:
                     redundant[file, path] += 1
                     earlier.setdefault((file, path), known[1])
                 values[path] = (value, file)
-    prefixes = (survey.engine.compiler.overwrite, survey.engine.compiler.constant)
     for (file, path), count in redundant.items():
         if count == weight[file]:
-            marks = survey.engine.lines.marks(file)
-            line = marks.parameter_line(path, prefixes) if marks else None
-            name = survey.engine.settings.delimiter.join(path)
+            line = survey.model.lines.setting(file, path)
+            name = survey.model.settings.delimiter.join(path)
             message = f"{name} has this value already, from {earlier[file, path]}"
             yield Finding(file, line or 0, LintRule.SAME_VALUE, message)
 
@@ -226,18 +222,18 @@ def partial_references(survey: Survey) -> Iterator[Finding]:
     """References that exist on some of the nodes that use the file, and not on others; and errors of rendering."""
     failing: dict[tuple[str, int, str], set[str]] = defaultdict(set)
     for name, merged in survey.merged.items():
-        renderer = survey.engine.lenient(merged)
+        renderer = survey.model.lenient(merged)
         renderer.render(merged.state.parameters)
         renderer.render(merged.state.exports)
         for problem in renderer.problems:
             if isinstance(problem, Unresolved) and problem.template is not None:
                 template = problem.template
-                line = survey.engine.lines.line(template.file, template.path)
+                line = survey.model.lines.line(template.file, template.path)
                 failing[template.file, line or 0, problem.reference].add(name)
             else:
-                error = survey.engine.reporter.problem(merged, problem)
+                error = survey.model.reporter.problem(merged, problem)
                 yield Finding(error.file or merged.entity.file, error.line or 0, LintRule.ERROR, error.message)
-    opened, closed = survey.engine.settings.reference_sentinels
+    opened, closed = survey.model.settings.reference_sentinels
     for (file, line, reference), nodes in failing.items():
         users = survey.used[file]
         names = ", ".join(sorted(nodes)[:_NAMED]) + (" and others" if len(nodes) > _NAMED else "")
@@ -251,30 +247,18 @@ def partial_references(survey: Survey) -> Iterator[Finding]:
 
 def schema_types(survey: Survey) -> Iterator[Finding]:
     """Values that a formula's schema (``formulas/<service>/schemas/<role>.yml``) refuses."""
-    schemas = Schemas(survey.engine.tree)
+    schemas = Schemas(survey.model.sources.tree)
     if not schemas:
         return
     for merged in survey.merged.values():
-        renderer = survey.engine.lenient(merged)
+        renderer = survey.model.lenient(merged)
         parameters = renderer.render(merged.state.parameters)
         if renderer.problems:
             continue
         for path, message in schemas.check(parameters):
-            file, line = _last_place(survey, merged, path)
-            name = survey.engine.settings.delimiter.join(path)
-            yield Finding(file, line, LintRule.SCHEMA, f"{name}: {message}")
-
-
-def _last_place(survey: Survey, merged: Merged, path: tuple[str, ...]) -> tuple[str, int]:
-    """The file and line that had the last word on ``path``, or on what is nearest above it."""
-    prefixes = (survey.engine.compiler.overwrite, survey.engine.compiler.constant)
-    for count in range(len(path), 0, -1):
-        for step in reversed(merged.state.steps):
-            marks = survey.engine.lines.marks(step.entity.file)
-            line = marks.parameter_line(path[:count], prefixes) if marks else None
-            if line is not None:
-                return step.entity.file, line
-    return merged.entity.file, 0
+            file, line = survey.model.reporter.place(merged, path)
+            name = survey.model.settings.delimiter.join(path)
+            yield Finding(file, line or 0, LintRule.SCHEMA, f"{name}: {message}")
 
 
 RULES: tuple[Rule, ...] = (

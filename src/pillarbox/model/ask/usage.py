@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from pillarbox.model.errors import ModelError
+from pillarbox.model.merge.model import Model
 from pillarbox.system.errors import PillarboxError
-
-if TYPE_CHECKING:
-    from pillarbox.model.merge.engine import Engine
+from pillarbox.system.names import did_you_mean
 
 
 @dataclass(frozen=True)
@@ -32,28 +30,21 @@ class Usage:
     errors: tuple[PillarboxError, ...]
 
 
-def usage(engine: Engine, name: str) -> Usage:
+def usage(model: Model, name: str) -> Usage:
     """The nodes that use the class ``name``. Raises :class:`ModelError` when there is no such class."""
-    from pillarbox.model.merge.engine import nearest
-
-    file = engine.class_files.get(name)
+    file = model.sources.class_files.get(name)
     if file is None:
-        raise ModelError(f"no class {name}", hint=nearest(name, list(engine.class_files)))
+        raise ModelError(f"no class {name}", hint=did_you_mean(name, model.sources.class_files))
     uses: list[Use] = []
     errors: list[PillarboxError] = []
-    for node in engine.nodes:
+    for node in model.sources.nodes:
         try:
-            merged = engine.merged(node)
+            merged = model.merged(node)
         except PillarboxError as error:
             errors.append(error)
             continue
         for step in merged.state.steps:
             if step.name == name:
-                user = engine.class_files[step.chain[-1]] if step.chain else merged.entity.file
-                uses.append(Use(node, step.chain, user, _line(engine, user, name)))
+                user = model.sources.class_files[step.chain[-1]] if step.chain else merged.entity.file
+                uses.append(Use(node, step.chain, user, model.lines.class_entry(user, name)))
     return Usage(name, file, tuple(uses), tuple(errors))
-
-
-def _line(engine: Engine, file: str, name: str) -> int | None:
-    marks = engine.lines.marks(file)
-    return marks.class_line(name) if marks else None

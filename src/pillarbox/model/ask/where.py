@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pillarbox.model.errors import ModelError
+from pillarbox.model.merge.model import Model
 from pillarbox.model.read import yaml11
 from pillarbox.system.errors import PillarboxError
-
-if TYPE_CHECKING:
-    from pillarbox.model.merge.engine import Engine
 
 
 @dataclass(frozen=True)
@@ -26,7 +24,7 @@ class Occurrence:
     value: Any
 
 
-def where(engine: Engine, wanted: str, node: str | None = None) -> tuple[Occurrence, ...]:
+def where(model: Model, wanted: str, node: str | None = None) -> tuple[Occurrence, ...]:
     """Every place that sets the parameter at the path ``wanted``, or that writes the value ``wanted``.
 
     ``wanted`` may hold ``*`` and ``?``. With ``node``, only the files that this node uses are searched. Files that do
@@ -35,29 +33,29 @@ def where(engine: Engine, wanted: str, node: str | None = None) -> tuple[Occurre
     if not wanted:
         raise ModelError("expected a path or a value to look for, found nothing")
     if node is None:
-        files = sorted({*engine.class_files.values(), *engine.node_files.values()})
+        files = sorted({*model.sources.class_files.values(), *model.sources.node_files.values()})
     else:
-        files = [step.entity.file for step in engine.merged(node).state.steps]
-    matcher = _Matcher(engine, wanted)
+        files = [step.entity.file for step in model.merged(node).state.steps]
+    matcher = _Matcher(model, wanted)
     found: list[Occurrence] = []
     for file in files:
         try:
-            data = yaml11.load(engine.tree.read(file), file)
+            data = yaml11.load(model.sources.tree.read(file), file)
         except PillarboxError:
             continue
         if not isinstance(data, dict):
             continue
         for section in ("parameters", "exports"):
             for raw, path, value in matcher.search(data.get(section), (), (), 0):
-                found.append(Occurrence(file, engine.lines.line(file, (section, *raw)), section, path, value))
+                found.append(Occurrence(file, model.lines.line(file, (section, *raw)), section, path, value))
     return tuple(found)
 
 
 class _Matcher:
-    def __init__(self, engine: Engine, wanted: str) -> None:
+    def __init__(self, model: Model, wanted: str) -> None:
         self.wanted = wanted
-        self.delimiter = engine.settings.delimiter
-        self.prefixes = (engine.compiler.overwrite, engine.compiler.constant)
+        self.delimiter = model.settings.delimiter
+        self.prefixes = model.settings.prefixes
         self.glob = any(character in wanted for character in "*?[")
 
     def search(

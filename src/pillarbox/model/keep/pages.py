@@ -9,15 +9,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pillarbox.model.keep.cache import MISS, Cache, digest, pack
 from pillarbox.model.keep.pieces import Pieces
+from pillarbox.model.keep.sources import Sources
 from pillarbox.system.errors import PillarboxError
-
-if TYPE_CHECKING:
-    from pillarbox.model.merge.engine import Engine, Merged, Rendered
 
 _SIZE = 128
 _OPEN = 4096
@@ -57,10 +54,10 @@ class _Draft:
 
 
 class Pages:
-    """The pages of one engine's nodes. Safe to use from several threads."""
+    """The pages of the nodes in ``sources``; a node is a row of values. Safe to use from several threads."""
 
-    def __init__(self, engine: Engine, cache: Cache) -> None:
-        self._engine = engine
+    def __init__(self, sources: Sources, cache: Cache) -> None:
+        self._sources = sources
         self._cache = cache
         self._pieces = Pieces(cache)
         self._lock = threading.Lock()
@@ -71,8 +68,8 @@ class Pages:
         self._added = 0
         self._written: list[Names] = []
 
-    def get(self, name: str) -> Rendered | None:
-        """One node, if it was rendered before from the same files."""
+    def get(self, name: str) -> Iterator[Any] | None:
+        """The row of one node, if it was rendered before from the same files."""
         with self._lock:
             pages = self._known()
             names = pages.get(name)
@@ -89,22 +86,19 @@ class Pages:
             row = page.rows.pop(name)
             if not page.rows:
                 del self._open[names]
-        return self._restored(name, map(page.values.__getitem__, row))
+        return map(page.values.__getitem__, row)
 
-    def add(self, merged: Merged, rendered: Rendered) -> None:
-        """Keep a node that was rendered just now."""
-        rest = [rendered.environment, list(rendered.classes), list(rendered.applications), list(rendered.warnings)]
+    def add(self, name: str, used: tuple[str, ...], row: list[Any]) -> None:
+        """Keep a node that was rendered just now, and is made of the classes ``used``."""
         with self._lock:
-            kept = self._pieces.split(
-                [*rest, rendered.exports, list(rendered.parameters), *rendered.parameters.values()]
-            )
+            kept = self._pieces.split(row)
             if kept is None:
                 return
-            draft = self._drafts.setdefault(merged.used, _Draft())
-            draft.add(rendered.name, kept)
+            draft = self._drafts.setdefault(used, _Draft())
+            draft.add(name, kept)
             self._added += 1
             if len(draft.rows) >= _SIZE:
-                self._write(merged.used, self._drafts.pop(merged.used))
+                self._write(used, self._drafts.pop(used))
             if self._added >= _ADDED:
                 self._write_all()
 
@@ -113,7 +107,7 @@ class Pages:
         with self._lock:
             self._write_all()
             if self._written:
-                own = (page for page in self._known().values() if page[0] in self._engine.node_files)
+                own = (page for page in self._known().values() if page[0] in self._sources.node_files)
                 pages = dict.fromkeys([*own, *self._written])
                 for key in self._guesses():
                     self._cache.put(key, list(map(list, pages)))
@@ -133,28 +127,28 @@ class Pages:
 
     def _guesses(self) -> tuple[bytes, bytes]:
         """Where the guess lies: that of a model with the same nodes, or else the last one's."""
-        engine = self._engine
+        sources = self._sources
         if self._own_guess is None:
-            self._own_guess = digest(b"pages", engine.key, _packed(map(_bytes, engine.nodes)))
-        return self._own_guess, digest(b"pages", engine.key)
+            self._own_guess = digest(b"pages", sources.key, _packed(map(_bytes, sources.nodes)))
+        return self._own_guess, digest(b"pages", sources.key)
 
     def _key(self, names: Names) -> bytes:
-        engine = self._engine
+        sources = self._sources
         parts: list[bytes] = []
         for name in names:
-            file = engine.node_files[name]
-            parts += (_bytes(name), _bytes(file), engine.digest(file))
-        return digest(b"page", engine.key, _packed(parts))
+            file = sources.node_files[name]
+            parts += (_bytes(name), _bytes(file), sources.digest(file))
+        return digest(b"page", sources.key, _packed(parts))
 
     def _read(self, names: Names) -> _Page | None:
-        if any(name not in self._engine.node_files for name in names):
+        if any(name not in self._sources.node_files for name in names):
             return None
         try:
             known = self._cache.get(self._key(names))
             if known is MISS:
                 return None
             used, classes, values, rows = known
-            if self._engine.classes_digest(tuple(used)) != classes:
+            if self._sources.classes_digest(tuple(used)) != classes:
                 return None
             return _Page(self._pieces.join(values), dict(zip(names, rows, strict=True)))
         except (PillarboxError, KeyError, ValueError, TypeError):
@@ -163,28 +157,13 @@ class Pages:
 
     def _write(self, used: Names, draft: _Draft) -> None:
         names, rows = tuple(draft.rows), list(draft.rows.values())
-        self._cache.put(self._key(names), [list(used), self._engine.classes_digest(used), draft.values, rows])
+        self._cache.put(self._key(names), [list(used), self._sources.classes_digest(used), draft.values, rows])
         self._written.append(names)
         self._added -= len(names)
 
     def _write_all(self) -> None:
         while self._drafts:
             self._write(*self._drafts.popitem())
-
-    def _restored(self, name: str, values: Iterator[Any]) -> Rendered:
-        from pillarbox.model.merge.engine import Rendered
-
-        environment, classes, applications, warnings, exports, keys = islice(values, 6)
-        return Rendered(
-            name=name,
-            file=self._engine.node_files[name],
-            environment=environment,
-            classes=tuple(classes),
-            applications=tuple(applications),
-            parameters=dict(zip(keys, values, strict=True)),
-            exports=exports,
-            warnings=tuple(warnings),
-        )
 
 
 def _packed(parts: Iterable[bytes]) -> bytes:

@@ -43,8 +43,7 @@ class Compiler:
         self.syntax = Syntax(
             settings.reference_sentinels, settings.export_sentinels, settings.escape_character, settings.delimiter
         )
-        self.overwrite = settings.dict_key_override_prefix
-        self.constant = settings.dict_key_constant_prefix
+        self.prefixes = settings.prefixes
 
     def entity(self, data: Any, file: str, name: str, digest: bytes, *, aliased: bool = True) -> Entity:
         """The entity of the class or node ``name``. Never raises for what the file says: see ``Entity.errors``.
@@ -92,7 +91,7 @@ class _Compilation:
         self.compiler = compiler
         self.syntax = compiler.syntax
         self.opens = (compiler.syntax.reference[0], compiler.syntax.export[0])
-        self.prefixes = (compiler.overwrite, compiler.constant)
+        self.prefixes = compiler.prefixes
         self.file = file
         self.errors: list[PillarboxError] = []
         self.trail: list[Any] = []

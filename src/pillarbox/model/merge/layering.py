@@ -13,7 +13,8 @@ from pillarbox.model.errors import ModelError
 from pillarbox.model.merge.applications import merge_applications
 from pillarbox.model.merge.cells import AUTOMATIC, OpenDict, merge_dicts
 from pillarbox.model.merge.entity import ClassUse, Entity
-from pillarbox.model.merge.render import Problem, Renderer, Unresolved
+from pillarbox.model.merge.problems import Problem, Unresolved
+from pillarbox.model.merge.render import Renderer
 from pillarbox.model.merge.template import Syntax
 from pillarbox.model.read.settings import CONFIG, Settings
 from pillarbox.system.errors import PillarboxError
@@ -45,6 +46,22 @@ class MergeState:
         self.missing: tuple[str, ...] = ()
         self.steps: tuple[MergeStep, ...] = ()
         self.following: dict[str, MergeState] = {}
+
+
+@dataclass(frozen=True)
+class Merged:
+    """One node before rendering."""
+
+    name: str
+    entity: Entity
+    environment: str
+    automatic: dict[str, Any]
+    state: MergeState
+
+    @property
+    def used(self) -> tuple[str, ...]:
+        """The classes that the node is made of, and those that it asked for and that are not there."""
+        return (*(step.name for step in self.state.steps if step.name is not None), *self.state.missing)
 
 
 class Layering:

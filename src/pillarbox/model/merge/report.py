@@ -2,40 +2,38 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pillarbox.model.errors import ModelError
+from pillarbox.model.keep.sources import Sources
 from pillarbox.model.merge.entity import Located
-from pillarbox.model.merge.layering import ClassMissing, ClassNameProblem, ClassProblem
-from pillarbox.model.merge.render import ConstantChanged, Cycle, Problem, TypeConflict, Unresolved
-from pillarbox.model.read.settings import CONFIG
+from pillarbox.model.merge.layering import ClassMissing, ClassNameProblem, ClassProblem, Merged
+from pillarbox.model.merge.problems import ConstantChanged, Cycle, Problem, TypeConflict, Unresolved
+from pillarbox.model.read.settings import CONFIG, Settings
 from pillarbox.system.errors import PillarboxError
-
-if TYPE_CHECKING:
-    from pillarbox.model.merge.engine import Engine, Merged
+from pillarbox.system.names import did_you_mean
 
 
 class Reporter:
     """Puts places and hints to errors; works only when there are any."""
 
-    def __init__(self, engine: Engine) -> None:
-        self.engine = engine
+    def __init__(self, sources: Sources, settings: Settings) -> None:
+        self.sources = sources
+        self.settings = settings
+        self.lines = sources.lines
 
     def error(self, node: str, error: PillarboxError) -> PillarboxError:
         """A copy of ``error`` for one node, with its line where that can be known."""
         line, hint, message = error.line, error.hint, error.message
         if isinstance(error, Located) and error.file:
-            line = self.engine.lines.line(error.file, error.path)
+            line = self.lines.line(error.file, error.path)
         elif isinstance(error, ClassProblem) and error.file:
             line = self._class_line(error)
             if isinstance(error, ClassMissing):
-                names = list(self.engine.class_files)
-                match = get_close_matches(error.name, names, n=1)
                 message = f"{error.message}, asked for by node {node}"
                 if error.use.name != error.name:
                     message = f"class {error.name} (from {error.use.name}) does not exist, asked for by node {node}"
-                hint = f"Did you mean {match[0]}?" if match else None
+                hint = did_you_mean(error.name, self.sources.class_files)
             elif isinstance(error, ClassNameProblem):
                 message = f"{error.message} for node {node}"
                 if isinstance(error.problem, Unresolved):
@@ -47,13 +45,13 @@ class Reporter:
 
     def problem(self, merged: Merged, problem: Problem) -> ModelError:
         """A rendering problem of one node."""
-        delimiter = self.engine.settings.delimiter
+        delimiter = self.settings.delimiter
         template = problem.template
         path = problem.path or ()
         file = line = None
         if template is not None:
             file = template.file
-            line = self.engine.lines.line(file, template.path)
+            line = self.lines.line(file, template.path)
             if not path or isinstance(problem, Cycle):
                 path = self._bare(template.path[1:])
         place = f"parameter {delimiter.join(map(str, path))} of node {merged.name}"
@@ -71,47 +69,39 @@ class Reporter:
         else:
             message = f"{place}: {problem.message}" if path else f"node {merged.name}: {problem.message}"
         if file is None:
-            file, line = self._place(merged, tuple(map(str, path)))
+            file, line = self.place(merged, tuple(map(str, path)))
         return ModelError(message, node=merged.name, file=file, line=line, hint=hint)
 
     def _reference(self, problem: Unresolved) -> str:
-        opened, closed = self.engine.settings.reference_sentinels
+        opened, closed = self.settings.reference_sentinels
         return f"{opened}{problem.reference}{closed}"
 
     def _nearest(self, problem: Unresolved) -> str | None:
         if not problem.missing:
             return None
-        match = get_close_matches(str(problem.missing[-1]), problem.known, n=1)
-        if not match:
-            return None
-        return f"Did you mean {self.engine.settings.delimiter.join((*map(str, problem.missing[:-1]), match[0]))}?"
+        prefix = self.settings.delimiter.join((*map(str, problem.missing[:-1]), ""))
+        return did_you_mean(str(problem.missing[-1]), problem.known, prefix=prefix)
 
     def _class_line(self, error: ClassProblem) -> int | None:
-        marks = self.engine.lines.marks(error.file or "")
-        if marks is None:
-            return None
-        return marks.line(("class_mappings",)) if error.file == CONFIG else marks.class_line(error.use.name)
+        file = error.file or ""
+        if file == CONFIG:
+            return self.lines.line(file, ("class_mappings",))
+        return self.lines.class_entry(file, error.use.name)
 
     def _bare(self, path: tuple[Any, ...]) -> tuple[Any, ...]:
         """A path in a file without the prefixes of its keys."""
-        prefixes = (self.engine.compiler.overwrite, self.engine.compiler.constant)
+        prefixes = self.settings.prefixes
         return tuple(key[1:] if isinstance(key, str) and key[:1] in prefixes else key for key in path)
 
-    def _place(self, merged: Merged, path: tuple[str, ...]) -> tuple[str, int | None]:
-        """The last place that set the value at ``path``, or what is nearest above it."""
+    def place(self, merged: Merged, path: tuple[str, ...]) -> tuple[str, int | None]:
+        """The file and line that set the value at ``path`` last, or what is nearest above it."""
         for count in range(len(path), 0, -1):
             layers = self._layers(merged, path[:count])
             if layers:
                 return layers[-1]
         return merged.entity.file, None
 
-    def _layers(self, merged: Merged, path: tuple[str, ...]) -> list[tuple[str, int | None]]:
+    def _layers(self, merged: Merged, path: tuple[str, ...]) -> list[tuple[str, int]]:
         """Files and lines that set the value at ``path``, in merge order."""
-        found: list[tuple[str, int | None]] = []
-        prefixes = (self.engine.compiler.overwrite, self.engine.compiler.constant)
-        for step in merged.state.steps:
-            marks = self.engine.lines.marks(step.entity.file)
-            line = marks.parameter_line(path, prefixes) if marks else None
-            if line is not None:
-                found.append((step.entity.file, line))
-        return found
+        files = (step.entity.file for step in merged.state.steps)
+        return [(file, line) for file in files if (line := self.lines.setting(file, path)) is not None]

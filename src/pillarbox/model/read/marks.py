@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 from pillarbox.model.errors import ModelError
-from pillarbox.model.read import yaml11
+from pillarbox.model.read import pyyaml, yaml11
 from pillarbox.model.read.scalars import Undecided, resolve
 from pillarbox.model.read.tree import Tree
 
@@ -20,11 +20,7 @@ class Marks:
     def __init__(self, text: str, file: str) -> None:
         self.lines: dict[tuple[str, ...], int] = {}
         self.classes: dict[str, int] = {}
-        yaml11.check_depth(text, file)
-        try:
-            root = yaml.compose(text, Loader=yaml11.Loader)
-        except yaml.YAMLError as error:
-            raise yaml11.yaml_error(error, file) from None
+        root = pyyaml.compose(text, file)
         if root is not None:
             self._collect(root, (), frozenset())
 
@@ -68,12 +64,8 @@ class Marks:
         ends = (line for text, line in self.classes.items() if text.startswith(".") and name.endswith(text.lstrip(".")))
         return next(ends, self.lines.get(("classes",)))
 
-    def parameter_line(self, path: Path, prefixes: tuple[str, ...]) -> int | None:
-        """The line that sets the parameter at ``path``, whatever prefixes its keys have; ``None`` if none does."""
-        return self.section_line("parameters", path, prefixes)
-
-    def section_line(self, section: str, path: Path, prefixes: tuple[str, ...]) -> int | None:
-        """The same for another section, ``exports``."""
+    def setting_line(self, section: str, path: Path, prefixes: tuple[str, ...]) -> int | None:
+        """The line that sets the value at ``path`` of ``section``, whatever prefixes its keys have, if any does."""
         return self._line_below((section,), path, prefixes)
 
     def _line_below(self, above: tuple[str, ...], rest: Path, prefixes: tuple[str, ...]) -> int | None:
@@ -98,10 +90,11 @@ def _key(node: Any) -> str:
 
 
 class Lines:
-    """Marks of the files of one tree, read once each."""
+    """Marks of the files of one tree, read once each. ``prefixes`` are what may stand before a key."""
 
-    def __init__(self, tree: Tree) -> None:
+    def __init__(self, tree: Tree, prefixes: tuple[str, ...]) -> None:
         self._tree = tree
+        self._prefixes = prefixes
         self._marks: dict[str, Marks | None] = {}
 
     def marks(self, file: str) -> Marks | None:
@@ -114,6 +107,16 @@ class Lines:
         return self._marks[file]
 
     def line(self, file: str, path: Path) -> int | None:
-        """The line of the value at ``path`` in ``file``."""
+        """The line of the value at ``path``, section first and keys as written, in ``file``."""
         marks = self.marks(file)
         return marks.line(path) if marks else None
+
+    def setting(self, file: str, path: Path, section: str = "parameters") -> int | None:
+        """The line of ``file`` that sets the parameter at ``path``, whatever prefixes its keys have, if any does."""
+        marks = self.marks(file)
+        return marks.setting_line(section, path, self._prefixes) if marks else None
+
+    def class_entry(self, file: str, name: str) -> int | None:
+        """The line of ``file`` that names the class ``name``."""
+        marks = self.marks(file)
+        return marks.class_line(name) if marks else None

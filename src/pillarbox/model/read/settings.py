@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from pillarbox.model.errors import ModelError
+from pillarbox.model.read import yaml11
+from pillarbox.model.read.tree import Tree
 from pillarbox.system.errors import PillarboxError, raise_all
 
 CONFIG = "reclass-config.yml"
@@ -80,6 +82,11 @@ class Settings:
         raise_all(errors)
         return cls(**values)
 
+    @property
+    def prefixes(self) -> tuple[str, str]:
+        """What may stand before a key: the override's character, then the constant's."""
+        return self.dict_key_override_prefix, self.dict_key_constant_prefix
+
     def ignores(self, class_name: str) -> bool:
         """Whether a class of this name may be missing."""
         return any(pattern.match(class_name) for pattern in self._ignored)
@@ -87,6 +94,18 @@ class Settings:
     def key(self) -> str:
         """What a cached rendering depends on."""
         return repr([(each.name, getattr(self, each.name)) for each in fields(self) if each.init])
+
+
+def read_settings(tree: Tree) -> Settings:
+    """The settings of ``reclass-config.yml`` at the root of ``tree``, or the defaults."""
+    if not tree.exists(CONFIG):
+        return Settings()
+    options = yaml11.load(tree.read(CONFIG), CONFIG)
+    if options is None:
+        return Settings()
+    if not isinstance(options, dict):
+        raise ModelError("expected a mapping of reclass options", file=CONFIG, line=1)
+    return Settings.from_options(options)
 
 
 def _convert(name: str, default: Any, value: Any) -> Any:
