@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from tests.pipeline.support import Deployment, git
 
 from pillarbox.pipeline import publish
-from pillarbox.pipeline.errors import Interrupted, RevisionError
+from pillarbox.pipeline.errors import Interrupted
 from pillarbox.pipeline.git import Repository
+from pillarbox.revision import RevisionError
 
 
 def blob(repository: Path, content: bytes) -> str:
@@ -90,7 +91,7 @@ def test_submodules_and_oversized_files_are_refused(
     repository = deployment.places.repository
     with pytest.raises(RevisionError, match="submodules"):
         Repository(repository).extract(commit(repository, ("160000", "1" * 40, "sub")), tmp_path / "a")
-    monkeypatch.setattr("pillarbox.pipeline.git.MAX_FILE", 10)
+    monkeypatch.setattr("pillarbox.revision.contents.MAX_FILE", 10)
     with pytest.raises(RevisionError, match="big") as error:
         Repository(repository).extract(commit(repository, ("100644", "x" * 11, "big")), tmp_path / "b")
     assert error.value.file == "big"

@@ -13,6 +13,7 @@ from pillarbox.images.engine import Engine
 from pillarbox.images.errors import BuildError
 from pillarbox.images.spec import BASE_FILES, FINISH, BaseSpec, base_files
 from pillarbox.images.store import Store
+from pillarbox.model import DirectoryTree
 from pillarbox.system import apt, debootstrap
 from pillarbox.system.errors import PillarboxError
 
@@ -49,7 +50,7 @@ def bootstrap(base: BaseSpec, model_dir: Path, *, engine: Engine, store: Store, 
             debootstrap.bootstrap(root, mirror, [*PACKAGES, *recipe.get("include", [])])
         except PillarboxError as error:
             raise BuildError(error.message, image=image, stage="base", hint=error.hint) from error
-        _settle(image, root, base_files(model_dir))
+        _settle(image, root, base_files(DirectoryTree(model_dir)))
         return _import(root, engine, repository, tag, labels(base))
     finally:
         _remove(scratch)

@@ -17,6 +17,7 @@ from pillarbox.images.errors import BuildError, RegistryError
 from pillarbox.images.registry import Registry
 from pillarbox.images.spec import ImageSpec, key_tag
 from pillarbox.images.store import Store
+from pillarbox.model import DirectoryTree
 from pillarbox.system.progress import SILENT, Progress, elapsed
 
 
@@ -140,8 +141,9 @@ class _Build:
     def _check_files(self) -> None:
         """What is built must be what the keys were made of, even if somebody edits files meanwhile."""
         image = self.image
-        self.package_files = spec.package_files(self.model_dir, image.formulas)
-        self.role_files = spec.role_files(self.model_dir, image.formulas)
+        model = DirectoryTree(self.model_dir)
+        self.package_files = spec.package_files(model, image.formulas)
+        self.role_files = spec.role_files(model, image.formulas)
         packages = spec.package_key(image.base.key, image.pillar["image"], self.package_files)
         if (packages, spec.content_key(packages, image.pillar, self.role_files)) != (
             image.package_key,

@@ -9,12 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from pillarbox.images import dynamic, secrets, tree
 from pillarbox.images.errors import SpecError
-from pillarbox.model import Inventory, Node
+from pillarbox.model import Inventory, Node, Tree
 from pillarbox.system.errors import PillarboxError, raise_all
 from pillarbox.system.fingerprint import fingerprint
 
@@ -144,7 +143,7 @@ def image_specs(inv: Inventory) -> dict[str, ImageSpec]:
     for node in inv.all():
         if is_image(node):
             checker = _Checker(node)
-            spec = checker.spec(inv.path)
+            spec = checker.spec(inv.tree)
             errors.extend(checker.errors)
             if spec is not None:
                 specs[spec.name] = spec
@@ -152,20 +151,20 @@ def image_specs(inv: Inventory) -> dict[str, ImageSpec]:
     return specs
 
 
-def package_files(root: Path, formulas: Sequence[str]) -> tuple[tree.File, ...]:
+def package_files(model: Tree, formulas: Sequence[str]) -> tuple[tree.File, ...]:
     """The files that the packages stage of an image with these formulas sees, and is keyed by."""
     own = [f"{FORMULAS}/{formula}/{part}" for formula in formulas for part in ("packages.sls", "packages")]
-    return tree.read(root, [*own, SHARED_STATES, FINISH])
+    return tree.read(model, [*own, SHARED_STATES, FINISH])
 
 
-def role_files(root: Path, formulas: Sequence[str]) -> tuple[tree.File, ...]:
+def role_files(model: Tree, formulas: Sequence[str]) -> tuple[tree.File, ...]:
     """The files that the role stage of an image with these formulas sees, and is keyed by."""
-    return tree.read(root, [*(f"{FORMULAS}/{formula}" for formula in formulas), SHARED_STATES, FINISH, ENTRYPOINT])
+    return tree.read(model, [*(f"{FORMULAS}/{formula}" for formula in formulas), SHARED_STATES, FINISH, ENTRYPOINT])
 
 
-def base_files(root: Path) -> tuple[tree.File, ...]:
+def base_files(model: Tree) -> tuple[tree.File, ...]:
     """The files that go into a base image."""
-    return tree.read(root, [BASE_FILES, FINISH])
+    return tree.read(model, [BASE_FILES, FINISH])
 
 
 def base_key(recipe: Mapping[str, Any], files: tuple[tree.File, ...]) -> str:
@@ -218,7 +217,7 @@ class _Checker:
             return []
         return value
 
-    def spec(self, root: Path) -> ImageSpec | None:
+    def spec(self, model: Tree) -> ImageSpec | None:
         service, role = self.text("service", COMPONENT), self.text("role", COMPONENT)
         version, deploy_name = self.text("version", TAG), self.text("deploy_name", COMPONENT)
         registry = self.text("registry", ADDRESS)
@@ -226,18 +225,18 @@ class _Checker:
             self.wrong(f"image:version is {version!r}; tags that start with key- are the builder's own")
         shared = self.names("formulas")
         if service and role:
-            self.check_name(root, service, role)
+            self.check_name(model, service, role)
         for formula in shared:
-            if not COMPONENT.fullmatch(formula) or not (root / FORMULAS / formula).is_dir():
+            if not COMPONENT.fullmatch(formula) or not model.members(f"{FORMULAS}/{formula}"):
                 self.wrong(f"image:formulas names {formula!r}, and there is no {FORMULAS}/{formula}")
         recipe = self.check_base()
         packages = self.check_packages()
         pillar = self.check_pillar(service)
         if self.errors:
             return None
-        key = base_key(recipe, base_files(root))
+        key = base_key(recipe, base_files(model))
         formulas = (service, *shared)
-        packages_key = package_key(key, pillar["image"], package_files(root, formulas))
+        packages_key = package_key(key, pillar["image"], package_files(model, formulas))
         base_name = str(recipe.get("name"))
         return ImageSpec(
             name=f"{service}-{role}",
@@ -253,21 +252,21 @@ class _Checker:
             pillar=pillar,
             dynamic=dynamic.names({key: value for key, value in pillar.items() if key != "image"}),
             package_key=packages_key,
-            content_key=content_key(packages_key, pillar, role_files(root, formulas)),
+            content_key=content_key(packages_key, pillar, role_files(model, formulas)),
         )
 
-    def check_name(self, root: Path, service: str, role: str) -> None:
+    def check_name(self, model: Tree, service: str, role: str) -> None:
         if self.node.name != f"{service}-{role}":
             self.wrong(f"an image node is named <service>-<role>, here {service}-{role}")
-        formula = root / FORMULAS / service
-        if not formula.is_dir():
+        formula = f"{FORMULAS}/{service}"
+        if not model.members(formula):
             self.wrong(f"there is no formula {FORMULAS}/{service}", "Add the formula, or correct image:service.")
             return
         for sls in ("packages", role):
-            if not (formula / f"{sls}.sls").is_file() and not (formula / sls / "init.sls").is_file():
+            if not model.exists(f"{formula}/{sls}.sls") and not model.exists(f"{formula}/{sls}/init.sls"):
                 self.wrong(f"formula {service} has no SLS {service}.{sls}", f"Add {FORMULAS}/{service}/{sls}.sls.")
         for needed in (FINISH, ENTRYPOINT):
-            if not (root / needed).is_file():
+            if not model.exists(needed):
                 self.wrong(f"the model has no {needed}", "Every image needs it; take it from Pillarbox's repository.")
 
     def check_base(self) -> Mapping[str, Any]:

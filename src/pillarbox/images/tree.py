@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 import tarfile
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 from pillarbox.images.errors import SpecError
+from pillarbox.model import Tree
 
 # Neither git nor an image has a use for these; documentation decides nothing.
 IGNORED_NAMES = {"__pycache__", ".git", ".gitignore", ".gitkeep", ".DS_Store"}
@@ -30,30 +29,27 @@ class File:
         return hashlib.sha256(self.content).hexdigest()
 
 
-def read(root: Path, paths: Iterable[str]) -> tuple[File, ...]:
-    """The files at and below ``paths`` (relative to ``root``; what does not exist is left out), sorted by path.
+def read(tree: Tree, paths: Iterable[str]) -> tuple[File, ...]:
+    """The files at and below ``paths`` of a model's tree (what does not exist is left out), sorted by path.
 
     Symbolic links are refused: what they point at would decide the image without being seen.
     """
     found: dict[str, File] = {}
     for start in paths:
-        for path in _walk(root / start):
-            relative = path.relative_to(root).as_posix()
-            if path.is_symlink():
-                raise SpecError(f"{relative} is a symbolic link", file=relative, hint="Put the file itself there.")
-            found[relative] = File(relative, bool(path.stat().st_mode & 0o100), path.read_bytes())
+        for member in tree.members(start):
+            if _ignored(member.path, start):
+                continue
+            if member.link:
+                raise SpecError(
+                    f"{member.path} is a symbolic link", file=member.path, hint="Put the file itself there."
+                )
+            found[member.path] = File(member.path, member.executable, tree.read(member.path))
     return tuple(found[path] for path in sorted(found))
 
 
-def _walk(start: Path) -> Iterable[Path]:
-    if start.is_symlink() or start.is_file():
-        yield start
-    for parent, folders, files in os.walk(start):
-        links = [name for name in folders if (Path(parent) / name).is_symlink()]
-        folders[:] = sorted(name for name in folders if name not in IGNORED_NAMES and name not in links)
-        for name in sorted([*files, *links]):
-            if name not in IGNORED_NAMES and not name.endswith(IGNORED_SUFFIXES):
-                yield Path(parent) / name
+def _ignored(path: str, start: str) -> bool:
+    below = path[len(start) :].strip("/").split("/")
+    return path != start and (not IGNORED_NAMES.isdisjoint(below) or below[-1].endswith(IGNORED_SUFFIXES))
 
 
 def digests(files: Iterable[File]) -> list[list[str]]:

@@ -2,5 +2,6 @@
 
 from pillarbox.model.errors import ModelError
 from pillarbox.model.inventory import Inventory, Node
+from pillarbox.model.read.tree import DirectoryTree, Tree
 
-__all__ = ["Inventory", "ModelError", "Node"]
+__all__ = ["DirectoryTree", "Inventory", "ModelError", "Node", "Tree"]

@@ -75,10 +75,11 @@ class Inventory:
         self.revision = revision
         if not self.path.is_dir():
             raise ModelError(f"no directory {self.path}", hint="Name the model's directory with --model.")
-        tree: Tree = DirectoryTree(self.path) if revision is None else GitTree(self.path, revision)
+        self.tree: Tree = DirectoryTree(self.path) if revision is None else GitTree(self.path, revision)
+        """The files that all of this comes from."""
         directory = default_directory() if cache == "default" else cache
         store = Cache(Path(directory)) if directory is not None else None
-        self._model = Model(tree, _inside(read_settings(tree)), store)
+        self._model = Model(self.tree, _inside(read_settings(self.tree)), store)
         self._lock = threading.Lock()
         self._rendered: dict[str, Rendered] = {}
         self.nodes: tuple[str, ...] = self._model.sources.nodes
@@ -96,11 +97,14 @@ class Inventory:
         if rendered is None:
             rendered = self._model.render(name)
             self._model.flush()
-            with self._lock:
-                if len(self._rendered) >= _KEPT:
-                    self._rendered.pop(next(iter(self._rendered)))
-                self._rendered[name] = rendered
+            self._keep(rendered)
         return _own(rendered)
+
+    def _keep(self, rendered: Rendered) -> None:
+        with self._lock:
+            if len(self._rendered) >= _KEPT:
+                self._rendered.pop(next(iter(self._rendered)))
+            self._rendered[rendered.name] = rendered
 
     def all(self) -> tuple[Node, ...]:
         """Every node, sorted by name. Raises what is wrong with all of them together."""
@@ -111,6 +115,7 @@ class Inventory:
                 nodes.append(_own(rendered))
             except PillarboxError as error:
                 errors.append(error)
+            self._keep(rendered)
         raise_all(errors)
         return tuple(nodes)
 

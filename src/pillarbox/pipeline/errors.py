@@ -9,9 +9,5 @@ class PipelineError(PillarboxError):
     """A step of the pipeline cannot be taken; what was there before still stands."""
 
 
-class RevisionError(PipelineError):
-    """A revision does not exist, or its tree holds what no model may hold."""
-
-
 class Interrupted(PipelineError):
     """The run could not go on, by no fault of its revision: it is taken up again by itself."""

@@ -6,31 +6,17 @@ import os
 import re
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
-from pillarbox.pipeline.errors import Interrupted, RevisionError
+from pillarbox.pipeline.errors import Interrupted
+from pillarbox.revision import contents
+from pillarbox.revision.contents import Entry
+from pillarbox.revision.errors import RevisionError
+from pillarbox.system import git
 
-#: A model is text. These bound what one push can make the server write to disk.
-MAX_FILES = 50_000
-MAX_FILE = 32 * 2**20
-MAX_TREE = 256 * 2**20
-MAX_DEPTH = 64
-
-NULL = "0" * 40
 _NAME = re.compile(r"[0-9a-f]{40,64}")
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A file or symbolic link of a tree."""
-
-    mode: str
-    object: str
-    size: int
-    path: str
 
 
 class Repository:
@@ -72,78 +58,43 @@ class Repository:
         out = self._read("diff-tree", "-r", "-z", "--name-only", "--no-renames", base, head)
         return tuple(path for path in out.split("\0") if path)
 
-    def entries(self, revision: str) -> Iterator[Entry]:
-        """Everything in the tree of ``revision``. Raises :class:`RevisionError` for what no model may hold."""
-        count = total = 0
+    def entries(self, revision: str) -> tuple[Entry, ...]:
+        """The files and links in the tree of ``revision``. Raises :class:`RevisionError` for what no model may hold."""
         done = self._git("ls-tree", "-r", "-l", "-z", "--full-tree", revision)
         if done.returncode != 0:
             raise RevisionError(
                 f"revision {revision} has no readable tree: {done.stderr.decode(errors='replace').strip()}"
             )
-        for line in done.stdout.split(b"\0"):
-            if not line:
-                continue
-            meta, _, raw = line.partition(b"\t")
-            mode, kind, name, size = meta.decode().split()
-            path = os.fsdecode(raw)
-            if kind == "commit":
-                raise RevisionError(
-                    "submodules are not part of a model", file=path, hint="Commit the files themselves."
-                )
-            entry = Entry(mode, name, int(size), path)
-            count, total = count + 1, total + entry.size
-            _refuse_size(entry, count, total)
-            parts = path.split("/")
-            if len(parts) > MAX_DEPTH or any(part in ("", ".", "..") or part.lower() == ".git" for part in parts):
-                raise RevisionError("not a path that a model may have", file=path)
-            if not path.isprintable():
-                # Salt's file server stops serving anything at a name that is not UTF-8.
-                raise RevisionError(
-                    "expected a name of printable characters in UTF-8", file=ascii(path)[1:-1], hint="Rename the file."
-                )
-            yield entry
+        found = tuple(_entry(line) for line in done.stdout.split(b"\0") if line)
+        contents.refuse(found)
+        links = [entry for entry in found if entry.is_link]
+        targets = zip(links, self._contents(links), strict=True) if links else ()
+        contents.refuse_links({entry.path: target for entry, target in targets})
+        return found
 
     def extract(self, revision: str, target: Path) -> None:
         """Write the tree of ``revision`` into the new directory ``target``: files and links within the tree only.
 
-        Raises :class:`RevisionError` for a tree that holds anything else; ``target`` is then not to be used.
+        Raises :class:`RevisionError`, before anything is written, for a tree that holds anything else.
         """
-        entries = list(self.entries(revision))
+        entries = self.entries(revision)
         target.mkdir(mode=0o700)
-        links = []
         for entry, content in zip(entries, self._contents(entries), strict=True):
             file = target / entry.path
-            if entry.mode == "120000":
-                links.append((entry, content))
-                continue
-            try:
-                file.parent.mkdir(parents=True, exist_ok=True)
-                with file.open("xb") as stream:
-                    stream.write(content)
-            except (FileExistsError, NotADirectoryError):
-                raise RevisionError("the tree has two entries of one name", file=entry.path) from None
-            file.chmod(0o755 if entry.mode == "100755" else 0o644)
-        # Links come last, so that no file is ever written through one.
-        for entry, content in links:
-            file = target / entry.path
-            try:
-                file.parent.mkdir(parents=True, exist_ok=True)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            if entry.is_link:
                 file.symlink_to(os.fsdecode(content))
-            except (FileExistsError, NotADirectoryError, ValueError):
-                raise RevisionError("not a symbolic link that a model may have", file=entry.path) from None
-        inside = target.resolve()
-        for entry, content in links:
-            try:
-                goal = (target / entry.path).resolve()
-            except (OSError, RuntimeError):
-                raise RevisionError("the symbolic link leads nowhere, in a circle", file=entry.path) from None
-            if not goal.is_relative_to(inside):
-                where = os.fsdecode(content)
-                raise RevisionError(f"the symbolic link leads out of the model, to {where!r}", file=entry.path)
+                continue
+            with file.open("xb") as stream:
+                stream.write(content)
+            file.chmod(0o755 if entry.mode == "100755" else 0o644)
 
-    def _contents(self, entries: list[Entry]) -> Iterator[bytes]:
+    def _contents(self, entries: Sequence[Entry]) -> Iterator[bytes]:
         process = subprocess.Popen(
-            [*self._command(), "cat-file", "--batch"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=_environment()
+            [*git.command(self.path), "cat-file", "--batch"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=git.environment(),
         )
         assert process.stdin and process.stdout
         try:
@@ -177,15 +128,13 @@ class Repository:
 
     def _git(self, *arguments: str) -> subprocess.CompletedProcess[bytes]:
         try:
-            done = subprocess.run([*self._command(), *arguments], capture_output=True, check=False, env=_environment())
+            done = subprocess.run(
+                [*git.command(self.path), *arguments], capture_output=True, check=False, env=git.environment()
+            )
         except FileNotFoundError:
             raise RevisionError("git is not installed") from None
         _survived(done.returncode)
         return done
-
-    def _command(self) -> list[str]:
-        # The repository belongs to the git user, and the master's user reads it: that is meant.
-        return ["git", "-c", f"safe.directory={self.path}", "-c", "safe.directory=*", "-C", str(self.path)]
 
 
 def is_name(text: str) -> bool:
@@ -199,25 +148,10 @@ def _survived(returncode: int) -> None:
         raise Interrupted(f"git was ended by {signal.Signals(-returncode).name}", hint="Try again.")
 
 
-def _refuse_size(entry: Entry, count: int, total: int) -> None:
-    if entry.size > MAX_FILE:
-        raise RevisionError(
-            f"{entry.size / 2**20:.0f} MiB; a model's file may have {MAX_FILE // 2**20}", file=entry.path
-        )
-    if total > MAX_TREE:
-        raise RevisionError(f"the tree is larger than {MAX_TREE // 2**20} MiB; is something committed by mistake?")
-    if count > MAX_FILES:
-        raise RevisionError(f"the tree has more than {MAX_FILES} files; is something committed by mistake?")
-
-
-def _environment() -> dict[str, str]:
-    # A configuration that the caller's environment injects must not make git run programs.
-    return {
-        **{key: value for key, value in os.environ.items() if not key.startswith("GIT_CONFIG")},
-        "GIT_TERMINAL_PROMPT": "0",
-        "GIT_NO_LAZY_FETCH": "1",
-        "LC_ALL": "C.UTF-8",
-    }
+def _entry(line: bytes) -> Entry:
+    meta, _, path = line.partition(b"\t")
+    mode, _, name, size = meta.decode().split()
+    return Entry(mode, name, int(size) if size.isdigit() else 0, os.fsdecode(path))
 
 
 def _plain(text: str) -> str:

@@ -66,10 +66,8 @@ def prepare(places: Places, revision: str) -> Path:
 
 def read(repository: Path, revision: str) -> Revision:
     """``revision`` (a full commit name), rendered. Raises what is wrong with it; nothing of it is trusted."""
-    with tempfile.TemporaryDirectory(prefix="pillarbox-model-") as scratch:
-        tree = Path(scratch) / "model"
-        Repository(repository).extract(revision, tree)
-        return Revision.read(tree, revision)
+    Repository(repository).entries(revision)
+    return Revision.read(repository, revision=revision)
 
 
 def _forget(places: Places) -> None:

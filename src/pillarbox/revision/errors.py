@@ -6,4 +6,4 @@ from pillarbox.system.errors import PillarboxError
 
 
 class RevisionError(PillarboxError):
-    """A revision holds what no deployment can be: a host without a usable name, a deployment with two clusters."""
+    """A revision does not exist, its tree holds what no model may hold, or what it says cannot be one deployment."""

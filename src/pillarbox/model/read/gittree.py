@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import posixpath
 import subprocess
 import threading
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from pillarbox.model import limits
 from pillarbox.model.errors import ModelError
-from pillarbox.model.read.tree import SUFFIXES, is_skipped
+from pillarbox.model.read.tree import SUFFIXES, Member, is_skipped
+from pillarbox.system import git, links
 
-_LINK = "120000"
+_LINK, _EXECUTABLE = "120000", "100755"
 
 
 class GitTree:
@@ -32,7 +33,8 @@ class GitTree:
         prefix = self._git("rev-parse", "--show-prefix").strip().rstrip("/")
         self._prefix = f"{prefix}/" if prefix else ""
         self._blobs: dict[str, str] = {}
-        links: dict[str, str] = {}
+        self._members: list[Member] = []
+        found: dict[str, str] = {}
         listing = self._git("ls-tree", "-r", "-z", "--full-tree", self.commit, *([prefix] if prefix else []))
         for entry in listing.split("\0"):
             head, _, name = entry.partition("\t")
@@ -40,9 +42,11 @@ class GitTree:
                 continue
             mode, kind, blob = head.split(" ")
             if kind == "blob":
-                (links if mode == _LINK else self._blobs)[name[len(self._prefix) :]] = blob
-        for name, blob in sorted(links.items()):
-            self._follow(name, blob)
+                name = name[len(self._prefix) :]
+                (found if mode == _LINK else self._blobs)[name] = blob
+                self._members.append(Member(name, mode == _EXECUTABLE, mode == _LINK))
+        self._back: list[str] = []
+        self._follow({name: self._read(blob, name).decode("utf-8", "surrogateescape") for name, blob in found.items()})
 
     def __enter__(self) -> GitTree:
         return self
@@ -67,9 +71,15 @@ class GitTree:
             for name in self._blobs
             if name.startswith(above) and name.endswith(SUFFIXES) and not is_skipped(name[len(above) :])
         ]
+        for name in self._back:
+            if name.startswith(above):
+                raise ModelError("the link leads back to a directory above it", file=name)
         if not any(name.startswith(above) for name in self._blobs):
             raise ModelError(f"no {folder}/ in revision {self.revision}")
         return sorted(found)
+
+    def members(self, path: str) -> list[Member]:
+        return [item for item in self._members if item.path == path or item.path.startswith(f"{path}/")]
 
     def read(self, file: str) -> bytes:
         blob = self._blobs.get(file)
@@ -87,14 +97,24 @@ class GitTree:
     def identity(self) -> str:
         return f"git:{self.path}"
 
-    def _follow(self, name: str, blob: str) -> None:
-        target = self._read(blob, name).decode("utf-8", "surrogateescape")
-        path = posixpath.normpath(posixpath.join(posixpath.dirname(name), target))
-        if path in self._blobs:
-            self._blobs[name] = self._blobs[path]
-        else:
-            inside = {each: found for each, found in self._blobs.items() if each.startswith(f"{path}/")}
-            self._blobs.update({name + each[len(path) :]: found for each, found in inside.items()})
+    def _follow(self, targets: Mapping[str, str]) -> None:
+        """Add what the links lead to; those that lead to nothing, or out of the tree, are no files of it."""
+        known = {above for name in (*self._blobs, *targets) for above in _above(name)}
+        folders = {}
+        for name in sorted(targets):
+            try:
+                goal = links.destination(name, targets, known)
+            except (links.LeadsOut, links.LeadsNowhere):
+                continue
+            if goal in self._blobs:
+                self._blobs[name] = self._blobs[goal]
+            elif f"{name}/".startswith(f"{goal}/"):
+                self._back.append(name)
+            else:
+                folders[name] = f"{goal}/"
+        for name, goal in folders.items():
+            inside = {each: found for each, found in self._blobs.items() if each.startswith(goal)}
+            self._blobs.update({f"{name}/{each[len(goal) :]}": found for each, found in inside.items()})
             if len(self._blobs) > limits.FILES:
                 # Links between directories multiply the ways to them.
                 raise ModelError(f"expected at most {limits.FILES} files, found more", file=name)
@@ -103,7 +123,8 @@ class GitTree:
         with self._lock:
             if self._process is None:
                 self._process = subprocess.Popen(
-                    ["git", "-C", str(self.path), "cat-file", "--batch"],
+                    [*git.command(self.path), "cat-file", "--batch"],
+                    env=git.environment(),
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                 )
@@ -126,10 +147,17 @@ class GitTree:
 
     def _git(self, *arguments: str) -> str:
         try:
-            done = subprocess.run(["git", "-C", str(self.path), *arguments], capture_output=True)
+            done = subprocess.run([*git.command(self.path), *arguments], capture_output=True, env=git.environment())
         except OSError as error:
             raise ModelError(f"cannot run git: {error.strerror}") from None
         if done.returncode != 0:
             reason = done.stderr.decode(errors="replace").strip() or f"no revision {self.revision} in {self.path}"
             raise ModelError(reason.removeprefix("fatal: "))
         return done.stdout.decode("utf-8", "surrogateescape")
+
+
+def _above(path: str) -> Iterator[str]:
+    """The folders that ``path`` is in."""
+    while "/" in path:
+        path = path.rpartition("/")[0]
+        yield path

@@ -6,6 +6,7 @@ import os
 import stat
 import time
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -25,11 +26,24 @@ def is_skipped(file: str) -> bool:
     return any(part[0] == "." or part in _SKIPPED for part in file.split("/")[:-1])
 
 
+@dataclass(frozen=True)
+class Member:
+    """A file of a tree, or a symbolic link that is not followed."""
+
+    path: str
+    executable: bool = False
+    link: bool = False
+
+
 class Tree(Protocol):
     """A set of files, named by their path from the model's root with ``/`` between the parts."""
 
     def files(self, folder: str) -> list[str]:
         """The YAML files under ``folder``, sorted. Raises :class:`ModelError` when there is no such folder."""
+        ...
+
+    def members(self, path: str) -> list[Member]:
+        """Every file and link at ``path`` and below it, hidden ones too, sorted; none where there is nothing."""
         ...
 
     def read(self, file: str) -> bytes:
@@ -69,6 +83,20 @@ class DirectoryTree:
         raise_all(errors)
         found.sort()
         return found
+
+    def members(self, path: str) -> list[Member]:
+        start = self.root / path
+        if start.is_symlink() or not start.is_dir():
+            return [self._member(start)] if os.path.lexists(start) else []
+        found = []
+        for parent, folders, files in os.walk(start):
+            links = [name for name in folders if os.path.islink(os.path.join(parent, name))]
+            found += [self._member(Path(parent) / name) for name in (*files, *links)]
+        return sorted(found, key=lambda member: member.path)
+
+    def _member(self, path: Path) -> Member:
+        mode = os.lstat(path).st_mode
+        return Member(path.relative_to(self.root).as_posix(), bool(mode & 0o100), stat.S_ISLNK(mode))
 
     def _walk(
         self, folder: str, above: tuple[tuple[int, int], ...], found: list[str], errors: list[PillarboxError]
