@@ -1,15 +1,98 @@
-"""The code itself: lint, types, and imports that run one way."""
+"""The code itself: lint, types, imports that run one way, one place for what has nothing to do with the domain."""
 
 from __future__ import annotations
 
+import ast
 import os
 import subprocess
 import sys
+from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 BIN = Path(sys.executable).parent
+
+#: Modules that only the floor imports, and what it offers instead.
+FLOOR_MODULES = {
+    "fcntl": "pillarbox.system.locks",
+    "difflib": "pillarbox.system.names",
+    "tenacity": "pillarbox.system.waiting",
+    "git": "pillarbox.system.git",
+}
+#: Functions that only the floor calls, and what it offers instead.
+FLOOR_CALLS = {
+    "os.replace": "pillarbox.system.files",
+    "os.rename": "pillarbox.system.files",
+    "os.fsync": "pillarbox.system.files",
+    "tempfile.mkstemp": "pillarbox.system.files",
+    "tempfile.mkdtemp": "pillarbox.system.files",
+    "time.sleep": "pillarbox.system.waiting",
+    ".rename": "pillarbox.system.files",
+    ".replace": "pillarbox.system.files",
+    ".wait": "pillarbox.system.waiting",
+}
+#: What stands elsewhere for now: module, and what it does itself. This list only gets shorter.
+NOT_YET = {
+    ("images/builder.py", "git"),
+    ("images/engine.py", "time.sleep"),
+    ("images/store.py", "fcntl"),
+    ("images/thin.py", "os.replace"),
+    ("lab/engine.py", "time.sleep"),
+    ("lab/following.py", ".wait"),
+    ("lab/git.py", "git"),
+    ("lab/hosts.py", "time.sleep"),
+    ("lab/image.py", ".rename"),
+    ("lab/image.py", "tempfile.mkdtemp"),
+    ("lab/kept.py", "os.replace"),
+    ("lab/lock.py", "fcntl"),
+    ("lab/machine.py", ".replace"),
+    ("lab/minions.py", "time.sleep"),
+    ("lab/repository.py", "git"),
+    ("lab/states.py", ".wait"),
+    ("lab/states.py", "time.sleep"),
+    ("lab/wheels.py", ".rename"),
+    ("manifests/files.py", "os.replace"),
+    ("manifests/files.py", "tempfile.mkstemp"),
+    ("model/read/gittree.py", "git"),
+    ("pipeline/build.py", ".rename"),
+    ("pipeline/build.py", "tempfile.mkdtemp"),
+    ("pipeline/git.py", "git"),
+    ("pipeline/journal.py", "time.sleep"),
+    ("pipeline/lock.py", "fcntl"),
+    ("pipeline/publish.py", ".rename"),
+    ("pipeline/publish.py", "os.replace"),
+    ("pipeline/publish.py", "tempfile.mkdtemp"),
+    ("pipeline/record.py", "os.fsync"),
+    ("pipeline/record.py", "os.replace"),
+    ("pipeline/record.py", "tempfile.mkstemp"),
+    ("pipeline/spool.py", "os.rename"),
+    ("pki/store.py", ".replace"),
+    ("pki/store.py", "fcntl"),
+    ("pki/store.py", "os.fsync"),
+    ("rollout/cluster.py", ".wait"),
+    ("rollout/store.py", "os.replace"),
+    ("rollout/store.py", "tempfile.mkstemp"),
+    ("salt/building.py", ".wait"),
+    ("salt/engines/pillarbox.py", ".wait"),
+    ("salt/modules/pillarbox.py", "fcntl"),
+    ("salt/modules/pillarbox.py", "os.rename"),
+    ("salt/modules/pillarbox.py", "tempfile.mkdtemp"),
+    ("secrets/generate.py", ".replace"),
+}
+#: What has to be so, and why.
+EXCEPTIONS = {
+    # The terminal's own flags, not a lock.
+    ("lab/terminal.py", "fcntl"),
+}
+#: Names that more than one class still has. This list only gets shorter.
+DOUBLED = {
+    "Plan",
+    "Result",
+    "RevisionError",
+    "_Dumper",
+}
 
 
 @pytest.mark.parametrize(
@@ -21,3 +104,77 @@ def test_the_code_keeps_its_rules(repository: Path, command: list[str]) -> None:
         [str(BIN / command[0]), *command[1:]], cwd=repository, capture_output=True, text=True, env=environment
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def sources(repository: Path) -> Iterator[tuple[str, ast.Module]]:
+    """Each module of the package: its path below it, and its syntax tree."""
+    root = repository / "src" / "pillarbox"
+    for file in sorted(root.rglob("*.py")):
+        yield file.relative_to(root).as_posix(), ast.parse(file.read_text(encoding="utf-8"))
+
+
+def own_floor(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    """Lines of a module that do themselves what the floor does, and what that is."""
+    names: dict[str, str] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                names[alias.asname or alias.name.partition(".")[0]] = alias.name
+                if alias.name.partition(".")[0] in FLOOR_MODULES:
+                    yield node.lineno, alias.name.partition(".")[0]
+        elif isinstance(node, ast.ImportFrom):
+            for alias in node.names:
+                names[alias.asname or alias.name] = f"{node.module}.{alias.name}"
+            if (node.module or "").partition(".")[0] in FLOOR_MODULES and not node.level:
+                yield node.lineno, (node.module or "").partition(".")[0]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.List | ast.Tuple) and node.elts:
+            first = node.elts[0]
+            if isinstance(first, ast.Constant) and first.value == "git" and isinstance(node.ctx, ast.Load):
+                yield node.lineno, "git"
+        if not isinstance(node, ast.Call):
+            continue
+        called = node.func
+        if isinstance(called, ast.Name):
+            called_name = names.get(called.id, called.id)
+        elif isinstance(called, ast.Attribute):
+            base = called.value
+            known = names.get(base.id) if isinstance(base, ast.Name) else None
+            # `text.replace(old, new)` takes two arguments, `path.replace(target)` one.
+            one = len(node.args) == 1 and not node.keywords
+            called_name = f"{known}.{called.attr}" if known else f".{called.attr}" if one else ""
+        else:
+            continue
+        if called_name in FLOOR_CALLS:
+            yield node.lineno, called_name
+
+
+def test_what_is_the_floors_is_done_on_the_floor(repository: Path) -> None:
+    found = {
+        (module, what): line
+        for module, tree in sources(repository)
+        if not module.startswith("system/")
+        for line, what in own_floor(tree)
+    }
+    known = NOT_YET | EXCEPTIONS
+    offers = {**FLOOR_MODULES, **FLOOR_CALLS}
+    wrong = [
+        f"src/pillarbox/{module}:{line}: {what}: use {offers[what]}"
+        for (module, what), line in sorted(found.items())
+        if (module, what) not in known
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_a_class_name_means_one_thing(repository: Path) -> None:
+    places: dict[str, list[str]] = defaultdict(list)
+    for module, tree in sources(repository):
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ClassDef):
+                places[node.name].append(f"src/pillarbox/{module}:{node.lineno}")
+    wrong = [
+        f"{name}: {', '.join(where)}"
+        for name, where in sorted(places.items())
+        if len(where) > 1 and name not in DOUBLED
+    ]
+    assert not wrong, "\n".join(wrong)

@@ -16,6 +16,7 @@ import click
 
 from pillarbox import __version__
 from pillarbox.cli.output import print_error
+from pillarbox.system import logs
 from pillarbox.system.errors import PillarboxError
 
 COMMANDS = {
@@ -67,10 +68,17 @@ def _default_model() -> Path:
     default=_default_model,
     help="The directory of the model (default: the current one; on a master, the published model).",
 )
+@click.option(
+    "-v",
+    "--verbose",
+    count=True,
+    help="Say on standard error what is waited for and tried again; twice: each question and each git command.",
+)
 @click.version_option(__version__, prog_name="pillarbox")
 @click.pass_context
-def pillarbox(ctx: click.Context, model: Path) -> None:
+def pillarbox(ctx: click.Context, model: Path, verbose: int) -> None:
     """One git repository of reclass metadata, turned into a running cloud."""
+    logs.to_stderr(verbose)
     ctx.obj = model
 
 

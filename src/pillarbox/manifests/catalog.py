@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from typing import Any, Protocol
 
 from pillarbox.manifests import names
@@ -101,9 +100,9 @@ class Catalog:
             and registry in (None, node.registry, f"{node.registry}/{node.deploy_name}")
         ):
             return self.pinned(node)
-        close = get_close_matches(image, self.images, n=1, cutoff=0.85) if registry is None and tag is None else []
+        close = names.nearest(image, self.images, cutoff=0.85) if registry is None and tag is None else None
         if close and node is None:
-            problems.add(place, f"no image node {image}", f"Did you mean {close[0]}? Any other image needs a tag.")
+            problems.add(place, f"no image node {image}", f"{close} Any other image needs a tag.")
         reference = "/".join(part for part in (registry, image) if part)
         if tag is not None:
             reference = f"{reference}:{tag}"

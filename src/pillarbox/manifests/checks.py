@@ -6,7 +6,6 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any
 
 from pillarbox.manifests import names
@@ -132,14 +131,14 @@ def configuration(world: World) -> None:
                     text = f"{kind} {name} of namespace {each.namespace} has no key {key}"
                     world.problems.add(each.place, text, names.nearest(key, data))
                 continue
-            close = get_close_matches(name, known, n=1, cutoff=0.8)
+            close = names.nearest(name, known, cutoff=0.8)
             # Users of the original formula make their ConfigMaps with kubectl, and mount them.
             if kind == "ConfigMap" and ("ConfigMap", name) in volumes and not close:
                 continue
             section = "configmap" if kind == "ConfigMap" else "secret"
-            hint = f"Define it under {section}:{name}, or name it under external:{section} if others make it."
+            hint = close or f"Define it under {section}:{name}, or name it under external:{section} if others make it."
             text = f"no {kind} {name} in namespace {each.namespace}"
-            world.problems.add(each.place, text, f"Did you mean {close[0]}?" if close else hint)
+            world.problems.add(each.place, text, hint)
 
 
 def supply(world: World) -> None:

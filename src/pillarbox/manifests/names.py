@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from difflib import get_close_matches
+
+from pillarbox.system.names import did_you_mean
 
 LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 SERVICE = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
@@ -36,8 +37,7 @@ def slug(text: str, limit: int = 63) -> str:
 
 def nearest(name: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
     """A hint that names what was probably meant, or nothing."""
-    match = get_close_matches(name, sorted(set(known)), n=1, cutoff=cutoff)
-    return f"Did you mean {match[0]}?" if match else None
+    return did_you_mean(name, known, cutoff=cutoff)
 
 
 def variable(name: str) -> str:

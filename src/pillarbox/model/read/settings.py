@@ -11,6 +11,7 @@ from pillarbox.model.errors import ModelError
 from pillarbox.model.read import yaml11
 from pillarbox.model.read.tree import Tree
 from pillarbox.system.errors import PillarboxError, raise_all
+from pillarbox.system.names import did_you_mean
 
 CONFIG = "reclass-config.yml"
 
@@ -73,7 +74,7 @@ class Settings:
             if name in _ELSEWHERE:
                 continue
             if name not in known:
-                errors.append(ModelError(f"unknown option {name}", file=file, hint=_nearest(str(name), known)))
+                errors.append(ModelError(f"unknown option {name}", file=file, hint=did_you_mean(str(name), known)))
                 continue
             try:
                 values[name] = _convert(name, known[name].default, value)
@@ -128,10 +129,3 @@ def _convert(name: str, default: Any, value: Any) -> Any:
     if name.endswith(("_prefix", "_character")) and len(value) != 1:
         raise ValueError(f"expected one character, found {value!r}")
     return value
-
-
-def _nearest(name: str, known: Mapping[str, Any]) -> str | None:
-    from difflib import get_close_matches
-
-    match = get_close_matches(name, known, n=1)
-    return f"Did you mean {match[0]}?" if match else None

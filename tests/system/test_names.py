@@ -1,0 +1,37 @@
+"""What was probably meant."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pillarbox.system import names
+
+TEXT = st.text("abcdefgh-_", min_size=1, max_size=12)
+
+
+def test_a_slip_of_the_finger_is_understood() -> None:
+    known = ["keystone-api", "glance-api", "mariadb"]
+    assert names.nearest("keystone-aip", known) == "keystone-api"
+    assert names.did_you_mean("maria", known) == "Did you mean mariadb?"
+    assert names.did_you_mean("maria", known, prefix="service/") == "Did you mean service/mariadb?"
+
+
+def test_nothing_is_guessed_where_nothing_is_like_it() -> None:
+    assert names.nearest("zzz", ["keystone", "glance"]) is None
+    assert names.did_you_mean("zzz", []) is None
+    assert names.nearest("keystone-xyz", ["keystone-api"]) == "keystone-api"
+    assert names.nearest("keystone-xyz", ["keystone-api"], cutoff=0.9) is None
+
+
+def test_keys_that_are_no_strings_are_passed_over() -> None:
+    assert names.nearest("80", [80, None, 8080, "800"]) == "800"
+
+
+@given(TEXT, st.lists(TEXT))
+def test_the_answer_is_a_known_name_and_does_not_depend_on_their_order(name: str, known: list[str]) -> None:
+    found = names.nearest(name, known)
+    assert found is None or found in known
+    assert names.nearest(name, reversed(known)) == found
+    if name in known:
+        assert found == name
