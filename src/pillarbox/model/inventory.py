@@ -7,14 +7,8 @@ import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pillarbox.model.ask.diff import Difference, diff
-from pillarbox.model.ask.explain import explain
-from pillarbox.model.ask.explanation import Explanation
-from pillarbox.model.ask.lint import Finding, lint
-from pillarbox.model.ask.usage import Usage, usage
-from pillarbox.model.ask.where import Occurrence, where
 from pillarbox.model.errors import ModelError
 from pillarbox.model.keep.cache import Cache, default_directory
 from pillarbox.model.merge.model import Model
@@ -24,6 +18,14 @@ from pillarbox.model.read.gittree import GitTree
 from pillarbox.model.read.settings import CONFIG, Settings, read_settings
 from pillarbox.model.read.tree import DirectoryTree, Tree
 from pillarbox.system.errors import PillarboxError, raise_all
+
+# What answers questions is imported when somebody asks: whoever only renders, a push above all, need not wait for it.
+if TYPE_CHECKING:
+    from pillarbox.model.ask.diff import Difference
+    from pillarbox.model.ask.explanation import Explanation
+    from pillarbox.model.ask.lint import Finding
+    from pillarbox.model.ask.usage import Usage
+    from pillarbox.model.ask.where import Occurrence
 
 _KEPT = 2048
 
@@ -132,22 +134,32 @@ class Inventory:
 
     def explain(self, node: str, path: str) -> Explanation:
         """Where the parameter at ``path`` (``a:b:c``) of ``node`` comes from. Raises :class:`ModelError`."""
+        from pillarbox.model.ask.explain import explain
+
         return explain(self._model, node, path)
 
     def usage(self, class_name: str) -> Usage:
         """Which nodes use a class, and how they come by it. Raises :class:`ModelError` for an unknown class."""
+        from pillarbox.model.ask.usage import usage
+
         return usage(self._model, class_name)
 
     def where(self, wanted: str, node: str | None = None) -> tuple[Occurrence, ...]:
         """The places that set the parameter at the path ``wanted``, or write the value ``wanted``."""
+        from pillarbox.model.ask.where import where
+
         return where(self._model, wanted, node)
 
     def lint(self) -> tuple[Finding, ...]:
         """What is doubtful about the model, sorted by file and line."""
+        from pillarbox.model.ask.lint import lint
+
         return lint(self._model)
 
     def changes_since(self, before: Inventory, node: str | None = None) -> Iterator[Difference]:
         """Which values of which nodes differ from ``before``. Raises at the end what does not render."""
+        from pillarbox.model.ask.diff import diff
+
         return diff(before._model, self._model, node)
 
     def relative(self, file: str | Path) -> Path:

@@ -11,12 +11,12 @@ from typing import Any
 from pillarbox.images import RegistryError
 from pillarbox.images.registry import Registry
 from pillarbox.manifests import Manifest
+from pillarbox.manifests.releases import CONTRACT, marked, order
 from pillarbox.model import Node
 from pillarbox.pipeline.git import Repository
 from pillarbox.pipeline.publish import read
 from pillarbox.revision import Revision
-from pillarbox.rollout import memory
-from pillarbox.rollout.objects import differences
+from pillarbox.system.differences import differences
 from pillarbox.system.errors import PillarboxError
 
 #: Pillar that no state of a host reads: the model's knobs, and what the manifests are made of.
@@ -237,15 +237,18 @@ def _interruptions(after: Revision, workloads: Iterable[ObjectChange]) -> Iterat
 def _returns(before: Revision | None, after: Revision) -> Iterator[str]:
     """Services that go back behind a release whose schema is, or may be, contracted: a deploy may refuse them."""
     newest = {
-        (item.namespace, marks[0]): marks[2]
+        (item.namespace, mark.service): mark.release
         for item in (before.manifests if before else ())
-        if (marks := memory.marked(item.object)) and marks[1] == memory.CONTRACT
+        if (mark := marked(item.object)) and mark.phase == CONTRACT
     }
     told = {}
     for item in after.manifests:
-        service, _, release = memory.marked(item.object) or ("", "", "")
+        mark = marked(item.object)
+        if mark is None:
+            continue
+        service, _, release = mark
         known = newest.get((item.namespace, service))
-        if known and memory.order(release) < memory.order(known):
+        if known and order(release) < order(known):
             told[service] = (
                 f"{service} goes back from release {known} to {release}: "
                 f"the deploy refuses that once its schema has been contracted to {known}"

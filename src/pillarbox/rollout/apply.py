@@ -14,7 +14,6 @@ from pillarbox.rollout.objects import (
     MANAGED_BY,
     Object,
     ObjectRef,
-    differences,
     meaning,
     owned,
     ref,
@@ -23,6 +22,7 @@ from pillarbox.rollout.secrets import reveal, values
 from pillarbox.rollout.states import Action, JobState
 from pillarbox.secrets import Keyring, Scrubber
 from pillarbox.system import gpg
+from pillarbox.system.differences import differences
 from pillarbox.system.errors import PillarboxError, raise_all
 
 if TYPE_CHECKING:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from pillarbox.manifests.workloads import PHASE, RELEASE
+from pillarbox.manifests.releases import CONTRACT, marked, order
 from pillarbox.rollout.apply import job_state
 from pillarbox.rollout.cluster import Cluster
 from pillarbox.rollout.errors import Refused
@@ -18,9 +17,6 @@ if TYPE_CHECKING:
 
 #: The ConfigMap, one a namespace: contracted service -> release.
 NAME = "pillarbox-state"
-
-SERVICE = "app.kubernetes.io/name"
-CONTRACT = "contract"
 
 
 def contracted(cluster: Cluster, namespaces: Iterable[str]) -> dict[tuple[str, str], str]:
@@ -74,22 +70,6 @@ def refuse_return(cluster: Cluster, manifests: Iterable[Manifest]) -> None:
                 hint=f"Nothing was changed. Deploy release {floor} or newer, or restore the database's backup of "
                 f"{release} and remove {service} from ConfigMap {NAME}.",
             )
-
-
-def marked(obj: Mapping[str, object]) -> tuple[str, str, str] | None:
-    """``(service, phase, release)`` of an object that carries them; ``None`` for one that belongs to no release."""
-    metadata = obj.get("metadata") or {}
-    assert isinstance(metadata, Mapping)
-    marks = {**(metadata.get("annotations") or {}), **(metadata.get("labels") or {})}
-    if RELEASE not in marks or SERVICE not in marks:
-        return None
-    return str(marks[SERVICE]), str(marks.get(PHASE, "")), str(marks[RELEASE])
-
-
-def order(release: str) -> tuple[tuple[int, int | str], ...]:
-    """Releases in time: numbers by value, words by alphabet, as OpenStack's dated and named releases run."""
-    parts = re.findall(r"\d+|[a-z]+", release.lower())
-    return tuple((1, int(part)) if part.isdigit() else (0, part) for part in parts)
 
 
 def _raise_to(found: dict[tuple[str, str], str], key: tuple[str, str], release: str) -> None:

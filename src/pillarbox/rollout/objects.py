@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,18 +64,6 @@ def meaning(obj: Mapping[str, Any]) -> Object:
         metadata["annotations"] = annotations
     kept["metadata"] = metadata
     return kept
-
-
-def differences(before: Any, after: Any, path: str = "") -> Iterator[str]:
-    """The dotted paths at which ``after`` differs from ``before``."""
-    if isinstance(before, Mapping) and isinstance(after, Mapping):
-        for key in sorted({*before, *after}, key=str):
-            yield from differences(before.get(key), after.get(key), f"{path}.{key}" if path else str(key))
-    elif isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
-        for index, (left, right) in enumerate(zip(before, after, strict=True)):
-            yield from differences(left, right, f"{path}[{index}]")
-    elif before != after:
-        yield path
 
 
 def owned(obj: Mapping[str, Any], manager: str) -> Object | None:

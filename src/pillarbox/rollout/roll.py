@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pillarbox.manifests.releases import CONTRACT, marked
 from pillarbox.rollout import gates, memory
 from pillarbox.rollout.apply import LiveChange, Prepared, job_state, prepare, survey, write
 from pillarbox.rollout.cluster import Cluster
@@ -328,8 +329,8 @@ class _Run:
             self.store.put(change.ref, _closed(change.prepared))
 
     def _note_contraction(self, prepared: Prepared) -> None:
-        marks = memory.marked(prepared.object)
-        if not marks or marks[1] != memory.CONTRACT:
+        marks = marked(prepared.object)
+        if not marks or marks.phase != CONTRACT:
             return
         live = self.cluster.get(prepared.ref)
         known = memory.contracted(self.cluster, [prepared.ref.namespace])
