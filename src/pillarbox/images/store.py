@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from pillarbox.images.errors import EngineError
+from pillarbox.system import locks
 
 CACHE = "/var/cache/pillarbox"
 
@@ -37,14 +37,5 @@ class Store:
         The kernel lets go of it when the process ends, however it ends.
         """
         file = self.folder("locks") / hashlib.sha256(name.encode()).hexdigest()[:32]
-        handle = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if waiting:
-                    waiting()
-                fcntl.flock(handle, fcntl.LOCK_EX)
+        with locks.held(file, waiting=waiting):
             yield
-        finally:
-            os.close(handle)

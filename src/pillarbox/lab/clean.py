@@ -7,9 +7,10 @@ import shutil
 import docker
 
 from pillarbox.lab import engine as engines
-from pillarbox.lab import firewall, hosts, image, lock, machine, parallel
+from pillarbox.lab import firewall, hosts, image, machine, parallel
 from pillarbox.lab.engine import LabEngine
 from pillarbox.lab.settings import LabSettings
+from pillarbox.system import locks
 from pillarbox.system.errors import PillarboxError
 from pillarbox.system.progress import Progress
 
@@ -24,7 +25,7 @@ def clean(settings: LabSettings, progress: Progress, *, keep_cache: bool = False
         progress.step("there is no lab here")
         return
     machine.check(settings)
-    with lock.held(settings.root / "locks" / settings.name, what=f"lab {settings.name}"):
+    with locks.held(settings.root / "locks" / settings.name, wait=False, what=f"lab {settings.name}"):
         engine = _engine(settings, progress)
         if engine is not None:
             with progress.phase("Removing hosts"):

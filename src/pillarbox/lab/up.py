@@ -18,7 +18,6 @@ from pillarbox.lab import (
     image,
     kept,
     layout,
-    lock,
     machine,
     minions,
     network,
@@ -39,6 +38,7 @@ from pillarbox.lab.layout import Layout
 from pillarbox.lab.repository import LabRepository
 from pillarbox.lab.settings import LabSettings
 from pillarbox.model import Inventory
+from pillarbox.system import locks
 from pillarbox.system.errors import PillarboxError
 from pillarbox.system.progress import Progress
 
@@ -92,7 +92,7 @@ def start_engine(run: LabRun) -> None:
 
 def build_image(run: LabRun) -> None:
     settings = run.settings
-    with lock.held(settings.cache / "lock", wait=True, what="the cache"):
+    with locks.held(settings.cache / "lock"):
         wheels.clean(settings)
         if image.exists(run.engine, image.tag(settings)):
             run.wheelhouse = wheels.dependencies(settings, run.say)
@@ -263,14 +263,14 @@ def up(
     ``recreate`` names hosts whose containers are to be made anew; ``push`` pushes what the source's model has on top of
     what the lab's repository has.
 
-    Raises :class:`LabError` when another command works on this lab and for whatever a phase cannot mend. A run that
-    was cut off anywhere is repaired by the next one.
+    Raises :class:`Busy` when another command works on this lab, and :class:`LabError` for whatever a phase cannot
+    repair. A run that was cut off anywhere is repaired by the next one.
     """
     if until is not None and until not in PHASES:
         raise LabError(f"no phase {until}; expected one of {', '.join(PHASES)}")
     machine.check(settings)
     run = LabRun(settings, progress, render, generate, recreate, push)
-    with lock.held(settings.root / "locks" / settings.name, what=f"lab {settings.name}"):
+    with locks.held(settings.root / "locks" / settings.name, wait=False, what=f"lab {settings.name}"):
         settings.state.mkdir(parents=True, exist_ok=True)
         start = time.time()
         seconds: dict[str, float] = {}
@@ -293,7 +293,7 @@ def remove_host(settings: LabSettings, name: str, progress: Progress) -> None:
     Raises :class:`LabError` for a host that the model has, and for one that there is not.
     """
     machine.check(settings)
-    with lock.held(settings.root / "locks" / settings.name, what=f"lab {settings.name}"):
+    with locks.held(settings.root / "locks" / settings.name, wait=False, what=f"lab {settings.name}"):
         engine, shape = status.connect(settings)
         if any(host.name == name for host in shape.hosts):
             raise LabError(f"the model has {name}", hint=f"Remove nodes/hosts/{name}.yml, push, and run `make lab`.")

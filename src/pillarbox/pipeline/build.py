@@ -18,10 +18,10 @@ from pillarbox.pipeline import publish, spool
 from pillarbox.pipeline.errors import Interrupted, PipelineError
 from pillarbox.pipeline.git import Repository
 from pillarbox.pipeline.journal import Journal, tee
-from pillarbox.pipeline.lock import held
 from pillarbox.pipeline.places import Places
 from pillarbox.pipeline.record import ImageRecord, ImageState, Run, RunKind, Runs, RunState
 from pillarbox.revision import Revision
+from pillarbox.system import locks
 from pillarbox.system.errors import PillarboxError
 from pillarbox.system.progress import SILENT, Progress
 
@@ -80,7 +80,7 @@ def build_pushed(
     """
     runs: list[Run] = []
     places.ensure()
-    with held(places.lock, lambda: progress.step("waiting for the run that is going on")):
+    with locks.held(places.lock, waiting=lambda: progress.step("waiting for the run that is going on")):
         Runs(places.runs).close_stale()
         while True:
             revision = wanted(places)

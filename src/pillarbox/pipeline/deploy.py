@@ -9,13 +9,13 @@ from typing import Any
 
 from pillarbox.images import plan as image_plan
 from pillarbox.pipeline.errors import PipelineError
-from pillarbox.pipeline.lock import held
 from pillarbox.pipeline.places import Places
 from pillarbox.pipeline.record import Run, RunKind, Runs, RunState
 from pillarbox.revision import Deployment, Revision
 from pillarbox.rollout import Cluster, GoodStore, ObjectStatus, Unreachable, memory, roll_out, status
 from pillarbox.rollout.roll import RolloutOutcome
 from pillarbox.secrets import DEFAULT_HOME, Keyring
+from pillarbox.system import locks
 from pillarbox.system.errors import PillarboxError
 from pillarbox.system.progress import SILENT, Progress
 
@@ -40,7 +40,7 @@ def deploy(
     the report (``succeeded``, ``error``), never an exception, except for ``KeyboardInterrupt`` and the like.
     """
     places = places or Places.of()
-    with held(places.lock, lambda: progress.step("waiting for the run that is going on")):
+    with locks.held(places.lock, waiting=lambda: progress.step("waiting for the run that is going on")):
         runs = Runs(places.runs)
         runs.close_stale()
         run = runs.start(RunKind.DEPLOY, revision or "worktree", by, subject)

@@ -5,17 +5,15 @@ Below the directory: ``authority/<ca>.key|crt``, ``host/<minion>/<name>.key|crt|
 
 from __future__ import annotations
 
-import fcntl
-import os
-import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from pillarbox.pki.authority import Authority
 from pillarbox.pki.errors import PkiError
 from pillarbox.pki.key import KEY_TYPES, public
 from pillarbox.pki.request import CertificateRequest, KeyRequest
+from pillarbox.system import files, locks
 
 
 class IssuedStore:
@@ -30,18 +28,14 @@ class IssuedStore:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the store alone: the master renders the pillars of many minions at once, in several processes."""
-        try:
-            self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            handle = os.open(self.directory / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except OSError as error:
-            raise PkiError(
-                f"the store of issued certificates cannot be opened: {error.strerror}", file=self.directory
-            ) from error
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
+        with ExitStack() as hold:
+            try:
+                hold.enter_context(locks.held(self.directory / ".lock"))
+            except OSError as error:
+                raise PkiError(
+                    f"the store of issued certificates cannot be opened: {error.strerror}", file=self.directory
+                ) from error
             yield
-        finally:
-            os.close(handle)
 
     def authority(self, name: str) -> Authority:
         """The authority of that name. Raises :class:`PkiError` when what is stored of it is damaged."""
@@ -64,18 +58,18 @@ class IssuedStore:
         """The minion's certificate for a request: the stored one while it holds, else a new one with a new key."""
         authority = self.authority(request.ca)
         base = self.directory / "host" / minion
-        files = {part: base / f"{request.name}.{part}" for part in ("key", "crt", "json")}
-        stands = all(file.exists() for file in files.values()) and files["json"].read_text() == request.as_json()
-        if not stands or not authority.vouches_for(files["crt"].read_bytes()):
+        stored = {part: base / f"{request.name}.{part}" for part in ("key", "crt", "json")}
+        stands = all(file.exists() for file in stored.values()) and stored["json"].read_text() == request.as_json()
+        if not stands or not authority.vouches_for(stored["crt"].read_bytes()):
             key, certificate = authority.sign(request)
             # The request is written last and stands for all three: killed in between, everything is made again.
-            files["json"].unlink(missing_ok=True)
-            _write(files["key"], key)
-            _write(files["crt"], certificate)
-            _write(files["json"], request.as_json().encode())
+            stored["json"].unlink(missing_ok=True)
+            _write(stored["key"], key)
+            _write(stored["crt"], certificate)
+            _write(stored["json"], request.as_json().encode())
         return {
-            "certificate": files["crt"].read_text(),
-            "key": files["key"].read_text(),
+            "certificate": stored["crt"].read_text(),
+            "key": stored["key"].read_text(),
             "ca_certificate": authority.certificate_pem.decode(),
         }
 
@@ -94,19 +88,10 @@ class IssuedStore:
 
 
 def _write(path: Path, data: bytes) -> None:
-    """The whole content or none of it, readable by the owner only."""
-    # Parents that mkdir makes on the way would get the mode of the umask, not 0700.
-    for folder in (path.parent.parent, path.parent):
-        folder.mkdir(mode=0o700, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
-        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with open(handle, "wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
+        # Parents that mkdir makes on the way would get the mode of the umask, not 0700.
+        for folder in (path.parent.parent, path.parent):
+            folder.mkdir(mode=0o700, exist_ok=True)
+        files.write(path, data, mode=0o600)
     except OSError as error:
         raise PkiError(f"cannot be written: {error.strerror}", file=path) from error
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -68,7 +68,7 @@ def link(file: Path, target: str | Path) -> None:
 @contextmanager
 def making(directory: Path, *, mode: int = 0o755) -> Iterator[Path]:
     """An empty directory that becomes ``directory`` when the block ends, with all that is in it then; nothing when it
-    raises. Its parents are made, for the owner only, where they are missing.
+    raises. Its parent is made, for the owner only, where it is missing.
 
     Where ``directory`` is there already by then (somebody else was as fast), that one stays: the name has to say what
     is in it. Raises ``OSError``.

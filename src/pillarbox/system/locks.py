@@ -31,27 +31,29 @@ def held(
 ) -> Iterator[None]:
     """Hold the lock ``file`` for the block, against other processes and against other threads of this one.
 
-    ``waiting`` is called, once, where somebody else has it. Directories that are missing are made, for the owner only.
-    The file stays when the lock is let go, and may be removed by whoever holds it: who waited for the removed one
-    then takes the new one.
+    ``waiting`` is called, once, where somebody else has it. Its directory is made, for the owner only, where it is
+    missing. The file stays when the lock is let go, and may be removed by whoever holds it: who waited for the removed
+    one then takes the new one.
 
     Raises :class:`Busy` when somebody has it and ``wait`` is false (``what`` says what the other one works on),
     ``RuntimeError`` when this thread holds it already, and ``OSError`` where the file cannot be made.
     """
     path = os.path.abspath(file)
-    held_here: set[str] = _mine.__dict__.setdefault("paths", set())
-    if path in held_here:
+    held_here: set[tuple[int, str]] = _mine.__dict__.setdefault("paths", set())
+    # With the process: what a forked one inherits of this it does not hold.
+    token = (os.getpid(), path)
+    if token in held_here:
         raise RuntimeError(f"this thread holds the lock {path} already; it would wait for itself")
     file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     descriptor = _acquire(path, wait, waiting, what or path)
-    held_here.add(path)
+    held_here.add(token)
     try:
         # For whoever finds it taken; nothing depends on it.
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         yield
     finally:
-        held_here.discard(path)
+        held_here.discard(token)
         # Closing alone would leave it with processes that were forked meanwhile.
         fcntl.flock(descriptor, fcntl.LOCK_UN)
         os.close(descriptor)

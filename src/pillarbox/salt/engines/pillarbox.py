@@ -17,8 +17,8 @@ import salt.utils.event
 
 from pillarbox.pipeline import publish
 from pillarbox.pipeline.build import wanted
-from pillarbox.pipeline.lock import busy
 from pillarbox.pipeline.places import Places
+from pillarbox.system import locks
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ def start(interval: float = 1.0, grace: float = 20.0) -> None:
     while True:
         try:
             places.ensure()
-            revision = None if busy(places.lock) else wanted(places)
+            revision = None if locks.busy(places.lock) else wanted(places)
             if revision is None:
                 told = None
             elif publish.current(places) is None:

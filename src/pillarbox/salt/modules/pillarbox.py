@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 import shutil
 import tarfile
-import tempfile
 from pathlib import Path
 from typing import Any
 
+from pillarbox.system import files, locks
 from pillarbox.system.errors import PillarboxError
 from pillarbox.system.progress import Progress
 
@@ -59,18 +57,15 @@ def _fetch(source: str, revision: str) -> Path:
     root = Path(__opts__["cachedir"]) / "pillarbox"
     root.mkdir(parents=True, exist_ok=True)
     target = root / revision
-    with (root / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locks.held(root / "lock"):
         if target.is_dir():
             return target
         packed = __salt__["cp.get_file"](source, str(root / "tree.tar.gz"))
         if not packed:
             raise PillarboxError(f"the master does not serve {source}", hint="Is the staging directory in file_roots?")
-        scratch = Path(tempfile.mkdtemp(dir=root, prefix=".new-"))
-        with tarfile.open(packed) as archive:
-            _extract(archive, scratch)
         for old in root.iterdir():
-            if old.is_dir() and old != scratch:
+            if old.is_dir():
                 shutil.rmtree(old, ignore_errors=True)
-        os.rename(scratch, target)
+        with files.making(target) as scratch, tarfile.open(packed) as archive:
+            _extract(archive, scratch)
     return target

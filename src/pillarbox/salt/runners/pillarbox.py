@@ -19,12 +19,12 @@ from pillarbox.pipeline.deploy import deploy as roll_out
 from pillarbox.pipeline.deploy import deployments, refuse_return, state
 from pillarbox.pipeline.errors import PipelineError
 from pillarbox.pipeline.git import Repository
-from pillarbox.pipeline.lock import held
 from pillarbox.pipeline.places import Places
 from pillarbox.pipeline.record import Run, RunKind, Runs, RunState
 from pillarbox.revision import Revision
 from pillarbox.salt.building import SaltBuilder, master_options
 from pillarbox.salt.noise import hush
+from pillarbox.system import locks
 from pillarbox.system.errors import PillarboxError
 from pillarbox.system.progress import Progress
 
@@ -99,7 +99,7 @@ def prepare(revision: str | None = None, dry_run: bool = False) -> dict[str, Any
             made = planning.make(places.repository, known, head, registry=False)
             hosts = [host for host in made.hosts if host.name in head.hosts]
             if other and not dry_run:
-                with held(places.lock):
+                with locks.held(places.lock):
                     publish.publish(places, name)
     except PillarboxError as error:
         text = str(error)
