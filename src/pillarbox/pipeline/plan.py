@@ -142,7 +142,8 @@ def make(repository: str | Path, base: str | None, head: str | Revision, *, regi
     if base is None or base == after.name:
         return compare(after if base else None, after, registry=registry)
     try:
-        before = read(repo.path, base)
+        # What is in the repository was looked at when it was pushed.
+        before = Revision.read(repo.path, revision=base)
     except PillarboxError:
         made = compare(None, after, registry=registry)
         note = f"{base[:12]} does not render; the plan counts from nothing"
