@@ -21,11 +21,11 @@ import yaml
 from tests import programs
 
 from pillarbox.images import ImageSpec, image_specs
-from pillarbox.images.engine import Engine
-from pillarbox.images.errors import EngineError, RegistryError
+from pillarbox.images.errors import RegistryError
 from pillarbox.images.registry import Registry
 from pillarbox.images.store import Store
 from pillarbox.model import Inventory
+from pillarbox.system.engine import Engine, EngineError
 
 ROOT = Path(__file__).resolve().parents[2]
 

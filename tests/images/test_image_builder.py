@@ -17,15 +17,15 @@ from typing import Any
 import docker
 import pytest
 
-from pillarbox.images import BuildError, EngineError, RegistryError
+from pillarbox.images import BuildError, RegistryError
 from pillarbox.images import plan as planning
 from pillarbox.images.builder import Built, build
-from pillarbox.images.engine import Engine
 from pillarbox.images.plan import build_all
 from pillarbox.images.registry import Registry
 from pillarbox.images.spec import key_tag
 from pillarbox.images.stage import BUILD_LABEL, CONTAINER_PREFIX
 from pillarbox.images.store import Store
+from pillarbox.system.engine import Engine, EngineError
 from pillarbox.system.progress import Progress
 
 pytestmark = pytest.mark.engine
@@ -35,7 +35,7 @@ import sys
 from pathlib import Path
 from pillarbox.images import image_specs
 from pillarbox.images.builder import build
-from pillarbox.images.engine import Engine
+from pillarbox.system.engine import Engine
 from pillarbox.images.store import Store
 from pillarbox.model import Inventory
 from pillarbox.system.progress import Progress

@@ -10,7 +10,7 @@ import pytest
 from pillarbox.lab import digest, network, parallel, settings
 from pillarbox.lab.errors import LabError
 from pillarbox.lab.following import Following
-from pillarbox.lab.shell import _Lines
+from pillarbox.system.execution import Lines
 
 
 def test_collision_names_the_route() -> None:
@@ -41,12 +41,12 @@ def test_environment_decides_where_things_are(monkeypatch: pytest.MonkeyPatch, t
 
 def test_lines_come_whole_however_they_are_cut() -> None:
     said: list[str] = []
-    lines = _Lines(said.append)
+    lines = Lines(said.append)
     for part in (b"a", b"b\nc", "ü".encode()[:1], "ü".encode()[1:], b"\r\n", b"end"):
         lines.feed(part)
     lines.close()
     assert said == ["ab", "cü", "end"]
-    assert lines.text == "ab\ncü\r\nend"
+    assert lines.data == "ab\ncü\r\nend".encode()
 
 
 def test_parallel_waits_for_all_and_raises_together() -> None:

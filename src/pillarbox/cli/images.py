@@ -61,7 +61,7 @@ def build_images(ctx: click.Context, names: tuple[str, ...], parallel: int, outp
 
     What the registry has already, by content key, is not built again.
     """
-    from pillarbox.images.engine import Engine
+    from pillarbox.system.engine import Engine
 
     inventory = Inventory(ctx.obj)
     specs = image_specs(inventory)

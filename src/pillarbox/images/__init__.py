@@ -5,7 +5,7 @@ difference, ``builder`` makes it so: a base image (``base``), then one layer of 
 (``stage``), each by Salt (``thin``) in a container of the engine (``engine``).
 """
 
-from pillarbox.images.errors import BuildError, EngineError, RegistryError, SpecError
+from pillarbox.images.errors import BuildError, RegistryError, SpecError
 from pillarbox.images.spec import BaseSpec, ImageSpec, image_specs
 
-__all__ = ["BaseSpec", "BuildError", "EngineError", "ImageSpec", "RegistryError", "SpecError", "image_specs"]
+__all__ = ["BaseSpec", "BuildError", "ImageSpec", "RegistryError", "SpecError", "image_specs"]

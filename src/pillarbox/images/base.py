@@ -9,12 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pillarbox.images import sources, tree
-from pillarbox.images.engine import Engine
 from pillarbox.images.errors import BuildError
 from pillarbox.images.spec import BASE_FILES, FINISH, BaseSpec, base_files
 from pillarbox.images.store import Store
 from pillarbox.model import DirectoryTree
 from pillarbox.system import apt, debootstrap
+from pillarbox.system.engine import Engine
 from pillarbox.system.errors import PillarboxError
 
 # Salt runs on it during builds, the entrypoint at every start.

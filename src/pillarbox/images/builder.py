@@ -12,12 +12,12 @@ from typing import Any
 from git import InvalidGitRepositoryError, Repo
 
 from pillarbox.images import base, spec, stage, thin
-from pillarbox.images.engine import Engine
 from pillarbox.images.errors import BuildError, RegistryError
 from pillarbox.images.registry import Registry
 from pillarbox.images.spec import ImageSpec, key_tag
 from pillarbox.images.store import Store
 from pillarbox.model import DirectoryTree
+from pillarbox.system.engine import Engine
 from pillarbox.system.progress import SILENT, Progress, elapsed
 
 

@@ -1,4 +1,4 @@
-"""What can go wrong with images: in the model, in the engine, in the registry, in a build."""
+"""What can go wrong with images: in the model, in the registry, in a build."""
 
 from __future__ import annotations
 
@@ -7,10 +7,6 @@ from pillarbox.system.errors import PillarboxError
 
 class SpecError(PillarboxError):
     """An image node that cannot become an image, and why."""
-
-
-class EngineError(PillarboxError):
-    """The container engine is missing, or refused what it was asked."""
 
 
 class RegistryError(PillarboxError):

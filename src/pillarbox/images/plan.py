@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pillarbox.images.builder import Built, build
-from pillarbox.images.engine import Engine
 from pillarbox.images.registry import Registry
 from pillarbox.images.spec import ImageSpec
 from pillarbox.images.stage import BUILD_LABEL, CONTAINER_PREFIX
 from pillarbox.images.store import Store
+from pillarbox.system.engine import Engine
 from pillarbox.system.errors import PillarboxError, raise_all
 from pillarbox.system.progress import SILENT, Progress
 

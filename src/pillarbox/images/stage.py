@@ -12,9 +12,10 @@ from typing import Any
 import yaml
 
 from pillarbox.images import sources, tree
-from pillarbox.images.engine import Commit, Engine
 from pillarbox.images.errors import BuildError
 from pillarbox.images.spec import ENTRYPOINT, FINISH, FORMULAS, SHARED_STATES
+from pillarbox.system.engine import Commit, Engine
+from pillarbox.system.execution import pack
 
 #: In memory; nothing below it is ever part of a layer.
 WORK = "/run/pillarbox"
@@ -107,14 +108,14 @@ def _archive(stage: Stage) -> bytes:
     target = io.BytesIO()
     with tarfile.open(fileobj=target, mode="w") as archive:
         for file in stage.files:
-            tree.pack(archive, file.path, file.content, 0o755 if file.executable else 0o644)
-        tree.pack(archive, "minion/minion", yaml.safe_dump({**MINION, "id": stage.image}).encode())
+            pack(archive, file.path, file.content, 0o755 if file.executable else 0o644)
+        pack(archive, "minion/minion", yaml.safe_dump({**MINION, "id": stage.image}).encode())
         for name, data in (("top", {"base": {"*": ["image"]}}), ("image", dict(stage.pillar))):
             # The JSON renderer alone: text with braces in it must not meet Jinja.
             text = "#!json\n" + json.dumps(data, default=str)
-            tree.pack(archive, f"pillar/{name}.sls", text.encode("utf-8", "surrogateescape"), 0o600)
+            pack(archive, f"pillar/{name}.sls", text.encode("utf-8", "surrogateescape"), 0o600)
         for name, content in sources.files(stage.packages).items() if stage.name == "packages" else ():
-            tree.pack(archive, f"apt/{name}", content, 0o600)
+            pack(archive, f"apt/{name}", content, 0o600)
     return target.getvalue()
 
 

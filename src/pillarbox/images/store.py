@@ -8,8 +8,8 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from pillarbox.images.errors import EngineError
 from pillarbox.system import locks
+from pillarbox.system.engine import EngineError
 
 CACHE = "/var/cache/pillarbox"
 

@@ -10,8 +10,8 @@ import tarfile
 import tempfile
 from pathlib import Path
 
-from pillarbox.images.errors import EngineError
 from pillarbox.images.store import Store
+from pillarbox.system.engine import EngineError
 
 FORMAT = 1
 # Salt extensions stay out: one of them is Pillarbox, which no container needs to see. In a process of its own, for

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
-import tarfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -55,11 +53,3 @@ def _ignored(path: str, start: str) -> bool:
 def digests(files: Iterable[File]) -> list[list[str]]:
     """What a key says about files: path, mode and digest of each, whatever order they came in."""
     return sorted([file.path, "755" if file.executable else "644", file.digest] for file in files)
-
-
-def pack(archive: tarfile.TarFile, name: str, content: bytes, mode: int = 0o644) -> None:
-    """Add one file, owned by root and as old as the epoch, to an archive."""
-    entry = tarfile.TarInfo(name)
-    entry.size = len(content)
-    entry.mode = mode
-    archive.addfile(entry, io.BytesIO(content))

@@ -8,16 +8,13 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-
-import docker
-import requests
 
 from pillarbox.lab import machine
 from pillarbox.lab.errors import LabError
 from pillarbox.lab.settings import LabSettings
 from pillarbox.system.command import run, tail
+from pillarbox.system.engine import Engine, EngineError
 
 # The private engine's default bridge. No container is ever attached to it, so it needs an address that nobody routes.
 _BRIDGE = "pillarbox0"
@@ -28,17 +25,16 @@ _START_SECONDS = 60
 _CALL_SECONDS = 600
 
 
-@dataclass(frozen=True)
-class LabEngine:
-    """A running engine: its client, its address (as DOCKER_HOST) and whether it is the labs' own."""
+class LabEngine(Engine):
+    """A running engine with its address (as DOCKER_HOST) and whether it is the labs' own.
 
-    client: docker.DockerClient
-    address: str
-    private: bool
+    Raises :class:`~pillarbox.system.engine.EngineError` where none answers.
+    """
 
-    @property
-    def version(self) -> str:
-        return str(self.client.version()["Version"])
+    def __init__(self, address: str, *, private: bool) -> None:
+        self.address, self.private = address, private
+        # The variables that say how to reach the machine's engine hold for the machine's only.
+        super().__init__(address if private else None, timeout=_CALL_SECONDS)
 
 
 def find(settings: LabSettings) -> LabEngine | None:
@@ -111,15 +107,9 @@ def _system_address() -> str:
 
 def _connect(address: str, *, private: bool) -> LabEngine | None:
     try:
-        if private:
-            client = docker.DockerClient(base_url=address, timeout=_CALL_SECONDS)
-        else:
-            # DOCKER_TLS_VERIFY and DOCKER_CERT_PATH count as well.
-            client = docker.from_env(timeout=_CALL_SECONDS, environment={**os.environ, "DOCKER_HOST": address})
-        client.ping()
-    except (docker.errors.DockerException, requests.exceptions.RequestException, OSError):
+        return LabEngine(address, private=private)
+    except EngineError:
         return None
-    return LabEngine(client, address, private)
 
 
 def _start_private(settings: LabSettings) -> LabEngine:

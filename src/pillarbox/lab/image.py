@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import subprocess
@@ -11,15 +10,14 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-import docker
-from docker.models.containers import Container
-
 from pillarbox.lab import digest, wheels
 from pillarbox.lab.engine import LabEngine
 from pillarbox.lab.errors import LabError
 from pillarbox.lab.settings import LabSettings
 from pillarbox.system import apt, debootstrap
 from pillarbox.system.command import run, tail
+from pillarbox.system.engine import Commit
+from pillarbox.system.execution import owned_by_root
 
 SUITE = "bookworm"
 REPOSITORY = "pillarbox-lab/host"
@@ -48,11 +46,7 @@ def tag(settings: LabSettings) -> str:
 
 
 def exists(engine: LabEngine, reference: str) -> bool:
-    try:
-        engine.client.images.get(reference)
-    except docker.errors.ImageNotFound:
-        return False
-    return True
+    return engine.image(reference) is not None
 
 
 def debian(settings: LabSettings, say: Callable[[str], None]) -> Path:
@@ -98,42 +92,31 @@ def build(settings: LabSettings, engine: LabEngine, archive: Path, wheelhouse: P
     base = f"{BASE_REPOSITORY}:{base_key(settings)}"
     if not exists(engine, base):
         say("host image: importing Debian")
-        engine.client.api.import_image_from_file(str(archive), repository=BASE_REPOSITORY, tag=base.split(":")[1])
+        with open(archive, "rb") as data:
+            engine.load_root(iter(lambda: data.read(1 << 20), b""), BASE_REPOSITORY, base_key(settings), {})
     name = f"pillarbox-lab-image-{key(settings)}"
-    _remove(engine, name)
+    engine.remove_container(name)
     # Everything comes from the wheelhouse: what the host image is made of does not depend on a network.
-    container = engine.client.containers.create(
-        base, ["sleep", "3600"], name=name, network_mode="none", labels={_LABEL: "build"}, working_dir="/"
-    )
-    try:
+    with engine.container(base, name, {_LABEL: "build"}, network="none") as container:
         say("host image: installing Salt and Pillarbox's dependencies")
-        container.start()
-        _copy(container, settings, wheelhouse)
+        _copy(engine, container, settings, wheelhouse)
         required = ["--no-index", "--find-links", "/opt/wheels", *wheels.requirements(settings.checkout)]
-        code, output = container.exec_run(["/usr/local/sbin/pillarbox-bootstrap", "install", *required])
-        if code != 0:
-            raise LabError(f"installing Salt into the host image failed:\n{tail(output.decode(errors='replace'))}")
-        container.exec_run(["rm", "-rf", "/opt/wheels", "/root/.cache"])
-        container.stop(timeout=0)
+        done = engine.run(container, ["/usr/local/sbin/pillarbox-bootstrap", "install", *required])
+        if done.code != 0:
+            raise LabError(f"installing Salt into the host image failed:\n{tail(done.out + done.err)}")
+        engine.run(container, ["rm", "-rf", "/opt/wheels", "/root/.cache"])
         say("host image: storing")
-        changes = f'CMD ["{INIT}"]\nENV container=docker\nLABEL {_LABEL}=host'
-        container.commit(repository=REPOSITORY, tag=reference.split(":")[1], changes=changes)
-    except docker.errors.APIError as error:
-        raise LabError(f"building the host image failed: {error.explanation or error}") from error
-    finally:
-        _remove(engine, name)
+        engine.commit(container, REPOSITORY, key(settings), Commit({_LABEL: "host"}, (INIT,), ("container=docker",)))
     return reference
 
 
 def remove(engine: LabEngine) -> None:
     """Delete the images of hosts, old ones too."""
-    for container in engine.client.containers.list(all=True, filters={"label": f"{_LABEL}=build"}):
-        container.remove(force=True, v=True)
+    for container in engine.containers({_LABEL: "build"}, ""):
+        engine.remove_container(container)
     for repository in (REPOSITORY, BASE_REPOSITORY):
-        for image in engine.client.images.list(repository):
-            for each in image.tags:
-                if each.startswith(f"{repository}:"):
-                    engine.client.images.remove(each, force=True)
+        for name in engine.names(f"{repository}:"):
+            engine.remove_image(name)
 
 
 def _packages(settings: LabSettings) -> list[str]:
@@ -165,23 +148,12 @@ def _configure(root: Path, sources: tuple[apt.Source, ...]) -> None:
         subprocess.run(["chroot", str(root), "update-ca-certificates"], capture_output=True, check=False)
 
 
-def _copy(container: Container, settings: LabSettings, wheelhouse: Path) -> None:
+def _copy(engine: LabEngine, container: str, settings: LabSettings, wheelhouse: Path) -> None:
     ci = settings.checkout / "ci"
     with tempfile.TemporaryFile() as file:
         with tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as archive:
-            archive.add(wheelhouse, "opt/wheels", filter=_root)
-            archive.add(ci / "host" / "lab-init", INIT.lstrip("/"), filter=_root)
-            archive.add(ci / "bootstrap", "usr/local/sbin/pillarbox-bootstrap", filter=_root)
+            archive.add(wheelhouse, "opt/wheels", filter=owned_by_root)
+            archive.add(ci / "host" / "lab-init", INIT.lstrip("/"), filter=owned_by_root)
+            archive.add(ci / "bootstrap", "usr/local/sbin/pillarbox-bootstrap", filter=owned_by_root)
         file.seek(0)
-        container.put_archive("/", file)
-
-
-def _root(member: tarfile.TarInfo) -> tarfile.TarInfo:
-    member.uid = member.gid = 0
-    member.uname = member.gname = "root"
-    return member
-
-
-def _remove(engine: LabEngine, name: str) -> None:
-    with contextlib.suppress(docker.errors.NotFound):
-        engine.client.containers.get(name).remove(force=True, v=True)
+        engine.copy_in(container, "/", file)

@@ -13,7 +13,6 @@ from typing import Protocol
 from pillarbox.images import ImageSpec
 from pillarbox.images import plan as image_plan
 from pillarbox.images.builder import Built
-from pillarbox.images.engine import Engine
 from pillarbox.pipeline import publish, spool
 from pillarbox.pipeline.errors import Interrupted, PipelineError
 from pillarbox.pipeline.git import Repository
@@ -22,6 +21,7 @@ from pillarbox.pipeline.places import Places
 from pillarbox.pipeline.record import ImageRecord, ImageState, Run, RunKind, Runs, RunState
 from pillarbox.revision import Revision
 from pillarbox.system import locks
+from pillarbox.system.engine import Engine
 from pillarbox.system.errors import PillarboxError
 from pillarbox.system.progress import SILENT, Progress
 

@@ -25,8 +25,8 @@ def build_image(
     from ``source``. Progress goes to the master's bus under ``tag``.
     """
     from pillarbox.images.builder import build
-    from pillarbox.images.engine import Engine
     from pillarbox.salt.building import from_data
+    from pillarbox.system.engine import Engine
 
     progress = Progress(sink=lambda line: _tell(tag, line))
     try:

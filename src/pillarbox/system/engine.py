@@ -1,34 +1,27 @@
-"""The container engine, over Docker's API: the few operations that builds are made of."""
+"""The container engine, over Docker's API."""
 
 from __future__ import annotations
 
 import contextlib
-import os
-import socket
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import IO, Any
 
 import docker
 import docker.errors
 import requests.exceptions
-from docker.utils.socket import consume_socket_output, demux_adaptor, frames_iter
 
-from pillarbox.images.errors import EngineError
+from pillarbox.system.errors import PillarboxError
+from pillarbox.system.execution import Completed, execute
 
 #: A call may last as long as an installation of packages.
 TIMEOUT = 3600
 
 
-@dataclass(frozen=True)
-class Result:
-    """What a command in a container came to."""
-
-    code: int
-    output: bytes
-    errors: bytes
+class EngineError(PillarboxError):
+    """The container engine is missing, or refused what it was asked."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +30,7 @@ class Commit:
 
     labels: Mapping[str, str]
     command: tuple[str, ...]
+    environment: tuple[str, ...] = ()
 
 
 class Engine:
@@ -45,29 +39,39 @@ class Engine:
     Raises :class:`EngineError` when there is none. Safe to use from several threads.
     """
 
-    def __init__(self, url: str | None = None) -> None:
-        self._url = url
+    def __init__(self, url: str | None = None, *, timeout: float = TIMEOUT) -> None:
+        self._url, self._timeout = url, timeout
         self._local = threading.local()
-        with _translated("the container engine"):
+        with translated("the container engine"):
             self._api.ping()
 
     @property
-    def _api(self) -> docker.APIClient:
-        # One client a thread: requests' sessions are not made for sharing.
-        if not hasattr(self._local, "api"):
-            with _translated("the container engine"):
+    def client(self) -> docker.DockerClient:
+        """The client of this thread: requests' sessions are not made for sharing."""
+        if not hasattr(self._local, "client"):
+            with translated("the container engine"):
                 if self._url:
-                    self._local.api = docker.APIClient(base_url=self._url, version="auto", timeout=TIMEOUT)
+                    self._local.client = docker.DockerClient(base_url=self._url, timeout=self._timeout)
                 else:
-                    options = docker.utils.kwargs_from_env(os.environ)
-                    self._local.api = docker.APIClient(version="auto", timeout=TIMEOUT, **options)
-        return self._local.api
+                    # DOCKER_TLS_VERIFY and DOCKER_CERT_PATH count as well.
+                    self._local.client = docker.from_env(timeout=self._timeout)
+        return self._local.client
+
+    @property
+    def _api(self) -> docker.APIClient:
+        return self.client.api
+
+    @property
+    def version(self) -> str:
+        """The engine's version."""
+        with translated("the container engine"):
+            return str(self._api.version()["Version"])
 
     # Images
 
     def image(self, reference: str) -> dict[str, Any] | None:
         """What the engine knows about an image, or nothing where it has none of that name."""
-        with _translated(f"image {reference}"):
+        with translated(f"image {reference}"):
             try:
                 found: dict[str, Any] = self._api.inspect_image(reference)
             except docker.errors.ImageNotFound:
@@ -76,19 +80,19 @@ class Engine:
 
     def labelled(self, labels: Mapping[str, str]) -> str | None:
         """The id of an image that carries all the labels, or nothing."""
-        with _translated("listing images"):
+        with translated("listing images"):
             found = self._api.images(filters={"label": [f"{key}={value}" for key, value in labels.items()]})
         return str(found[0]["Id"]) if found else None
 
     def names(self, prefix: str) -> tuple[str, ...]:
         """The names (``repository:tag``) of images that start with ``prefix``."""
-        with _translated("listing images"):
+        with translated("listing images"):
             names = (name for image in self._api.images() for name in image.get("RepoTags") or ())
             return tuple(sorted(name for name in names if name.startswith(prefix)))
 
     def pull(self, reference: str) -> bool:
         """Fetch an image from its registry. False where the registry has none of that name."""
-        with _translated(f"pulling {reference}"):
+        with translated(f"pulling {reference}"):
             try:
                 self._api.pull(reference)
             except docker.errors.NotFound:
@@ -97,25 +101,25 @@ class Engine:
 
     def push(self, repository: str, tag: str) -> None:
         """Send an image to the registry that its name begins with."""
-        with _translated(f"pushing {repository}:{tag}"):
+        with translated(f"pushing {repository}:{tag}"):
             for message in self._api.push(repository, tag=tag, stream=True, decode=True):
                 if "error" in message:
                     raise EngineError(f"pushing {repository}:{tag}: {message['error']}", hint=_hint(message["error"]))
 
     def tag(self, image: str, repository: str, tag: str) -> None:
         """Give an image one more name."""
-        with _translated(f"tagging {repository}:{tag}"):
+        with translated(f"tagging {repository}:{tag}"):
             self._api.tag(image, repository, tag, force=True)
 
     def remove_image(self, reference: str) -> None:
         """Forget an image's name, and the image where that was its last; fine where there is none."""
-        with _translated(f"removing {reference}"), contextlib.suppress(docker.errors.NotFound):
+        with translated(f"removing {reference}"), contextlib.suppress(docker.errors.NotFound):
             self._api.remove_image(reference, noprune=False)
 
     def load_root(self, archive: Iterator[bytes], repository: str, tag: str, labels: Mapping[str, str]) -> str:
         """Make an image of one layer from a tar archive of a root file system; return its id."""
         changes = ['CMD ["/bin/sh"]', *(f'LABEL {key}="{value}"' for key, value in labels.items())]
-        with _translated(f"importing {repository}:{tag}"):
+        with translated(f"importing {repository}:{tag}"):
             self._api.import_image_from_data(archive, repository=repository, tag=tag, changes=changes)
         return self._id(f"{repository}:{tag}")
 
@@ -128,15 +132,15 @@ class Engine:
     # Containers
 
     @contextlib.contextmanager
-    def container(self, image: str, name: str, labels: Mapping[str, str]) -> Iterator[str]:
+    def container(self, image: str, name: str, labels: Mapping[str, str], *, network: str = "host") -> Iterator[str]:
         """A container to work in: its name, while the context lasts.
 
-        /run and /tmp are in memory and never part of a layer. The container uses the machine's own network, as
-        installing packages on the machine would. It ends when this process does, however that happens: its only
+        /run and /tmp are in memory and never part of a layer. The container uses by default the machine's own network,
+        as installing packages on the machine would. It ends when this process does, however that happens: its only
         process reads a pipe that the engine closes with our connection.
         """
         try:
-            with _translated(f"starting a container of {image}"):
+            with translated(f"starting a container of {image}"):
                 self._api.create_container(
                     image,
                     name=name,
@@ -146,7 +150,7 @@ class Engine:
                     stdin_open=True,
                     labels=dict(labels),
                     host_config=self._api.create_host_config(
-                        network_mode="host",
+                        network_mode=network,
                         auto_remove=True,
                         tmpfs={"/run": "rw,exec,nosuid,nodev,mode=755", "/tmp": "rw,exec,nosuid,nodev,mode=1777"},
                     ),
@@ -161,14 +165,14 @@ class Engine:
     def containers(self, labels: Mapping[str, str], prefix: str) -> tuple[str, ...]:
         """The names of containers, running or not, that carry the labels and whose name starts with ``prefix``."""
         filters = {"label": [f"{key}={value}" for key, value in labels.items()]}
-        with _translated("listing containers"):
+        with translated("listing containers"):
             found = self._api.containers(all=True, filters=filters)
         names = (name.lstrip("/") for entry in found for name in entry["Names"])
         return tuple(sorted(name for name in names if name.startswith(prefix)))
 
     def remove_container(self, container: str) -> None:
         """Remove a container with all that is its own, and return when it is gone; fine where it was already."""
-        with _translated("removing a container"):
+        with translated("removing a container"):
             while True:
                 try:
                     self._api.remove_container(container, force=True, v=True)
@@ -179,42 +183,36 @@ class Engine:
                         raise
                 time.sleep(0.05)
 
-    def run(self, container: str, command: list[str], environment: Mapping[str, str], stdin: bytes = b"") -> Result:
+    def run(
+        self, container: str, command: Sequence[str], environment: Mapping[str, str] | None = None, stdin: bytes = b""
+    ) -> Completed:
         """Run a command in a container to its end."""
-        with _translated(f"running {command[0]}"):
-            created = self._api.exec_create(container, command, stdin=True, environment=dict(environment), user="0:0")
-            stream = self._api.exec_start(created["Id"], socket=True)
-            raw = getattr(stream, "_sock", stream)
-            try:
-                sender = threading.Thread(target=_feed, args=(raw, stdin), daemon=True)
-                sender.start()
-                frames = (demux_adaptor(*frame) for frame in frames_iter(stream, tty=False))
-                output, errors = consume_socket_output(frames, demux=True)
-                sender.join()
-            finally:
-                stream.close()
-            code = self._api.exec_inspect(created["Id"])["ExitCode"]
-        if code is None:
+        with translated(f"running {command[0]}"):
+            done = execute(self._api, container, command, environment=environment, stdin=stdin)
+        if done.code == -1:
             raise EngineError(f"running {command[0]}: the container ended before the command did")
-        return Result(int(code), output or b"", errors or b"")
+        return done
+
+    def copy_in(self, container: str, directory: str, archive: bytes | IO[bytes]) -> None:
+        """Unpack a tar archive in a directory of a container; not for what is mounted there."""
+        with translated(f"copying into {container}"):
+            self._api.put_archive(container, directory, archive)
 
     def changed(self, container: str) -> tuple[str, ...]:
         """The paths that were added or modified in a container since it was made."""
-        with _translated("comparing a container"):
+        with translated("comparing a container"):
             return tuple(entry["Path"] for entry in self._api.diff(container) or () if entry["Kind"] != 2)
 
     def commit(self, container: str, repository: str, tag: str, commit: Commit) -> str:
         """Make the state of a container one more layer on its image; return the new image's id."""
-        config = {"Cmd": list(commit.command), "Labels": dict(commit.labels), "StopSignal": "SIGTERM"}
-        with _translated(f"committing {repository}:{tag}"):
+        config = {
+            "Cmd": list(commit.command),
+            "Labels": dict(commit.labels),
+            "Env": list(commit.environment),
+            "StopSignal": "SIGTERM",
+        }
+        with translated(f"committing {repository}:{tag}"):
             return str(self._api.commit(container, repository=repository, tag=tag, conf=config)["Id"])
-
-
-def _feed(raw: Any, data: bytes) -> None:
-    """Send all of ``data``, then say that no more will come."""
-    with contextlib.suppress(OSError):  # the command may end without reading to the end
-        raw.sendall(data)
-        raw.shutdown(socket.SHUT_WR)
 
 
 def _hint(text: str) -> str | None:
@@ -230,7 +228,7 @@ def _hint(text: str) -> str | None:
 
 
 @contextlib.contextmanager
-def _translated(what: str) -> Iterator[None]:
+def translated(what: str) -> Iterator[None]:
     """Turn the engine library's errors into :class:`EngineError`."""
     try:
         yield
