@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from pillarbox.lab import digest, network, parallel, settings
+from pillarbox.lab import digest, minions, network, parallel, settings
 from pillarbox.lab.errors import LabError
 from pillarbox.lab.following import Following
-from pillarbox.system.execution import Lines
 
 
 def test_collision_names_the_route() -> None:
@@ -37,16 +36,6 @@ def test_environment_decides_where_things_are(monkeypatch: pytest.MonkeyPatch, t
     monkeypatch.setenv("PILLARBOX_LAB_ENGINE", "podman")
     with pytest.raises(LabError, match="auto, private, system"):
         settings.load("mine")
-
-
-def test_lines_come_whole_however_they_are_cut() -> None:
-    said: list[str] = []
-    lines = Lines(said.append)
-    for part in (b"a", b"b\nc", "ü".encode()[:1], "ü".encode()[1:], b"\r\n", b"end"):
-        lines.feed(part)
-    lines.close()
-    assert said == ["ab", "cü", "end"]
-    assert lines.data == "ab\ncü\r\nend".encode()
 
 
 def test_parallel_waits_for_all_and_raises_together() -> None:
@@ -90,3 +79,9 @@ def test_digest_of_files_tells_names_contents_and_modes_apart(tmp_path: Path) ->
     keys.add(digest.of_files(tmp_path, [other]))
     assert len(keys) == 4
     assert digest.of_text("ab", "c") != digest.of_text("a", "bc")
+
+
+def test_fingerprint_ignores_how_a_key_file_is_written() -> None:
+    key = "-----BEGIN PUBLIC KEY-----\nAAAA\nBBBB\n-----END PUBLIC KEY-----"
+    assert minions.fingerprint(key) == minions.fingerprint(key.replace("\n", "\r\n") + "\n\n")
+    assert minions.fingerprint(key) != minions.fingerprint(key.replace("BBBB", "BBBC"))

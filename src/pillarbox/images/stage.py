@@ -14,6 +14,8 @@ import yaml
 from pillarbox.images import sources, tree
 from pillarbox.images.errors import BuildError
 from pillarbox.images.spec import ENTRYPOINT, FINISH, FORMULAS, SHARED_STATES
+from pillarbox.system import salt_results
+from pillarbox.system.command import tail
 from pillarbox.system.engine import Commit, Engine
 from pillarbox.system.execution import pack
 
@@ -33,7 +35,6 @@ MINION = {
 }
 ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "LC_ALL": "C.UTF-8", "LANG": "C.UTF-8"}
 PACKAGE_DATABASE = "/var/lib/dpkg/status"
-REQUISITE = "One or more requisite failed"
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,7 @@ def _unpack(stage: Stage, engine: Engine, container: str, archive: bytes) -> Non
         script += f" && cp {WORK}/{ENTRYPOINT} /entrypoint.sh && chmod 755 /entrypoint.sh"
     result = engine.run(container, ["sh", "-c", script], ENVIRONMENT, archive)
     if result.code:
-        raise stage.fail(f"cannot prepare the container: {_tail(result.errors)}")
+        raise stage.fail(f"cannot prepare the container: {tail(result.err)}")
 
 
 def _apply(stage: Stage, engine: Engine, container: str) -> None:
@@ -136,32 +137,16 @@ def _apply(stage: Stage, engine: Engine, container: str) -> None:
     if stage.name == "packages":
         environment |= sources.environment()
     result = engine.run(container, [*command, "--retcode-passthrough", "state.apply", stage.sls], environment)
-    try:
-        states = json.loads(result.output)["local"]
-    except (ValueError, KeyError, TypeError):
+    results = salt_results.parse(result.out, "local")
+    if results is None:
         hint = "Salt needs python3 in the base image." if result.code in (126, 127) else None
-        raise stage.fail(f"Salt gave no result: {_tail(result.errors + result.output)}", hint=hint) from None
-    if not isinstance(states, dict):
-        text = "\n".join(str(line) for line in states) if isinstance(states, list) else str(states)
-        raise stage.fail(f"SLS {stage.sls} does not render:\n{text}")
-    failed = [state for state in states.values() if state.get("result") is not True]
-    if failed or not states:
-        raise _failure(stage, failed)
-
-
-def _failure(stage: Stage, failed: list[dict[str, Any]]) -> BuildError:
-    if not failed:
-        return stage.fail(f"SLS {stage.sls} holds no state")
-    own = [state for state in failed if not str(state.get("comment", "")).startswith(REQUISITE)]
-    state = min(own or failed, key=lambda state: state.get("__run_num__", 0))
-    name, sls = str(state.get("__id__", "?")), str(state.get("__sls__", stage.sls))
-    changes = state.get("changes")
-    details = [str(state.get("comment", "")).strip()]
-    if isinstance(changes, dict):
-        details += [_tail(str(changes[key]).encode()) for key in ("stdout", "stderr") if changes.get(key)]
-    more = f" ({len(failed) - 1} more failed after it)" if len(failed) > 1 else ""
-    text = "\n".join(detail for detail in details if detail)
-    return stage.fail(f"state {name} of SLS {sls} failed{more}: {text}", state=name, sls=sls)
+        raise stage.fail(f"Salt gave no result: {tail(result.err + result.out)}", hint=hint)
+    if results.error is not None:
+        raise stage.fail(f"SLS {stage.sls} does not render:\n{results.error}")
+    if results.failed:
+        first, others = results.failed[0], len(results.failed) - 1 + results.skipped
+        more = f" ({others} more failed after it)" if others else ""
+        raise stage.fail(f"state {first.id} of SLS {first.sls} failed{more}: {first}", state=first.id, sls=first.sls)
 
 
 def _finish(stage: Stage, engine: Engine, container: str, changed: tuple[str, ...]) -> dict[str, Any]:
@@ -169,14 +154,10 @@ def _finish(stage: Stage, engine: Engine, container: str, changed: tuple[str, ..
     command = ["python3", "-IS", f"{WORK}/{FINISH}"]
     result = engine.run(container, command, ENVIRONMENT, job.encode("utf-8", "surrogateescape"))
     if result.code:
-        raise stage.fail(f"{FINISH} failed: {_tail(result.errors)}")
+        raise stage.fail(f"{FINISH} failed: {tail(result.err)}")
     report: dict[str, Any] = json.loads(result.output)
     if stage.name == "role" and not report["processes"]:
         raise stage.fail(
             f"SLS {stage.sls} made no process", hint="Write at least one executable /entrypoint.d/<process>."
         )
     return report
-
-
-def _tail(output: bytes, lines: int = 15) -> str:
-    return "\n".join(output.decode("utf-8", "replace").strip().splitlines()[-lines:])

@@ -6,11 +6,14 @@ from collections.abc import Callable
 
 from docker.models.containers import Container
 
-from pillarbox.lab import copy, git, minions, salt, shell
+from pillarbox.lab import copy, git, minions, shell
 from pillarbox.lab.errors import LabError
 from pillarbox.lab.following import following
 from pillarbox.lab.settings import LabSettings
 from pillarbox.lab.software import BOOTSTRAP
+from pillarbox.system import salt_results
+from pillarbox.system.command import tail
+from pillarbox.system.salt_results import StateResults
 
 _MODEL = "/var/lib/pillarbox-bootstrap/model"
 
@@ -27,7 +30,7 @@ def answers(container: Container) -> bool:
     return shell.run(container, ["test", "-d", "/srv/pillarbox/published/current/nodes"], check=False).code == 0
 
 
-def bootstrap(settings: LabSettings, container: Container, host: str, say: Callable[[str], None]) -> salt.Outcome:
+def bootstrap(settings: LabSettings, container: Container, host: str, say: Callable[[str], None]) -> StateResults:
     """Apply the model's states on the host without a master. Raises :class:`LabError` with every state that failed."""
     shell.put_tree(container, _MODEL, settings.model, copy.files(settings.model))
     say(f"{host}: applying its states from revision {(git.head(settings.model) or '?')[:12]}, without a master")
@@ -37,16 +40,18 @@ def bootstrap(settings: LabSettings, container: Container, host: str, say: Calla
 
         def read(line: str) -> None:
             nonlocal count
-            state = salt.executing(line)
+            state = salt_results.executing(line)
             if state is not None:
                 count += 1
                 follow.note(f"{host}: state {count}: {state[:100]}")
 
         result = shell.run(container, command, on_err=read, check=False)
-    outcome = salt.parse(result.out, "local")
-    if not outcome.ok or result.code != 0:
-        told = outcome.told() if outcome.failed else result.err[-2000:]
-        raise LabError(f"the states of {host} failed ({outcome.summary()}):\n{told}")
+    results = salt_results.parse(result.out, "local")
+    if results is None:
+        raise LabError(f"the states of {host} gave no result:\n{tail(result.err or result.out)}")
+    if not results.ok or result.code != 0:
+        why = tail(result.err) if results.ok else results.failures()
+        raise LabError(f"the states of {host} failed ({results.summary()}):\n{why}")
     minions.settle(container, host)
     shell.run(container, [BOOTSTRAP, "serve", _MODEL, git.head(settings.model) or ""], what="serving the model")
-    return outcome
+    return results

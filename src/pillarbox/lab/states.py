@@ -9,9 +9,11 @@ from collections.abc import Callable, Mapping
 
 from docker.models.containers import Container
 
-from pillarbox.lab import minions, parallel, salt, shell
+from pillarbox.lab import minions, parallel, shell
 from pillarbox.lab.errors import LabError
+from pillarbox.system import salt_results
 from pillarbox.system.progress import elapsed
+from pillarbox.system.salt_results import StateResults
 
 _HEARTBEAT_SECONDS = 10
 # A minion notes each job it runs in a file of the job's name.
@@ -22,7 +24,7 @@ _ATTEMPTS = 3
 
 def highstate(
     master: Container, containers: Mapping[str, Container], say: Callable[[str], None]
-) -> dict[str, salt.Outcome]:
+) -> dict[str, StateResults]:
     """Apply the highstate of every host, all at once, and say how each ended.
 
     Raises :class:`LabError` with the states that failed, of every host that had any.
@@ -37,15 +39,15 @@ def highstate(
             if running:
                 say(f"working: {', '.join(sorted(running))}")
 
-    def one(name: str) -> salt.Outcome:
+    def one(name: str) -> StateResults:
         try:
-            outcome = _apply(master, containers[name], name, say)
+            results = _apply(master, containers[name], name, say)
         finally:
             running.discard(name)
-        say(f"{name}: {outcome.summary()} ({elapsed(time.monotonic() - began)})")
-        if not outcome.ok:
-            raise LabError(f"the highstate of {name} failed ({outcome.summary()}):\n{outcome.told()}")
-        return outcome
+        say(f"{name}: {results.summary()} ({elapsed(time.monotonic() - began)})")
+        if not results.ok:
+            raise LabError(f"the highstate of {name} failed ({results.summary()}):\n{results.failures()}")
+        return results
 
     threading.Thread(target=heartbeat, daemon=True).start()
     try:
@@ -54,7 +56,7 @@ def highstate(
         over.set()
 
 
-def _apply(master: Container, container: Container, name: str, say: Callable[[str], None]) -> salt.Outcome:
+def _apply(master: Container, container: Container, name: str, say: Callable[[str], None]) -> StateResults:
     """One host's highstate, as a job that is watched on the host: a busy master's ``salt`` command gives up too soon,
     and a master or minion that restarts loses what it was just asked."""
     for _ in range(_ATTEMPTS):
@@ -62,17 +64,17 @@ def _apply(master: Container, container: Container, name: str, say: Callable[[st
         command = ["salt", "--async", "--out=txt", name, "state.highstate", "queue=True"]
         said = shell.run(master, command, check=False)
         found = re.search(r"\b(\d{20})\b", said.out)
-        outcome = _await(master, container, name, found[1]) if found else None
+        results = _await(master, container, name, found[1]) if found else None
         minions.settle(container, name)
-        if outcome is not None:
-            return outcome
+        if results is not None:
+            return results
         say(f"{name}: no answer, asking again")
         minions.await_answers(master, [name])
-    return salt.outcome([f"asked {_ATTEMPTS} times, the minion never returned a result"])
+    return StateResults(error=f"asked {_ATTEMPTS} times, the minion never returned a result")
 
 
-def _await(master: Container, container: Container, name: str, job: str) -> salt.Outcome | None:
-    """The outcome of a job, or nothing when it never began or its result was lost."""
+def _await(master: Container, container: Container, name: str, job: str) -> StateResults | None:
+    """The results of a job, or nothing when it never began or its result was lost."""
     deadline = time.monotonic() + _START_SECONDS
     while time.monotonic() < deadline:
         # Only shortly after the file is gone is the result at the master.
@@ -82,8 +84,8 @@ def _await(master: Container, container: Container, name: str, job: str) -> salt
             continue
         command = ["salt-run", "--log-level=error", "--out=json", "jobs.lookup_jid", job]
         said = shell.run(master, command, check=False).out
-        outcome = salt.parse(said, name) if f'"{name}"' in said else None
-        if outcome is not None:
-            return outcome
+        results = salt_results.parse(said, name)
+        if results is not None:
+            return results
         time.sleep(1)
     return None

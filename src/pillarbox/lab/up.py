@@ -158,8 +158,8 @@ def make_master(run: LabRun) -> None:
     if serves:
         run.say(f"{name}: serves the published model")
     else:
-        outcome = master_of.bootstrap(settings, master, name, run.say)
-        run.say(f"{name}: {outcome.summary()}")
+        results = master_of.bootstrap(settings, master, name, run.say)
+        run.say(f"{name}: {results.summary()}")
     run.ssh_config = repository.open_door(settings, run.layout, run.repository, master)
     if run.pushed is not None:
         follow_repository(run)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import threading
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO, Any
@@ -13,6 +12,7 @@ import docker
 import docker.errors
 import requests.exceptions
 
+from pillarbox.system import waiting
 from pillarbox.system.errors import PillarboxError
 from pillarbox.system.execution import Completed, execute
 
@@ -172,16 +172,20 @@ class Engine:
 
     def remove_container(self, container: str) -> None:
         """Remove a container with all that is its own, and return when it is gone; fine where it was already."""
+
+        def gone() -> bool:
+            try:
+                self._api.remove_container(container, force=True, v=True)
+            except docker.errors.NotFound:
+                return True
+            except docker.errors.APIError as error:
+                if "already in progress" not in str(error):
+                    raise
+            return False
+
         with translated("removing a container"):
-            while True:
-                try:
-                    self._api.remove_container(container, force=True, v=True)
-                except docker.errors.NotFound:
-                    return
-                except docker.errors.APIError as error:
-                    if "already in progress" not in str(error):
-                        raise
-                time.sleep(0.05)
+            if not waiting.until(gone, f"container {container} to be gone", patience=TIMEOUT, every=0.05):
+                raise EngineError(f"container {container} does not go away")
 
     def run(
         self, container: str, command: Sequence[str], environment: Mapping[str, str] | None = None, stdin: bytes = b""

@@ -50,7 +50,7 @@ def execute(
     """
     job = api.exec_create(container, list(command), stdin=bool(stdin), environment=dict(environment or {}), user="0:0")
     stream = api.exec_start(job["Id"], socket=True)
-    out, err = Lines(on_out), Lines(on_err)
+    out, err = LineSplitter(on_out), LineSplitter(on_err)
     try:
         raw = getattr(stream, "_sock", stream)
         sender = threading.Thread(target=_feed, args=(raw, stdin), daemon=True)
@@ -75,7 +75,7 @@ def _feed(raw: Any, data: bytes) -> None:
         raw.shutdown(socket.SHUT_WR)
 
 
-class Lines:
+class LineSplitter:
     """Bytes in, whole lines out, to ``sink`` where there is one; ``data`` is all that came."""
 
     def __init__(self, sink: Callable[[str], None] | None) -> None:
