@@ -18,7 +18,7 @@ lab-status: ## What the lab is doing now
 	@ci/bootstrap-machine lab
 	@$(PILLARBOX) lab --name $(LAB) status
 
-lab-clean: ## Take away every trace of the lab; KEEP=cache keeps what was downloaded and compiled
+lab-clean: ## Remove the lab and all that was installed for it; KEEP=cache keeps what was downloaded and compiled
 	@if ci/bootstrap-machine left; then \
 	    ci/bootstrap-machine lab && $(PILLARBOX) lab --name $(LAB) clean $(if $(filter cache,$(KEEP)),--keep-cache) \
 	    && ci/bootstrap-machine remove; \

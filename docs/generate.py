@@ -20,7 +20,7 @@ MODEL_PAGE = Path("src/pillarbox/model/README.md")
 
 
 def write(checkout: Path, target: Path) -> None:
-    """Write every generated page of ``checkout`` below ``target``, which is made anew."""
+    """Write every generated page of ``checkout`` below ``target``, which is emptied first."""
     shutil.rmtree(target, ignore_errors=True)
     for name, text in pages(checkout):
         page = target / name

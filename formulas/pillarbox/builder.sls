@@ -1,4 +1,4 @@
-{#- What a host that builds images needs beside a Docker engine: the base images come from debootstrap. #}
+{#- What a host that builds images needs besides a Docker engine: the base images come from debootstrap. #}
 pillarbox_builder_packages:
   pkg.installed:
   - pkgs:

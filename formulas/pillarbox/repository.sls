@@ -38,7 +38,7 @@ pillarbox_root:
   - name: /srv/pillarbox
   - mode: '0755'
 
-{#- What the master alone reads, what pushers may read, and where the hooks, as the repository's owner, leave word. #}
+{#- What the master alone reads, what pushers may read, and where the hooks, as the repository's owner, leave a note. #}
 {%- for name, mode, group in (('published', '0700', 'root'), ('staging', '0700', 'root'), ('progress', '0755', 'root'), ('spool', '0730', user)) %}
 pillarbox_{{ name }}:
   file.directory:

@@ -1,4 +1,4 @@
-# The master was told of a push (by its engine, which watches the spool and the branch): build it.
+# The master knows of a push (from its engine, which watches the spool and the branch): build it.
 pillarbox_push:
   runner.state.orchestrate:
   - args:

@@ -83,7 +83,7 @@ def pillarbox(ctx: click.Context, model: Path, verbose: int) -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line and exit: 0 for success, 1 for an error that is told, 2 for wrong usage, 130 for Ctrl-C."""
+    """Run the command line and exit: 0 for success, 1 for an error, 2 for wrong usage, 130 for Ctrl-C."""
     try:
         result: Any = pillarbox.main(args=arguments, prog_name="pillarbox", standalone_mode=False)
     except click.ClickException as error:

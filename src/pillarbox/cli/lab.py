@@ -49,7 +49,7 @@ def complete_host(ctx: click.Context, param: click.Parameter, incomplete: str) -
 
 @command.command("up")
 @click.option("--until", metavar="PHASE", help="Stop after this phase: machine, engine, image, hosts, software, ...")
-@click.option("--recreate", metavar="HOST", multiple=True, help="Make this host's container anew; volumes stay.")
+@click.option("--recreate", metavar="HOST", multiple=True, help="Make this host's container again; volumes stay.")
 @click.option("--push", is_flag=True, help="Push what the model here has on top of what the lab's repository has.")
 @click.pass_obj
 def up(settings: LabSettings, until: str | None, recreate: tuple[str, ...], push: bool) -> None:

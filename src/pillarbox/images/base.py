@@ -74,7 +74,7 @@ def _settle(image: str, root: Path, files: tuple[tree.File, ...]) -> None:
         raise BuildError(f"{FINISH} failed: {done.stderr.strip()}", image=image, stage="base")
 
 
-def _import(root: Path, engine: Engine, repository: str, tag: str, said: dict[str, str]) -> str:
+def _import(root: Path, engine: Engine, repository: str, tag: str, labels: dict[str, str]) -> str:
     command = ["tar", "--create", "--numeric-owner", "--sort=name", "--exclude=./dev/*", "--directory", str(root), "."]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
@@ -84,7 +84,7 @@ def _import(root: Path, engine: Engine, repository: str, tag: str, said: dict[st
             while block := stream.read(1 << 20):
                 yield block
 
-        return engine.load_root(chunks(), repository, tag, said)
+        return engine.load_root(chunks(), repository, tag, labels)
 
 
 def _remove(path: Path) -> None:

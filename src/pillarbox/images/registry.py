@@ -44,7 +44,7 @@ class ImageManifest:
 
 
 class Registry:
-    """The registry at ``address`` (``host[:port]``): HTTPS, or plain HTTP where it does not speak that.
+    """The registry at ``address`` (``host[:port]``): HTTPS, or plain HTTP where it does not offer that.
 
     Like the engines, it goes without HTTPS only for an address with a port that a lab uses; credentials come from
     Docker's ``config.json`` and are never sent in the clear. Safe to use from several threads.

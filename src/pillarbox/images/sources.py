@@ -1,4 +1,4 @@
-"""Where an image's packages come from, and the machine's way there, lent to the container that installs them."""
+"""Where an image's packages come from, and the machine's way there, for the container that installs them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from pillarbox.system import apt
 from pillarbox.system.apt import Source
 
-#: Where the lent configuration lies in a container; in memory, so that no layer ever holds it.
+#: Where that configuration lies in a container; in memory, so that no layer ever holds it.
 FOLDER = "/run/pillarbox/apt"
 HINT = "Name a mirror in the model: image:packages:mirror and image:base:mirror."
 SETTINGS = f"""\
@@ -50,16 +50,16 @@ def sources(packages: Mapping[str, Any]) -> tuple[Source, ...]:
 
 
 def files(packages: Mapping[str, Any]) -> dict[str, bytes]:
-    """The configuration to lend, by file name below :data:`FOLDER`; ``APT_CONFIG`` is to name its ``apt.conf``."""
-    lent: dict[str, bytes] = {}
+    """The configuration to bring along, by file name below :data:`FOLDER`; ``APT_CONFIG`` names its ``apt.conf``."""
+    found: dict[str, bytes] = {}
     settings = apt.settings()
     for name, value in settings.items():
         if os.path.isabs(value) and Path(value).is_file():
-            lent[copy := f"file-{len(lent)}"] = Path(value).read_bytes()
+            found[copy := f"file-{len(found)}"] = Path(value).read_bytes()
             settings[name] = f"{FOLDER}/{copy}"
-    lent["apt.conf"] = (SETTINGS + apt.conf(settings)).encode()
-    lent["sources.list"] = "".join(source.lines() for source in sources(packages)).encode()
-    return lent
+    found["apt.conf"] = (SETTINGS + apt.conf(settings)).encode()
+    found["sources.list"] = "".join(source.lines() for source in sources(packages)).encode()
+    return found
 
 
 def environment() -> dict[str, str]:

@@ -41,7 +41,7 @@ PACKAGE_DATABASE = "/var/lib/dpkg/status"
 class Stage:
     """What a stage is to do: to which image, with which SLS, files, pillar and package source.
 
-    ``location`` tells the containers of this image's builds from others; the caller holds the lock on it.
+    ``location`` distinguishes the containers of this image's builds from others; the caller holds the lock on it.
     """
 
     image: str
@@ -99,8 +99,8 @@ def run(
             )
         report = _finish(stage, engine, container, changed)
         command = ("/entrypoint.sh",) if role else ("/bin/sh",)
-        said = {**labels, "io.pillarbox.processes": " ".join(report["processes"])} if role else labels
-        image_id = engine.commit(container, repository, tag, Commit(said, command))
+        written = {**labels, "io.pillarbox.processes": " ".join(report["processes"])} if role else labels
+        image_id = engine.commit(container, repository, tag, Commit(written, command))
     return Layer(image_id, report["files"], tuple(report["processes"]))
 
 
@@ -121,7 +121,7 @@ def _archive(stage: Stage) -> bytes:
 
 
 def _unpack(stage: Stage, engine: Engine, container: str, archive: bytes) -> None:
-    # Two archives, one after the other: tar is told to go on after the end of the first.
+    # Two archives, one after the other: tar has to go on after the end of the first.
     script = f"mkdir -p {WORK}/apt/lists/partial {WORK}/apt/cache {WORK}/apt/log && cd {WORK} && tar -xif -"
     if stage.name == "role":
         script += f" && cp {WORK}/{ENTRYPOINT} /entrypoint.sh && chmod 755 /entrypoint.sh"

@@ -40,7 +40,7 @@ def place(settings: LabSettings) -> Path:
     return settings.model if _followed(settings).is_file() else settings.source
 
 
-def mend(settings: LabSettings) -> None:
+def repair(settings: LabSettings) -> None:
     """Make the copy whole again, which a run that was killed may have left half-written."""
     if _followed(settings).is_file():
         (settings.model / ".git" / "index.lock").unlink(missing_ok=True)

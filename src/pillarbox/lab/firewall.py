@@ -35,7 +35,7 @@ def open_for(settings: LabSettings, bridge: str, subnet: str) -> None:
     present = _saved()
     wanted = rules(settings, bridge, subnet)
     marked = removals(present, mark(settings))
-    # A network that was made anew has another bridge.
+    # A network that was made again has another bridge.
     if len(marked) == len(wanted) and all(bridge in rule for rule in marked):
         return
     close(settings)

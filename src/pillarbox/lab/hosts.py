@@ -55,7 +55,7 @@ def ensure(settings: LabSettings, engine: LabEngine, layout: Layout, host: LabHo
     """The running container of ``host``, created or started if it is not.
 
     A container whose address or volumes in the model have changed is left as it is and reported as drifted: making it
-    anew is for the user to ask for.
+    again is for the user to ask for.
     """
     container = find(settings, engine, host.name)
     if container is not None and container.labels.get("pillarbox.lab") != settings.name:
@@ -77,7 +77,7 @@ def ensure(settings: LabSettings, engine: LabEngine, layout: Layout, host: LabHo
 
 def await_booted(host: str, container: Container) -> None:
     """Wait until systemd in the host is up, be it after the engine started it again. Raises :class:`LabError` with what
-    the host said when it is not."""
+    the host printed when it is not."""
     deadline = time.monotonic() + _BOOT_SECONDS
     state = "starting"
     while time.monotonic() < deadline:

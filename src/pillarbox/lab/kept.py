@@ -32,7 +32,7 @@ def restore(settings: LabSettings, layout: Layout, hosts: dict[str, Container], 
             with archive.open("rb") as data:
                 hosts[host].put_archive(path, data)
             if not _complete(hosts[host], f"{path}/{name}"):
-                # Damaged, or not what it says: the hosts make it anew.
+                # Damaged, or not what it says: the hosts make it again.
                 shell.run(hosts[host], ["rm", "-rf", f"{path}/{name}"])
                 archive.unlink()
 

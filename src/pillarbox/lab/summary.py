@@ -43,7 +43,7 @@ Try next:
   {command} exec {repository.host} -- salt-run state.orchestrate orch.deploy
   {command} status         # what runs where
   {command} ssh {repository.host}      # a shell on the master: salt, kubectl, pillarbox
-  make lab-clean           # takes every trace away"""
+  make lab-clean           # removes all of it"""
 
 
 def _table(rows: Sequence[Sequence[str]]) -> list[str]:

@@ -76,7 +76,7 @@ def check_machine(run: LabRun) -> None:
     machine.check(settings)
     if not hosts_exist(settings):
         machine.check_space(settings)
-    copy.mend(settings)
+    copy.repair(settings)
     run.layout = layout.read(Inventory(copy.place(settings)))
     machine.record(settings)
     machine.prepare()
@@ -125,7 +125,7 @@ def start_hosts(run: LabRun) -> None:
         elif found.drifted:
             run.say(
                 f"{host.name}: its address or volumes in the model have changed; "
-                f"`pillarbox lab up --recreate {host.name}` makes it anew"
+                f"`pillarbox lab up --recreate {host.name}` makes it again"
             )
 
     parallel.each(one, run.layout.hosts)
@@ -210,7 +210,7 @@ def push_and_apply(run: LabRun) -> None:
         states.highstate(run.master, {run.layout.master: run.master}, run.say)
         kept.save(run.settings, run.layout, run.containers, run.say)
 
-    def told(work: Callable[[], None]) -> None:
+    def loudly(work: Callable[[], None]) -> None:
         # The other one may go on for minutes; whoever watches should know at once.
         try:
             work()
@@ -218,7 +218,7 @@ def push_and_apply(run: LabRun) -> None:
             run.say(f"{work.__name__} failed: {str(error).splitlines()[0]}")
             raise
 
-    parallel.each(told, (push, apply))
+    parallel.each(loudly, (push, apply))
 
 
 def deploy(run: LabRun) -> None:
@@ -260,7 +260,7 @@ def up(
 
     ``render`` renders, in the model that it is given, what is committed beside it, and ``generate`` makes its secrets
     for the holder of a public key: the lab's are its own.
-    ``recreate`` names hosts whose containers are to be made anew; ``push`` pushes what the source's model has on top of
+    ``recreate`` names hosts whose containers are to be made again; ``push`` pushes what the source has on top of
     what the lab's repository has.
 
     Raises :class:`Busy` when another command works on this lab, and :class:`LabError` for whatever a phase cannot

@@ -65,7 +65,7 @@ def dependencies(settings: LabSettings, say: Callable[[str], None]) -> Path:
                     say(f"wheels: {line.split()[1].split('/')[-1]} ({count} looked at)")
 
         say("wheels: resolving what the project needs")
-        # The versions that are installed here fit together; finding that out anew takes pip a minute.
+        # The versions that are installed here fit together; finding that out again takes pip a minute.
         constraints = Path(scratch, "constraints.txt")
         constraints.write_text("".join(f"{name}=={version}\n" for name, version in _installed()))
         command = [*_pip_wheel(settings), "--wheel-dir", scratch, "--constraint", str(constraints)]

@@ -13,7 +13,7 @@ A host asks in its own pillar::
       key:
         kubernetes-service-account: {type: rsa}
 
-An authority comes to be when the first certificate of it is asked for; its key never leaves the master. Certificates
+An authority is made when the first certificate of it is asked for; its key never leaves the master. Certificates
 belong to one host. Keys belong to the deployment: every host that asks for the same name gets the same key. A request
 that already has ``certificate`` and ``key`` (from a public key infrastructure of one's own) is passed on as it is.
 

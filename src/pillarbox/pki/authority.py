@@ -1,4 +1,4 @@
-"""A certificate authority: comes to be when it is needed first, and signs what hosts ask for."""
+"""A certificate authority: made when it is first needed, and signs what hosts ask for."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Authority:
 
     @classmethod
     def create(cls, name: str) -> Authority:
-        """A new authority of that name, told from others of the name by a random suffix."""
+        """A new authority of that name, with a random suffix, so that it differs from others of the name."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"{name} {secrets.token_hex(4)}")])
         now = datetime.now(UTC)
@@ -95,7 +95,7 @@ class Authority:
             found = x509.load_pem_x509_certificate(certificate)
             found.verify_directly_issued_by(self.certificate)
         except Exception:
-            # Damaged, or of an authority that has been replaced: either way it must be issued anew.
+            # Damaged, or of an authority that has been replaced: either way it must be issued again.
             return False
         return found.not_valid_after_utc - datetime.now(UTC) >= timedelta(days=_RENEW_DAYS)
 

@@ -1,1 +1,1 @@
-"""The floor: what every room stands on and no room is about. It knows no word of the domain."""
+"""The floor: what every room stands on and no room is about. It knows nothing of the domain."""

@@ -1,6 +1,6 @@
 """Where a value comes from: every layer that touched it, in merge order, and what its references and queries led to.
 
-The fast path keeps no record of this. An explanation walks the node's files again and reads their lines anew.
+The fast path keeps no record of this. An explanation walks the node's files again and reads their lines again.
 """
 
 from __future__ import annotations
@@ -333,8 +333,8 @@ class _Explainer:
             if cell is not MISSING:
                 yield _Touch(None, cell, len(path), False, False)
         for step in self.merged.state.steps:
-            said = step.entity.exports if self.section is Section.EXPORTS else step.entity.parameters
-            yield from self.within(step, said, path, 0, False, False)
+            written = step.entity.exports if self.section is Section.EXPORTS else step.entity.parameters
+            yield from self.within(step, written, path, 0, False, False)
 
     def within(
         self, step: MergeStep, cell: Any, path: tuple[str, ...], depth: int, overwrite: bool, constant: bool
@@ -350,7 +350,7 @@ class _Explainer:
             yield _Touch(step, cell, depth, overwrite, constant)
         elif kind_of in DICTS:
             if overwrite:
-                # All that earlier layers said below goes, whether this one says something or not.
+                # All that earlier layers set below goes, whether this one sets something or not.
                 yield _Touch(step, cell, depth, True, constant)
             elif path[depth] in cell:
                 yield from self.within(step, cell[path[depth]], path, depth + 1, False, constant)

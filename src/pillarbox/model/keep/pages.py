@@ -152,7 +152,7 @@ class Pages:
                 return None
             return _Page(self._pieces.join(values), dict(zip(names, rows, strict=True)))
         except (PillarboxError, KeyError, ValueError, TypeError):
-            # A file that cannot be read, which rendering will tell; or pieces lost, or not what this program wrote.
+            # A file that cannot be read, which rendering will report; or pieces lost, or not what this program wrote.
             return None
 
     def _write(self, used: Names, draft: _Draft) -> None:

@@ -140,7 +140,7 @@ def weight(cell: Any) -> int:
 
 
 def without_flags(value: Any) -> Any:
-    """``value`` as a reference to it sees it: what its own keys' prefixes said is done."""
+    """``value`` as a reference to it sees it: what its own keys' prefixes ask for is done."""
     if type(value) is OpenDict:
         changed = {key: new for key, child in value.items() if (new := without_flags(child)) is not child}
         return OpenDict({**value, **changed}) if changed else value

@@ -59,7 +59,7 @@ class Tree(Protocol):
         ...
 
     def identity(self) -> str:
-        """What tells this tree from others, for keeping stamps."""
+        """What distinguishes this tree from others, for keeping stamps."""
         ...
 
 
