@@ -8,12 +8,18 @@ import pytest
 from tests.docs.pages import DOCS, Command, File, Reader, matches, steps
 
 #: Pages whose reader stands in a clone of the model, and those whose reader stands beside one.
-IN_THE_MODEL = ("concepts.md", "how-to/service.md", "how-to/release.md", "how-to/host.md", "how-to/topology.md")
+IN_THE_MODEL = (
+    "concepts.md",
+    "how-to/service.md",
+    "how-to/release.md",
+    "how-to/host.md",
+    "how-to/topology.md",
+    "how-to/own-servers.md",
+)
 BESIDE_IT = ("tutorial/first-cloud.md", "tutorial/own-service.md")
-#: Pages with nothing that runs here, and why.
+#: Pages with nothing that runs here, and why. Single commands elsewhere (`console elsewhere`) are those of servers.
 NOTHING_HERE = {
     "operations.md": "a running deployment's commands; backup and restore are said to be untested",
-    "how-to/own-servers.md": "servers: tests/docs/test_own_servers.py does what the page says",
     "../CONTRIBUTING.md": "the test suite itself",
 }
 
