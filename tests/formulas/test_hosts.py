@@ -25,8 +25,8 @@ import jsonschema
 import pytest
 import yaml
 
+from pillarbox import pki
 from pillarbox.model import Inventory
-from pillarbox.salt import pki
 
 ROOT = Path(__file__).resolve().parents[2]
 FORMULAS = ("linux", "salt", "etcd", "containerd", "docker", "registry", "pillarbox", "kubernetes")

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import stat
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
+from openstack.config import OpenStackConfig
+from openstack.connection import Connection
 from tests.story.lab import COMMAND, Lab, run
 
 pytestmark = pytest.mark.lab
@@ -55,6 +58,17 @@ def workloads(lab: Lab) -> dict[str, Any]:
 
 def versions(lab: Lab) -> dict[str, str]:
     return {name: images[0].rpartition("@")[0].rpartition(":")[2] for name, (_, images) in workloads(lab).items()}
+
+
+def test_clients_take_the_credentials_that_the_lab_leaves(lab: Lab) -> None:
+    directory = Path(lab.command("credentials").stdout.strip())
+    modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in (directory, *directory.iterdir())}
+    assert modes == {"credentials": 0o700, "clouds.yaml": 0o600, "openrc": 0o600}
+    config = OpenStackConfig(config_files=[str(directory / "clouds.yaml")], load_envvars=False)
+    with Connection(config=config.get_one()) as cloud:
+        assert cloud.authorize()
+        assert {service.type for service in cloud.identity.services()} >= {"identity", "image"}
+        assert all(image.status == "active" for image in cloud.image.images())
 
 
 def test_the_first_deploy_runs_the_release_of_the_model(lab: Lab) -> None:

@@ -21,6 +21,7 @@ from pillarbox.system.errors import PillarboxError
 
 COMMANDS = {
     "check": "Check the whole model: nodes, images and manifests.",
+    "credentials": "Write the files with which clients reach what runs.",
     "deploy": "Apply a revision to the cluster in waves, gate on health, report.",
     "explain": "Show where a value comes from, layer by layer.",
     "hook": "What the model repository's git hooks run.",

@@ -11,6 +11,7 @@ from click.shell_completion import CompletionItem
 
 from pillarbox.cli.output import format_option, print_data
 from pillarbox.lab import settings as lab_settings
+from pillarbox.lab.errors import LabError
 from pillarbox.lab.settings import LabSettings
 from pillarbox.model.keep.cache import VARIABLE as MODEL_CACHE
 from pillarbox.system.errors import PillarboxError
@@ -154,6 +155,18 @@ def clone(settings: LabSettings, directory: Path) -> None:
     found = repository.read(Inventory(copy.place(settings)), shape)
     repository.clone(settings, found, directory.absolute())
     click.echo(f"cloned to {os.path.relpath(directory)}; edit there, git commit, and git push shows the plan")
+
+
+@command.command("credentials")
+@click.pass_obj
+def show_credentials(settings: LabSettings) -> None:
+    """Print the directory of the files with which clients reach what the lab runs.
+
+    `pillarbox lab up` writes them anew; the model says which there are (pillarbox:credentials).
+    """
+    if not settings.credentials.is_dir():
+        raise LabError("the lab has no credentials yet", hint="`make lab` makes them.")
+    click.echo(settings.credentials)
 
 
 @command.command("remove")

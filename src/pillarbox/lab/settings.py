@@ -54,6 +54,11 @@ class LabSettings:
         return self.state / "ssh"
 
     @property
+    def credentials(self) -> Path:
+        """The files with which clients on this machine reach what the lab runs."""
+        return self.state / "credentials"
+
+    @property
     def label(self) -> str:
         """The label that marks everything in the engine that belongs to this lab."""
         return f"pillarbox.lab={self.name}"

@@ -35,7 +35,12 @@ def next_steps(settings: LabSettings, repository: LabRepository) -> str:
     program = settings.checkout / ".venv" / "bin" / "pillarbox"
     command = f"{program if program.exists() else 'pillarbox'} lab{own}"
     clone = f"git clone -c core.sshCommand='ssh -F {settings.ssh / 'config'}' {repository.url} model"
+    files = sorted(settings.credentials.glob("*")) if settings.credentials.is_dir() else []
+    named = "\n".join(f"  {file}" for file in files) or "  none: the model has no pillarbox:credentials"
     return f"""\
+Credentials, for root alone:
+{named}
+
 Try next:
   {clone}
   cd model                 # edit something: openstack_version in classes/cluster/lab/init.yml is the upgrade

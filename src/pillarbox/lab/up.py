@@ -12,6 +12,7 @@ from docker.models.containers import Container
 
 from pillarbox.lab import (
     copy,
+    credentials,
     firewall,
     git,
     hosts,
@@ -229,6 +230,11 @@ def deploy(run: LabRun) -> None:
         pipeline.deploy(run.master, follow.note)
 
 
+def fetch_credentials(run: LabRun) -> None:
+    names = credentials.fetch(run.settings, run.master)
+    run.say(f"{run.settings.credentials}: {', '.join(names) or 'the model names none'}")
+
+
 PHASES: dict[str, tuple[str, Callable[[LabRun], None]]] = {
     "machine": ("Checking the machine", check_machine),
     "engine": ("Container engine", start_engine),
@@ -239,6 +245,7 @@ PHASES: dict[str, tuple[str, Callable[[LabRun], None]]] = {
     "minions": ("Minions and their keys", connect_minions),
     "push": ("Model repository and highstates", push_and_apply),
     "deploy": ("Deploy", deploy),
+    "credentials": ("Credentials", fetch_credentials),
 }
 
 
