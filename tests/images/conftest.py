@@ -89,8 +89,8 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 # Of a module, for the tests of the lab that come later may end a private engine.
 @pytest.fixture(scope="module")
-def engine(registry: str, container_engine: object) -> Iterator[Engine]:
-    """The container engine; every image that the tests name goes with them."""
+def engine(registry: str, store: Store, container_engine: object) -> Iterator[Engine]:
+    """The container engine; every image that the tests name goes with them, and the volumes that they fill."""
     try:
         engine = Engine()
     except EngineError as error:
@@ -100,6 +100,8 @@ def engine(registry: str, container_engine: object) -> Iterator[Engine]:
     yield engine
     for image in engine.names(f"{registry}/"):
         engine.remove_image(image)
+    for marker in (store.path / "salt").glob("*.volume"):
+        engine.remove_volume(marker.stem)
 
 
 @pytest.fixture(scope="session")

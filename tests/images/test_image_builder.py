@@ -315,6 +315,20 @@ def test_two_builders_build_one_image_once(shop: Shop, tmp_path: Path) -> None:
     assert sum("waiting for another build" in said for _, said in outputs) == 1
 
 
+def test_a_volume_with_salt_that_was_left_half_filled_is_made_anew(
+    shop: Shop,
+) -> None:
+    shop.build()
+    (marker,) = (shop.store.path / "salt").glob("*.volume")
+    name = marker.stem
+    born = shop.engine.volume(name)
+    shop.engine.remove_volume(name)
+    shop.engine.make_volume(name)
+    shop.toy.write("formulas/toy/files/toy.conf", "half = filled\n")
+    assert not shop.build().skipped
+    assert shop.engine.volume(name) not in (None, born)
+
+
 @pytest.mark.parametrize("kill", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_a_killed_builder_leaves_nothing(shop: Shop, kill: signal.Signals, tmp_path: Path) -> None:
     """However a builder ends, its container goes with it, nothing is tagged, and the next build succeeds."""

@@ -250,7 +250,7 @@ class _Build:
             work,
             parent,
             engine=self.engine,
-            salt=thin.archive(self.store),
+            salt=thin.volume(self.store, self.engine, parent, image.base.key),
             repository=f"{image.registry}/{repository}",
             tag=tag,
             labels=self._labels(name),

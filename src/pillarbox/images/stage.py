@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from pillarbox.images import sources, tree
+from pillarbox.images import sources, thin, tree
 from pillarbox.images.errors import BuildError
 from pillarbox.images.spec import ENTRYPOINT, FINISH, FORMULAS, SHARED_STATES
 from pillarbox.system import salt_results
@@ -75,12 +75,12 @@ def run(
     parent: str,
     *,
     engine: Engine,
-    salt: bytes,
+    salt: str,
     repository: str,
     tag: str,
     labels: Mapping[str, str],
 ) -> Layer:
-    """Apply the stage on top of the image ``parent`` and commit ``repository:tag``.
+    """Apply the stage on top of the image ``parent`` and commit ``repository:tag``; ``salt`` is the volume with Salt.
 
     Raises :class:`BuildError` with the state that failed. Whatever happens, no container is left behind.
     """
@@ -88,8 +88,9 @@ def run(
     build = {BUILD_LABEL: stage.location}
     for leftover in engine.containers(build, CONTAINER_PREFIX):
         engine.remove_container(leftover)
-    with engine.container(parent, f"{CONTAINER_PREFIX}{tag}-{stage.image}-{stage.name}", build) as container:
-        _unpack(stage, engine, container, salt + _archive(stage))
+    name, mounts = f"{CONTAINER_PREFIX}{tag}-{stage.image}-{stage.name}", {salt: (thin.PLACE, "ro")}
+    with engine.container(parent, name, build, volumes=mounts) as container:
+        _unpack(stage, engine, container, _archive(stage))
         _apply(stage, engine, container)
         changed = engine.changed(container) if role else ()
         if PACKAGE_DATABASE in changed:
@@ -121,8 +122,7 @@ def _archive(stage: Stage) -> bytes:
 
 
 def _unpack(stage: Stage, engine: Engine, container: str, archive: bytes) -> None:
-    # Two archives, one after the other: tar has to go on after the end of the first.
-    script = f"mkdir -p {WORK}/apt/lists/partial {WORK}/apt/cache {WORK}/apt/log && cd {WORK} && tar -xif -"
+    script = f"mkdir -p {WORK}/apt/lists/partial {WORK}/apt/cache {WORK}/apt/log && cd {WORK} && tar -xf -"
     if stage.name == "role":
         script += f" && cp {WORK}/{ENTRYPOINT} /entrypoint.sh && chmod 755 /entrypoint.sh"
     result = engine.run(container, ["sh", "-c", script], ENVIRONMENT, archive)
@@ -131,12 +131,13 @@ def _unpack(stage: Stage, engine: Engine, container: str, archive: bytes) -> Non
 
 
 def _apply(stage: Stage, engine: Engine, container: str) -> None:
-    command = ["python3", f"{WORK}/salt-call", "--local", f"--config-dir={WORK}/minion", "--out=json", "--no-color"]
-    # Byte code of Salt, written for this one run, costs more than it saves.
+    salt_call = ["python3", f"{thin.PLACE}/salt-call", "--local", f"--config-dir={WORK}/minion"]
+    command = [*salt_call, "--out=json", "--no-color", "--retcode-passthrough", "state.apply", stage.sls]
+    # Salt is compiled already, and what else it imports is not for keeping.
     environment = {**ENVIRONMENT, "PYTHONDONTWRITEBYTECODE": "1"}
     if stage.name == "packages":
         environment |= sources.environment()
-    result = engine.run(container, [*command, "--retcode-passthrough", "state.apply", stage.sls], environment)
+    result = engine.run(container, command, environment)
     results = salt_results.parse(result.out, "local")
     if results is None:
         hint = "Salt needs python3 in the base image." if result.code in (126, 127) else None

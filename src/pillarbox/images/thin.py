@@ -1,4 +1,8 @@
-"""Salt to carry into a container: pure Python that runs on whatever Python 3 it meets there."""
+"""Salt for the containers of builds: pure Python, compiled once for the Python that it meets there.
+
+Compiling Salt takes twice as long as applying a small SLS with it, so each engine keeps it in a volume, one for each
+base image, that builds mount read-only.
+"""
 
 from __future__ import annotations
 
@@ -11,23 +15,65 @@ import tempfile
 from pathlib import Path
 
 from pillarbox.images.store import Store
-from pillarbox.system.engine import EngineError
+from pillarbox.system import files
+from pillarbox.system.command import tail
+from pillarbox.system.engine import Engine, EngineError
 
 FORMAT = 1
+#: Where containers have Salt.
+PLACE = "/run/pillarbox-salt"
+_PREFIX = "pillarbox-salt-"
 # Salt extensions stay out: one of them is Pillarbox, which no container needs to see. In a process of its own, for
 # importing Salt takes long and changes how the process imports everything else.
 MAKE = "import sys, salt.utils.thin as t; print(t.gen_thin(sys.argv[1], absonly=True, exclude_saltexts=True))"
 
 
+def volume(store: Store, engine: Engine, image: str, base: str) -> str:
+    """The name of the engine's volume with Salt, for containers whose Python is that of ``image``.
+
+    ``base`` is the key of the base image, whose Python it is. The volume is filled when it is missing; one that was
+    left half filled, by a kill or a full disk, is made anew.
+    """
+    name = f"{_PREFIX}{_version()}-{base[:16]}"
+    # A volume of the same name on another engine, or made by somebody else, has another birth.
+    marker = store.folder("salt") / f"{name}.volume"
+    with store.lock(name):
+        born = engine.volume(name)
+        if born is None or not marker.is_file() or marker.read_text(encoding="utf-8") != born:
+            engine.remove_volume(name)
+            engine.make_volume(name)
+            _fill(store, engine, image, name)
+            files.write(marker, engine.volume(name) or "")
+            for other in engine.volumes(_PREFIX):
+                if not other.startswith(f"{_PREFIX}{_version()}-"):
+                    engine.remove_volume(other)
+    return name
+
+
+def _fill(store: Store, engine: Engine, image: str, name: str) -> None:
+    salt, filler = archive(store), f"{name}-filling"
+    engine.remove_container(filler)
+    with engine.container(image, filler, {}, network="none", volumes={name: (PLACE, "rw")}) as container:
+        done = engine.run(container, ["tar", "-x", "-C", PLACE, "-f", "-"], stdin=salt)
+        if done.code:
+            raise EngineError(f"cannot unpack Salt for the containers: {tail(done.err)}")
+        # Salt carries a few files that no Python of today compiles, and never imports them.
+        engine.run(container, ["python3", "-m", "compileall", "-q", PLACE])
+
+
 def archive(store: Store) -> bytes:
     """Salt of this environment as a tar archive with ``salt-call`` on top, made once and then kept in the store."""
-    python = ".".join(str(part) for part in sys.version_info[:2])
-    file = store.folder("salt") / f"salt-{importlib.metadata.version('salt')}-{python}-{FORMAT}.tar"
+    file = store.folder("salt") / f"salt-{_version()}.tar"
     if not file.is_file():
         with store.lock("salt"):
             if not file.is_file():
                 _make(file)
     return file.read_bytes()
+
+
+def _version() -> str:
+    python = ".".join(str(part) for part in sys.version_info[:2])
+    return f"{importlib.metadata.version('salt')}-{python}-{FORMAT}"
 
 
 def _make(file: Path) -> None:

@@ -132,8 +132,18 @@ class Engine:
     # Containers
 
     @contextlib.contextmanager
-    def container(self, image: str, name: str, labels: Mapping[str, str], *, network: str = "host") -> Iterator[str]:
+    def container(
+        self,
+        image: str,
+        name: str,
+        labels: Mapping[str, str],
+        *,
+        network: str = "host",
+        volumes: Mapping[str, tuple[str, str]] | None = None,
+    ) -> Iterator[str]:
         """A container to work in: its name, while the context lasts.
+
+        ``volumes`` are mounted: name -> where, and ``ro`` or ``rw``.
 
         /run and /tmp are in memory and never part of a layer. The container uses by default the machine's own network,
         as installing packages on the machine would. It ends when this process does, however that happens: its only
@@ -152,6 +162,7 @@ class Engine:
                     host_config=self._api.create_host_config(
                         network_mode=network,
                         auto_remove=True,
+                        binds={key: {"bind": place, "mode": mode} for key, (place, mode) in (volumes or {}).items()},
                         tmpfs={"/run": "rw,exec,nosuid,nodev,mode=755", "/tmp": "rw,exec,nosuid,nodev,mode=1777"},
                     ),
                 )
@@ -217,6 +228,38 @@ class Engine:
         }
         with translated(f"committing {repository}:{tag}"):
             return str(self._api.commit(container, repository=repository, tag=tag, conf=config)["Id"])
+
+    # Volumes
+
+    def volume(self, name: str) -> str | None:
+        """When the volume ``name`` was made, as the engine writes it; ``None`` where there is none."""
+        with translated(f"volume {name}"):
+            try:
+                return str(self._api.inspect_volume(name)["CreatedAt"])
+            except docker.errors.NotFound:
+                return None
+
+    def volumes(self, prefix: str) -> tuple[str, ...]:
+        """The names of volumes that start with ``prefix``."""
+        with translated("listing volumes"):
+            found = (item["Name"] for item in self._api.volumes()["Volumes"] or ())
+            return tuple(sorted(name for name in found if name.startswith(prefix)))
+
+    def make_volume(self, name: str) -> None:
+        """Make an empty volume."""
+        with translated(f"making volume {name}"):
+            self._api.create_volume(name)
+
+    def remove_volume(self, name: str) -> None:
+        """Remove a volume; fine where there is none, and where a container still uses it."""
+        with translated(f"removing volume {name}"):
+            try:
+                self._api.remove_volume(name)
+            except docker.errors.NotFound:
+                return
+            except docker.errors.APIError as error:
+                if error.status_code != 409:
+                    raise
 
 
 def _hint(text: str) -> str | None:
