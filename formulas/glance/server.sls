@@ -1,28 +1,17 @@
-{%- from "glance/map.jinja" import server with context %}
+{%- from "glance/map.jinja" import server, service with context %}
 # Configuration and processes of the image service. Installs nothing: that is glance.packages.
+include:
+- openstack.service
 
-glance_directories:
-  file.directory:
-  - names:
-    - /etc/glance
-    - /var/lib/glance
-  - user: glance
-  - group: glance
-  - mode: 750
-
-# Staging lies beside the images, so that an upload to one replica can be imported by another.
 glance_storage:
   file.directory:
-  - names:
-    - {{ server.storage.path }}
-    - {{ server.storage.path }}/.staging
-    - {{ server.storage.path }}/.tasks
+  - names: {{ service.volumes | json }}
   - user: glance
   - group: glance
   - mode: 750
   - makedirs: true
   - require:
-    - file: glance_directories
+    - file: openstack_directories
 
 glance_config:
   file.managed:
@@ -32,9 +21,9 @@ glance_config:
   - user: glance
   - group: glance
   - mode: 600
-  - context: {server: {{ server | json }}}
+  - context: {{ {'server': server, 'service': service} | json }}
   - require:
-    - file: glance_directories
+    - file: openstack_directories
 
 # Which filters this release has, its own package knows.
 glance_paste:
@@ -46,7 +35,7 @@ glance_paste:
   - group: glance
   - mode: 644
   - require:
-    - file: glance_directories
+    - file: openstack_directories
 
 glance_schema:
   file.copy:
@@ -57,71 +46,4 @@ glance_schema:
   - group: glance
   - mode: 644
   - require:
-    - file: glance_directories
-
-glance_database:
-  file.managed:
-  - name: /etc/glance/database.cnf
-  - source: salt://glance/files/database.cnf
-  - template: jinja
-  - user: glance
-  - group: glance
-  - mode: 600
-  - context: {server: {{ server | json }}}
-  - require:
-    - file: glance_directories
-
-glance_logging:
-  file.managed:
-  - name: /etc/glance/logging.conf
-  - source: salt://glance/files/logging.conf
-  - user: glance
-  - group: glance
-  - mode: 644
-  - require:
-    - file: glance_directories
-
-glance_uwsgi:
-  file.managed:
-  - name: /etc/glance/uwsgi.ini
-  - source: salt://glance/files/uwsgi.ini
-  - template: jinja
-  - user: glance
-  - group: glance
-  - mode: 644
-  - context: {server: {{ server | json }}}
-  - require:
-    - file: glance_directories
-
-# What the scripts below know of the identity service; they run as root or as glance.
-glance_identity:
-  file.managed:
-  - name: /etc/glance/identity.json
-  - source: salt://glance/files/identity.json
-  - template: jinja
-  - user: glance
-  - group: glance
-  - mode: 600
-  - context: {server: {{ server | json }}}
-  - require:
-    - file: glance_directories
-
-{%- for process in ('api', 'expand', 'contract', 'register') %}
-
-glance_process_{{ process }}:
-  file.managed:
-  - name: /entrypoint.d/{{ process }}
-  - source: salt://glance/files/{{ process }}
-  - template: jinja
-  - mode: 755
-  - makedirs: true
-  - context: {server: {{ server | json }}}
-{%- endfor %}
-
-glance_check:
-  file.managed:
-  - name: /usr/local/bin/glance-check
-  - source: salt://glance/files/glance-check
-  - template: jinja
-  - mode: 755
-  - context: {server: {{ server | json }}}
+    - file: openstack_directories
