@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from pillarbox.pipeline.build import wanted
 from pillarbox.pipeline.errors import PipelineError
+from pillarbox.pipeline.places import Places
 from pillarbox.pipeline.record import ImageRecord, ImageState, RunKind, Runs, RunState
 
 
@@ -48,3 +50,20 @@ def test_a_full_disk_is_told_and_spoils_no_record(small_disk: Path) -> None:
     last = runs.last()
     assert last is not None and last.succeeded
     assert not list(small_disk.rglob(".new-*"))
+
+
+def test_what_another_version_wrote_does_not_stop_the_reconciler(tmp_path: Path) -> None:
+    repository = tmp_path / "repository"
+    places = Places(tmp_path, tmp_path, repository / ".git")
+    subprocess.run(["git", "init", "--quiet", "--initial-branch=main", repository], check=True)
+    identity = ["-c", "user.name=x", "-c", "user.email=x@localhost"]
+    subprocess.run(["git", "-C", repository, *identity, "commit", "--quiet", "--allow-empty", "-m", "x"], check=True)
+    head = subprocess.run(["git", "-C", repository, "rev-parse", "HEAD"], capture_output=True, text=True).stdout.strip()
+    runs = Runs(places.runs)
+    old, failed = runs.start(RunKind.BUILD, head, "x"), runs.start(RunKind.BUILD, head, "x")
+    failed.finish(RunState.FAILED, "why")
+    assert wanted(places) is None
+    for run in (failed, old):
+        (run.directory / "run.json").write_text('{"kind": "build"}')
+        assert run.id not in [each.id for each in reversed(runs)]
+    assert wanted(places) == head

@@ -54,8 +54,7 @@ def wanted(places: Places) -> str | None:
     if head is None:
         return None
     attempts = 0
-    for name in reversed(Runs(places.runs).names()):
-        run = Runs(places.runs).get(name)
+    for run in reversed(Runs(places.runs)):
         if run.kind is not RunKind.BUILD:
             continue
         if run.revision != head:

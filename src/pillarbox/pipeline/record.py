@@ -172,6 +172,13 @@ class Runs:
             if run is not None:
                 yield run
 
+    def __reversed__(self) -> Iterator[Run]:
+        """Newest first. What another version of the program wrote and this one cannot read is passed over."""
+        for name in reversed(self.names()):
+            run = self._load(name)
+            if run is not None:
+                yield run
+
     def names(self) -> tuple[str, ...]:
         """The ids of all runs, oldest first."""
         if not self.directory.is_dir():
@@ -182,9 +189,8 @@ class Runs:
         self, kind: RunKind | None = None, revision: str | None = None, state: RunState | None = None
     ) -> Run | None:
         """The newest run that fits."""
-        for name in reversed(self.names()):
-            run = self._load(name)
-            if run and kind in (None, run.kind) and revision in (None, run.revision) and state in (None, run.state):
+        for run in reversed(self):
+            if kind in (None, run.kind) and revision in (None, run.revision) and state in (None, run.state):
                 return run
         return None
 
