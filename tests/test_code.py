@@ -36,49 +36,18 @@ FLOOR_CALLS = {
 #: What stands elsewhere for now: module, and what it does itself. This list only gets shorter.
 NOT_YET = {
     ("images/builder.py", "git"),
-    ("images/store.py", "fcntl"),
-    ("images/thin.py", "os.replace"),
     ("lab/engine.py", "time.sleep"),
     ("lab/following.py", ".wait"),
     ("lab/git.py", "git"),
     ("lab/hosts.py", "time.sleep"),
-    ("lab/image.py", ".rename"),
-    ("lab/image.py", "tempfile.mkdtemp"),
-    ("lab/kept.py", "os.replace"),
-    ("lab/lock.py", "fcntl"),
-    ("lab/machine.py", ".replace"),
     ("lab/minions.py", "time.sleep"),
     ("lab/repository.py", "git"),
     ("lab/states.py", ".wait"),
     ("lab/states.py", "time.sleep"),
-    ("lab/wheels.py", ".rename"),
-    ("manifests/files.py", "os.replace"),
-    ("manifests/files.py", "tempfile.mkstemp"),
-    ("model/read/gittree.py", "git"),
-    ("pipeline/build.py", ".rename"),
-    ("pipeline/build.py", "tempfile.mkdtemp"),
-    ("pipeline/git.py", "git"),
     ("pipeline/journal.py", "time.sleep"),
-    ("pipeline/lock.py", "fcntl"),
-    ("pipeline/publish.py", ".rename"),
-    ("pipeline/publish.py", "os.replace"),
-    ("pipeline/publish.py", "tempfile.mkdtemp"),
-    ("pipeline/record.py", "os.fsync"),
-    ("pipeline/record.py", "os.replace"),
-    ("pipeline/record.py", "tempfile.mkstemp"),
-    ("pipeline/spool.py", "os.rename"),
-    ("pki/store.py", ".replace"),
-    ("pki/store.py", "fcntl"),
-    ("pki/store.py", "os.fsync"),
     ("rollout/cluster.py", ".wait"),
-    ("rollout/store.py", "os.replace"),
-    ("rollout/store.py", "tempfile.mkstemp"),
     ("salt/building.py", ".wait"),
     ("salt/engines/pillarbox.py", ".wait"),
-    ("salt/modules/pillarbox.py", "fcntl"),
-    ("salt/modules/pillarbox.py", "os.rename"),
-    ("salt/modules/pillarbox.py", "tempfile.mkdtemp"),
-    ("secrets/generate.py", ".replace"),
 }
 #: What has to be so, and why.
 EXCEPTIONS = {
@@ -88,8 +57,6 @@ EXCEPTIONS = {
 #: Names that more than one class still has. This list only gets shorter.
 DOUBLED = {
     "Plan",
-    "Result",
-    "RevisionError",
     "_Dumper",
 }
 

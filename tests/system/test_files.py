@@ -171,6 +171,13 @@ def test_a_directory_that_may_be_written_and_not_read_takes_files(tmp_path: Path
     assert (spool / "note").read_text() == "there"
 
 
+def test_what_a_program_wrote_takes_its_place(tmp_path: Path) -> None:
+    (tmp_path / "made").write_text("new")
+    (tmp_path / "file").write_text("old")
+    files.adopt(tmp_path / "made", tmp_path / "file")
+    assert listing(tmp_path) == ["file"] and (tmp_path / "file").read_text() == "new"
+
+
 def test_a_link_takes_the_place_of_another_in_one_step(tmp_path: Path) -> None:
     link = tmp_path / "current"
     for target in ("one", "two"):

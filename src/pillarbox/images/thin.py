@@ -7,7 +7,6 @@ base image, that builds mount read-only.
 from __future__ import annotations
 
 import importlib.metadata
-import os
 import subprocess
 import sys
 import tarfile
@@ -82,11 +81,13 @@ def _make(file: Path) -> None:
         if done.returncode:
             raise EngineError(f"cannot pack Salt for the containers: {done.stderr.strip()}")
         thin = done.stdout.splitlines()[-1]
-        partial = Path(work) / "thin.tar"
-        with tarfile.open(thin) as source, tarfile.open(partial, "w") as target:
+        with (
+            files.replacing(file) as stream,
+            tarfile.open(thin) as source,
+            tarfile.open(fileobj=stream, mode="w") as target,
+        ):
             for entry in source:
                 if entry.isfile() and not entry.name.endswith(".pyc"):
                     entry.uid = entry.gid = 0
                     entry.uname = entry.gname = ""
                     target.addfile(entry, source.extractfile(entry))
-        os.replace(partial, file)

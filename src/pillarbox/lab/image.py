@@ -14,7 +14,7 @@ from pillarbox.lab import digest, wheels
 from pillarbox.lab.engine import LabEngine
 from pillarbox.lab.errors import LabError
 from pillarbox.lab.settings import LabSettings
-from pillarbox.system import apt, debootstrap
+from pillarbox.system import apt, debootstrap, files
 from pillarbox.system.command import run, tail
 from pillarbox.system.engine import Commit
 from pillarbox.system.execution import owned_by_root
@@ -37,8 +37,8 @@ def key(settings: LabSettings) -> str:
 
     Not ci/bootstrap, which is brought to each host and run there when it changes.
     """
-    files = [settings.checkout / "ci" / "host"]
-    return digest.of_text(base_key(settings), wheels.key(settings), digest.of_files(settings.checkout, files))
+    host = [settings.checkout / "ci" / "host"]
+    return digest.of_text(base_key(settings), wheels.key(settings), digest.of_files(settings.checkout, host))
 
 
 def tag(settings: LabSettings) -> str:
@@ -59,9 +59,8 @@ def debian(settings: LabSettings, say: Callable[[str], None]) -> Path:
         shutil.rmtree(old) if old.is_dir() else old.unlink()
     sources = apt.sources(SUITE)
     mirror = apt.mirror(sources, SUITE)
-    scratch = Path(tempfile.mkdtemp(prefix=".new-", dir=archive.parent))
-    try:
-        root = scratch / "root"
+    with tempfile.TemporaryDirectory(prefix=files.NEW, dir=archive.parent, ignore_cleanup_errors=True) as scratch:
+        root, packed = Path(scratch, "root"), Path(scratch, "tar")
         names = [0]
         say(f"Debian: fetching {SUITE} from {mirror.uri}")
 
@@ -77,10 +76,8 @@ def debian(settings: LabSettings, say: Callable[[str], None]) -> Path:
         debootstrap.bootstrap(root, mirror, _packages(settings), log=log, on_line=follow)
         _configure(root, sources)
         say("Debian: packing")
-        run(["tar", "--numeric-owner", "--one-file-system", "-C", root, "-cf", scratch / "tar", "."])
-        (scratch / "tar").rename(archive)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+        run(["tar", "--numeric-owner", "--one-file-system", "-C", root, "-cf", packed, "."])
+        files.adopt(packed, archive)
     return archive
 
 

@@ -6,9 +6,7 @@ kept under its volume's and its own name, and a new lab's volume gets it back.
 
 from __future__ import annotations
 
-import os
 import shlex
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +15,7 @@ from docker.models.containers import Container
 from pillarbox.lab import shell
 from pillarbox.lab.layout import Layout
 from pillarbox.lab.settings import LabSettings
+from pillarbox.system import files
 
 _SUMS = "SHA256SUMS"
 
@@ -48,10 +47,9 @@ def save(settings: LabSettings, layout: Layout, hosts: dict[str, Container], say
             say(f"{volume}: keeping {Path(directory).name} in the cache")
             target.parent.mkdir(parents=True, exist_ok=True)
             data, _ = hosts[host].get_archive(directory)
-            with tempfile.NamedTemporaryFile(dir=target.parent, prefix=".new-", delete=False) as scratch:
+            with files.replacing(target, mode=0o600) as stream:
                 for chunk in data:
-                    scratch.write(chunk)
-            os.replace(scratch.name, target)
+                    stream.write(chunk)
 
 
 def _shared(layout: Layout) -> dict[str, tuple[str, str]]:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pillarbox.lab.errors import LabError
 from pillarbox.lab.settings import LabSettings
+from pillarbox.system import files
 
 GIGABYTE = 1 << 30
 MINIMUM_FREE = 15 * GIGABYTE
@@ -71,9 +72,7 @@ def record(settings: LabSettings) -> None:
     state = {
         "sysctls": {name: value for name in _SYSCTLS if (value := _read(name)) is not None},
     }
-    scratch = file.with_suffix(".new")
-    scratch.write_text(json.dumps(state, indent=2))
-    scratch.replace(file)
+    files.write_json(file, state, indent=2)
 
 
 def prepare() -> None:

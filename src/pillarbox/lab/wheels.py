@@ -13,6 +13,7 @@ from pathlib import Path
 from pillarbox.lab import copy, digest
 from pillarbox.lab.errors import LabError
 from pillarbox.lab.settings import LabSettings
+from pillarbox.system import files
 from pillarbox.system.command import run
 
 # The hosts' Python: Debian bookworm's.
@@ -53,8 +54,8 @@ def dependencies(settings: LabSettings, say: Callable[[str], None]) -> Path:
     directory = settings.cache / "wheels" / key(settings)
     if directory.is_dir():
         return directory
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".new-", dir=directory.parent) as scratch:
+    # A directory with the final name is complete: a run that is cut off leaves none.
+    with files.making(directory) as scratch:
         count = 0
 
         def follow(line: str) -> None:
@@ -66,15 +67,11 @@ def dependencies(settings: LabSettings, say: Callable[[str], None]) -> Path:
 
         say("wheels: resolving what the project needs")
         # The versions that are installed here fit together; finding that out again takes pip a minute.
-        constraints = Path(scratch, "constraints.txt")
+        constraints = scratch / "constraints.txt"
         constraints.write_text("".join(f"{name}=={version}\n" for name, version in _installed()))
-        command = [*_pip_wheel(settings), "--wheel-dir", scratch, "--constraint", str(constraints)]
+        command = [*_pip_wheel(settings), "--wheel-dir", str(scratch), "--constraint", str(constraints)]
         run([*command, *_BUILD, *requirements(settings.checkout)], log=settings.root / "pip.log", on_line=follow)
         constraints.unlink()
-        Path(scratch).chmod(0o755)
-        # A directory with the final name is complete: a run that is cut off leaves none.
-        Path(scratch).rename(directory)
-        Path(scratch).mkdir()
     return directory
 
 
@@ -95,17 +92,15 @@ def project(settings: LabSettings, wheelhouse: Path) -> Path:
     sources = copy.listed(checkout, ("src", "setup.cfg", "pyproject.toml", "README.md"))
     directory = settings.cache / "wheels" / f"project-{digest.of_files(checkout, sources)}"
     if not directory.is_dir():
-        with tempfile.TemporaryDirectory(prefix=".new-", dir=directory.parent) as scratch:
+        with files.making(directory) as out, tempfile.TemporaryDirectory() as scratch:
             # In a copy: setuptools leaves build/ behind, and the checkout is the user's.
-            tree, out = Path(scratch, "tree"), Path(scratch, "out")
+            tree = Path(scratch, "tree")
             for source in sources:
                 target = tree / source.relative_to(checkout)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(source, target)
             command = [*_pip_wheel(settings), "--no-deps", "--no-index", "--find-links", str(wheelhouse)]
             run([*command, "--wheel-dir", str(out), str(tree)], log=settings.root / "pip.log")
-            out.chmod(0o755)
-            out.rename(directory)
         for old in directory.parent.glob("project-*"):
             if old != directory:
                 shutil.rmtree(old, ignore_errors=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -11,6 +10,7 @@ from typing import Literal
 
 from pillarbox.manifests.errors import ManifestError
 from pillarbox.manifests.manifest import HEADER, Manifest
+from pillarbox.system import files
 
 
 @dataclass(frozen=True)
@@ -66,8 +66,8 @@ def write(manifests: Iterable[Manifest], directory: str | Path) -> list[FileDiff
 
 
 def _owned(root: Path) -> Iterator[tuple[str, Path]]:
-    for folder, _, files in os.walk(root):
-        for name in files:
+    for folder, _, names in os.walk(root):
+        for name in names:
             file = Path(folder, name)
             if file.suffix == ".yml" and not file.is_symlink() and _is_ours(file):
                 yield file.relative_to(root).as_posix(), file
@@ -88,15 +88,7 @@ def _inside(root: Path, name: str) -> Path:
 
 def _replace(file: Path, text: str) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
-    handle, scratch = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.parent)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as stream:
-            stream.write(text)
-        os.chmod(scratch, 0o644)
-        os.replace(scratch, file)
-    except BaseException:
-        Path(scratch).unlink(missing_ok=True)
-        raise
+    files.write(file, text)
 
 
 def _prune(folder: Path, root: Path) -> None:

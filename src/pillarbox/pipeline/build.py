@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import tarfile
-import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,7 +19,7 @@ from pillarbox.pipeline.journal import Journal, tee
 from pillarbox.pipeline.places import Places
 from pillarbox.pipeline.record import ImageRecord, ImageState, Run, RunKind, Runs, RunState
 from pillarbox.revision import Revision
-from pillarbox.system import locks
+from pillarbox.system import files, locks
 from pillarbox.system.engine import Engine
 from pillarbox.system.errors import PillarboxError
 from pillarbox.system.progress import SILENT, Progress
@@ -168,20 +167,15 @@ def _stage(places: Places, model: Path) -> Path:
     target = places.staging / model.name
     if target.is_dir() and archive(target).is_file():
         return target
-    places.staging.mkdir(parents=True, exist_ok=True, mode=0o700)
-    scratch = Path(tempfile.mkdtemp(dir=places.staging, prefix=".new-"))
-    try:
+    with files.making(target) as tree:
         for folder in ("formulas", "images"):
             if (model / folder).is_dir():
-                shutil.copytree(model / folder, scratch / "tree" / folder, symlinks=True)
-        (scratch / "tree").mkdir(exist_ok=True)
-        with tarfile.open(scratch / "tree.tar.gz", "w:gz", compresslevel=1) as packed:
-            packed.add(scratch / "tree", arcname=".")
-        (scratch / "tree.tar.gz").rename(archive(target))
-        if not target.is_dir():
-            (scratch / "tree").rename(target)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+                shutil.copytree(model / folder, tree / folder, symlinks=True)
+        with (
+            files.replacing(archive(target)) as stream,
+            tarfile.open(fileobj=stream, mode="w:gz", compresslevel=1) as packed,
+        ):
+            packed.add(tree, arcname=".")
     kept = {path.name for path in places.published.iterdir()} | {model.name}
     for path in places.staging.iterdir():
         if path.name.partition(".")[0] not in kept and not path.name.startswith("."):

@@ -73,12 +73,13 @@ class Repository:
         return found
 
     def extract(self, revision: str, target: Path) -> None:
-        """Write the tree of ``revision`` into the new directory ``target``: files and links within the tree only.
+        """Write the tree of ``revision`` into ``target``, a directory that is empty or not there: files and links
+        within the tree only.
 
         Raises :class:`RevisionError`, before anything is written, for a tree that holds anything else.
         """
         entries = self.entries(revision)
-        target.mkdir(mode=0o700)
+        target.mkdir(mode=0o700, exist_ok=True)
         for entry, content in zip(entries, self._contents(entries), strict=True):
             file = target / entry.path
             file.parent.mkdir(parents=True, exist_ok=True)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 from pathlib import Path
 
 from pillarbox.pipeline.errors import PipelineError
 from pillarbox.pipeline.git import Repository, is_name
 from pillarbox.pipeline.places import Places
 from pillarbox.revision import Revision
+from pillarbox.system import files
 
 #: Revisions that stay on disk, the current one included.
 KEEP = 5
@@ -29,10 +28,7 @@ def publish(places: Places, revision: str) -> Path:
     for a while.
     """
     target = prepare(places, revision)
-    scratch = places.published / f".link-{os.getpid()}"
-    scratch.unlink(missing_ok=True)
-    scratch.symlink_to(target.name)
-    os.replace(scratch, places.current)
+    files.link(places.current, target.name)
     os.utime(target)
     _forget(places)
     return target
@@ -45,22 +41,11 @@ def prepare(places: Places, revision: str) -> Path:
     target = places.published / revision
     if target.is_dir():
         return target
-    places.published.mkdir(parents=True, exist_ok=True, mode=0o700)
-    scratch = Path(tempfile.mkdtemp(dir=places.published, prefix=".new-"))
     try:
-        tree = scratch / "tree"
-        Repository(places.repository).extract(revision, tree)
-        tree.chmod(0o755)
-        try:
-            tree.rename(target)
-        except OSError:
-            # Somebody else was as fast; a revision's tree is the same whoever writes it.
-            if not target.is_dir():
-                raise
+        with files.making(target) as tree:
+            Repository(places.repository).extract(revision, tree)
     except OSError as error:
         raise PipelineError(f"revision {revision[:12]} cannot be written to {places.published}: {error}") from error
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
     return target
 
 
@@ -77,6 +62,4 @@ def _forget(places: Places) -> None:
         key=lambda path: path.stat().st_mtime,
     )
     for path in known[: max(0, len(known) - (KEEP - 1))]:
-        doomed = path.with_name(f".old-{path.name}")
-        path.rename(doomed)
-        shutil.rmtree(doomed, ignore_errors=True)
+        files.remove(path)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import shutil
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,6 +16,7 @@ from typing import Any
 
 from pillarbox.pipeline.errors import PipelineError
 from pillarbox.pipeline.report import render
+from pillarbox.system import files
 
 #: As many runs are kept; the oldest go first.
 KEEP = 200
@@ -244,21 +243,8 @@ def _parse(directory: Path, given: Mapping[str, Any]) -> Run:
 
 
 def _replace(file: Path, text: str) -> None:
-    with _recording(file), _scratch(file.parent) as (descriptor, scratch):
-        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(scratch, file)
-
-
-@contextmanager
-def _scratch(directory: Path) -> Iterator[tuple[int, Path]]:
-    descriptor, name = tempfile.mkstemp(dir=directory, prefix=".new-")
-    try:
-        yield descriptor, Path(name)
-    finally:
-        Path(name).unlink(missing_ok=True)
+    with _recording(file):
+        files.write(file, text, mode=0o600)
 
 
 @contextmanager

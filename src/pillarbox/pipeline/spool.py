@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pillarbox.pipeline.git import is_name
+from pillarbox.system import files
 
 _LONGEST = 64 * 1024
 
@@ -28,11 +29,7 @@ class Note:
 def leave(spool: Path, revision: str, by: str) -> Path:
     """Leave word of a push; complete or not there at all. Raises ``OSError`` when the spool takes nothing."""
     name = f"{time.time_ns():020d}-{revision}.json"
-    scratch = spool / f".{name}"
-    descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-        json.dump({"revision": revision, "by": by, "at": time.time()}, stream)
-    os.rename(scratch, spool / name)
+    files.write_json(spool / name, {"revision": revision, "by": by, "at": time.time()})
     return spool / name
 
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from pathlib import Path
 
 from pillarbox.rollout.objects import Object, ObjectRef
+from pillarbox.system import files
 
 
 class GoodStore:
@@ -30,10 +29,7 @@ class GoodStore:
     def put(self, wanted: ObjectRef, manifest: Object) -> None:
         """Keep ``manifest`` as the one to go back to."""
         self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        descriptor, scratch = tempfile.mkstemp(dir=self.directory, prefix=".new-")
-        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-            json.dump(manifest, stream, sort_keys=True)
-        os.replace(scratch, self._file(wanted))
+        files.write_json(self._file(wanted), manifest, mode=0o600)
 
     def drop(self, unwanted: ObjectRef) -> None:
         """Forget an object that is gone."""

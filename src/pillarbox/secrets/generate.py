@@ -18,7 +18,7 @@ import yaml
 
 from pillarbox.model.read import yaml11
 from pillarbox.secrets.errors import SecretsError
-from pillarbox.system import gpg
+from pillarbox.system import files, gpg
 
 _ALPHABET = string.ascii_letters + string.digits
 
@@ -106,6 +106,4 @@ def _write(file: Path, document: dict[str, Any]) -> None:
         "# Written by pillarbox: this deployment's secrets, for the Salt master that holds the key.\n"
     )
     text = header + yaml.dump(document, Dumper=_Dumper, sort_keys=False, width=120)
-    scratch = file.with_suffix(".yml.new")
-    scratch.write_text(text, encoding="utf-8")
-    scratch.replace(file)
+    files.write(file, text)

@@ -53,6 +53,16 @@ def write_json(file: Path, data: Any, *, mode: int = 0o644, indent: int | None =
     write(file, json.dumps(data, indent=indent), mode=mode)
 
 
+def adopt(made: Path, file: Path) -> None:
+    """Give ``made``, a file that a program has written to its end on the same file system, the place of ``file``.
+
+    Raises ``OSError``.
+    """
+    _sync(made)
+    os.replace(made, file)
+    _sync(file.parent)
+
+
 def link(file: Path, target: str | Path) -> None:
     """Make ``file`` a symbolic link to ``target``, in the place of whatever file or link it was. Raises ``OSError``."""
     # In a directory of its own: a link is made under a name, not for an open file.

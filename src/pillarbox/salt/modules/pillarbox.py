@@ -66,6 +66,6 @@ def _fetch(source: str, revision: str) -> Path:
         for old in root.iterdir():
             if old.is_dir():
                 shutil.rmtree(old, ignore_errors=True)
-        with files.making(target) as scratch, tarfile.open(packed) as archive:
+        with files.making(target, mode=0o700) as scratch, tarfile.open(packed) as archive:
             _extract(archive, scratch)
     return target
