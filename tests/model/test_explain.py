@@ -118,6 +118,104 @@ def test_every_value_of_the_reference_deployment_has_an_origin(repository: Path)
             assert explanation.winner.line is not None or explanation.winner.file == "(automatic)"
 
 
+CHOSEN = {
+    "classes/site.yml": "classes:\n- common\nparameters:\n  _param:\n    version: zed\n",
+    "classes/common.yml": "parameters:\n  _param:\n    version: yoga\n",
+    "classes/image.yml": "classes:\n- release.${_param:version}\n- base.${_param:base}\nparameters:\n  kind: image\n",
+    "classes/release/zed.yml": "parameters:\n  _param:\n    base: ${_param:suite}\n    suite: bookworm\n",
+    "classes/base/bookworm.yml": "parameters:\n  suite: bookworm\n  packages: [a]\n",
+    "classes/late.yml": "parameters:\n  _param:\n    version: epoxy\n",
+    "nodes/n.yml": "classes:\n- site\n- image\n- late\nparameters:\n  packages: [b]\n",
+    "nodes/own.yml": "classes:\n- site\n- ${_param:part}.${_param:version}\nparameters: {}\n",
+    "classes/part/zed.yml": "parameters: {it: 1}\n",
+    "nodes/asks.yml": "parameters:\n  found: $[ exports:suite ]\n",
+    "nodes/exporting.yml": "classes:\n- site\n- exporting.${_param:version}\n",
+    "classes/exporting/zed.yml": "exports:\n  suite: bookworm\n",
+}
+
+
+def test_the_parameter_that_chose_a_class_is_explained(make: Make) -> None:
+    inventory = make({**CHOSEN, "classes/common.yml": CHOSEN["classes/common.yml"] + "    part: part\n"})
+    layer = inventory.explain("n", "suite").winner
+    assert layer is not None
+    (choice,) = layer.choices
+    assert (choice.class_name, choice.written) == ("base.bookworm", "base.${_param:base}")
+    assert (choice.file, choice.line) == ("classes/image.yml", 3)
+    (base,) = choice.references
+    assert (base.path, base.value) == (("_param", "base"), "bookworm")
+    assert brief(base.layers) == [("classes/release/zed.yml", 3, "sets", True)]
+    (suite,) = base.layers[0].references
+    assert brief(suite.layers) == [("classes/release/zed.yml", 4, "sets", True)]
+    (release,) = suite.layers[0].choices
+    assert (release.class_name, release.file, release.line) == ("release.zed", "classes/image.yml", 2)
+    (version,) = release.references
+    # A class that comes later changes the parameter; the choice was made before it.
+    assert version.value == "zed"
+    assert brief(version.layers) == [
+        ("classes/common.yml", 3, "sets", False),
+        ("classes/site.yml", 5, "replaces", True),
+    ]
+    assert [(again.class_name, again.repeated) for again in base.layers[0].choices] == [("release.zed", True)]
+
+
+def test_choices_of_a_node_itself_and_of_items(make: Make) -> None:
+    inventory = make({**CHOSEN, "classes/common.yml": CHOSEN["classes/common.yml"] + "    part: part\n"})
+    layer = inventory.explain("own", "it").winner
+    assert layer is not None
+    (choice,) = layer.choices
+    assert (choice.class_name, choice.file, choice.line) == ("part.zed", "nodes/own.yml", 3)
+    assert [(each.path[-1], each.value) for each in choice.references] == [("part", "part"), ("version", "zed")]
+    item = inventory.explain("n", "packages:0").winner
+    assert item is not None
+    assert [choice.class_name for choice in item.choices] == ["base.bookworm"]
+    own = inventory.explain("n", "packages:1").winner
+    assert own is not None
+    assert own.choices == ()
+
+
+def test_choices_behind_an_export(make: Make) -> None:
+    files = {name: text for name, text in CHOSEN.items() if "own" not in name}
+    layer = make(files).explain("asks", "found").winner
+    assert layer is not None
+    (export,) = layer.references
+    (choice,) = export.layers[0].choices
+    assert (choice.class_name, choice.file, choice.line) == ("exporting.zed", "nodes/exporting.yml", 3)
+    assert [each.value for each in choice.references] == ["zed"]
+
+
+def test_a_missing_class_names_the_lines_that_set_its_parameters(make: Make) -> None:
+    files = {name: text for name, text in CHOSEN.items() if name != "classes/base/bookworm.yml" and "own" not in name}
+    with pytest.raises(PillarboxError) as caught:
+        make(files).node("n")
+    text = str(caught.value)
+    assert text.startswith("classes/image.yml:3: class base.bookworm (from base.${_param:base}) does not exist")
+    assert "_param:base is set in classes/release/zed.yml:3. _param:suite is set in classes/release/zed.yml:4." in text
+
+
+def test_a_class_name_that_does_not_resolve_names_the_line_that_refers_on(make: Make) -> None:
+    text = CHOSEN["classes/release/zed.yml"].replace("    suite: bookworm\n", "")
+    with pytest.raises(PillarboxError) as caught:
+        make({**{k: v for k, v in CHOSEN.items() if "own" not in k}, "classes/release/zed.yml": text}).node("n")
+    assert "${_param:suite} does not exist so far (from _param:base, classes/release/zed.yml:3)" in str(caught.value)
+
+
+def test_why_an_image_of_the_reference_deployment_has_its_suite(repository: Path) -> None:
+    inventory = Inventory(repository, cache=None)
+    layer = inventory.explain("keystone-server", "image:packages:suite").winner
+    assert layer is not None
+    (base,) = layer.choices
+    assert base.written == "system.debian.base.${_param:openstack_base}"
+    (release,) = base.references[0].layers[-1].choices
+    assert release.written == "system.openstack.release.${_param:openstack_version}"
+    (version,) = release.references
+    assert version.winner is not None
+    found = version.winner
+    assert found.line is not None
+    line = (repository / found.file).read_text().splitlines()[found.line - 1]
+    assert line.split() == ["openstack_version:", version.value]
+    assert release.class_name == f"system.openstack.release.{version.value}"
+
+
 def test_class_usage(make: Make) -> None:
     usage = make(MODEL).usage("a")
     assert [(use.node, use.chain, use.file, use.line) for use in usage.uses] == [("n", ("b",), "classes/b.yml", 1)]

@@ -12,7 +12,7 @@ from pillarbox.cli.inventory import complete_node
 from pillarbox.cli.output import format_option, print_data
 from pillarbox.cli.text import place, print_lines, short
 from pillarbox.model import Inventory
-from pillarbox.model.ask.explanation import Explanation, Section, ValueLayer
+from pillarbox.model.ask.explanation import ClassChoice, Explanation, Section, ValueLayer
 from pillarbox.model.ask.usage import Usage
 from pillarbox.system.errors import PillarboxError
 
@@ -28,7 +28,8 @@ DELIMITER = ":"
 def command(model: Path, node: str | None, path: str | None, class_name: str | None, output_format: str) -> None:
     """Show where the parameter PATH (a:b:c) of NODE comes from: layers, overrides, references.
 
-    Layers stand in merge order. A * marks what the value is made of.
+    Layers stand in merge order. A * marks what the value is made of. Where a class was chosen by a reference in its
+    name, the parameters that chose it are explained, too.
     """
     inventory = Inventory(model)
     if class_name is not None:
@@ -58,6 +59,10 @@ def _explanation_text(explanation: Explanation, delimiter: str, depth: int) -> I
         yield f"{indent}  {'*' if layer.effective else ' '} {_layer_text(layer, explanation, delimiter)}"
         for reference in layer.references:
             yield from _explanation_text(reference, delimiter, depth + 1)
+        for choice in layer.choices:
+            yield f"{indent}    {_choice_text(choice)}"
+            for reference in choice.references:
+                yield from _explanation_text(reference, delimiter, depth + 2)
 
 
 def _name(explanation: Explanation, delimiter: str) -> str:
@@ -74,6 +79,11 @@ def _layer_text(layer: ValueLayer, explanation: Explanation, delimiter: str) -> 
     if layer.line is None and layer.class_name is None:
         way = "every node"
     return f"{place(layer.file, layer.line)}: {action}{at}: {short(layer.written)}  [{way}]"
+
+
+def _choice_text(choice: ClassChoice) -> str:
+    above = "  (see above)" if choice.repeated else ""
+    return f"{place(choice.file, choice.line)}: chooses class {choice.class_name} by {choice.written}{above}"
 
 
 def _usage_text(usage: Usage) -> Iterator[str]:

@@ -5,24 +5,16 @@ The fast path keeps no record of this. An explanation walks the node's files aga
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from pillarbox.model.ask.explanation import Explanation, LayerAction, Section, ValueLayer
+from pillarbox.model.ask.explanation import ClassChoice, Explanation, LayerAction, Section, ValueLayer
+from pillarbox.model.ask.touches import AUTOMATIC, Touch, templates, touches, written
 from pillarbox.model.errors import ModelError
-from pillarbox.model.merge.cells import (
-    DICTS,
-    LISTS,
-    Automatic,
-    Flagged,
-    Layers,
-    OpenDict,
-    OpenList,
-    Template,
-)
+from pillarbox.model.merge.cells import DICTS, LISTS, OpenDict, OpenList, Template
 from pillarbox.model.merge.entity import kind
-from pillarbox.model.merge.layering import Merged, MergeStep
+from pillarbox.model.merge.layering import Choice, Merged
 from pillarbox.model.merge.model import Model
 from pillarbox.model.merge.problems import Problem
 from pillarbox.model.merge.query import MISSING, Query, lookup
@@ -32,8 +24,6 @@ from pillarbox.system.names import did_you_mean
 
 MAX_DEPTH = 12
 """How many references are followed, one into the next."""
-
-AUTOMATIC = "(automatic)"
 
 
 def explain(model: Model, node: str, path: str) -> Explanation:
@@ -51,14 +41,15 @@ def explain(model: Model, node: str, path: str) -> Explanation:
 
 
 @dataclass
-class _Touch:
-    """A layer before its meaning is known: where it stands and what it holds there."""
+class _Memory:
+    """What one explanation has said and looked up so far."""
 
-    step: MergeStep | None
-    cell: Any
-    depth: int
-    overwrite: bool
-    constant: bool
+    values: set[tuple[str, Section, tuple[str, ...], int]] = field(default_factory=set)
+    """Explained values: node, section, path, and how many of the node's files were merged by then."""
+    classes: set[tuple[str, str]] = field(default_factory=set)
+    """Nodes and classes whose choice is explained."""
+    choices: dict[str, dict[str, Choice]] = field(default_factory=dict)
+    """Nodes, with the classes that references chose for them."""
 
 
 @dataclass
@@ -68,7 +59,7 @@ class _Explainer:
     model: Model
     merged: Merged
     section: Section = Section.PARAMETERS
-    seen: set[tuple[str, Section, tuple[str, ...]]] = field(default_factory=set)
+    memory: _Memory = field(default_factory=_Memory)
     renderer: Renderer = field(init=False)
 
     def __post_init__(self) -> None:
@@ -92,13 +83,14 @@ class _Explainer:
 
     def explain(self, path: tuple[str, ...], depth: int) -> Explanation:
         value, error = self.value(path)
-        place = (self.merged.name, self.section, path)
-        if place in self.seen:
+        place = (self.merged.name, self.section, path, len(self.merged.state.steps))
+        if place in self.memory.values:
             return Explanation(self.merged.name, path, value, kind(value), (), error, self.section, repeated=True)
-        self.seen.add(place)
+        self.memory.values.add(place)
         count = self.list_above(path)
-        layers = self.layers(path, depth) if count is None else self.item(path, count, depth)
-        return Explanation(self.merged.name, path, value, kind(value), tuple(layers), error, self.section)
+        found = self.layers(path, depth) if count is None else self.item(path, count, depth)
+        layers = tuple(replace(layer, choices=tuple(self.choices(layer, depth))) for layer in found)
+        return Explanation(self.merged.name, path, value, kind(value), layers, error, self.section)
 
     def value(self, path: tuple[str, ...]) -> tuple[Any, str | None]:
         before = len(self.renderer.problems)
@@ -111,11 +103,10 @@ class _Explainer:
         return value, None
 
     def layers(self, path: tuple[str, ...], depth: int) -> list[ValueLayer]:
-        touches = [touch for touch in self.touches(path)]
         out: list[ValueLayer] = []
         held: str | None = None
         constant = False
-        for touch in touches:
+        for touch in self.touches(path):
             at_value = touch.depth == len(path)
             above = path[: touch.depth]
             shown = self.kind_of(touch, path)
@@ -159,7 +150,7 @@ class _Explainer:
 
     def item(self, path: tuple[str, ...], count: int, depth: int) -> list[ValueLayer]:
         """The layer that an item of a list, or what stands in it, comes from."""
-        parts: list[tuple[_Touch, int]] = []
+        parts: list[tuple[Touch, int]] = []
         for touch in self.touches(path[:count]):
             try:
                 value = self.renderer.value(touch.cell)
@@ -183,7 +174,7 @@ class _Explainer:
             index -= length
         return []
 
-    def item_layer(self, touch: _Touch, path: tuple[str, ...], count: int, index: int, depth: int) -> ValueLayer:
+    def item_layer(self, touch: Touch, path: tuple[str, ...], count: int, index: int, depth: int) -> ValueLayer:
         cell = touch.cell
         # A reference may stand above the list.
         keys = (*path[touch.depth : count], str(index), *path[count + 1 :])
@@ -219,7 +210,7 @@ class _Explainer:
     def reset(self, layers: list[ValueLayer]) -> None:
         layers[:] = [replace(layer, effective=False) for layer in layers]
 
-    def kind_of(self, touch: _Touch, path: tuple[str, ...]) -> str | None:
+    def kind_of(self, touch: Touch, path: tuple[str, ...]) -> str | None:
         """The type that this layer gives the value at ``path``, or ``None`` when it gives it none."""
         rest = path[touch.depth :]
         try:
@@ -244,7 +235,7 @@ class _Explainer:
 
     def layer(
         self,
-        touch: _Touch,
+        touch: Touch,
         above: tuple[str, ...],
         path: tuple[str, ...],
         action: LayerAction,
@@ -258,7 +249,7 @@ class _Explainer:
             # Where the reference stands above the value, the value is what stands below the reference's target.
             references = list(self.origins(cell.parts, rest, depth + 1))
         elif not rest and type(cell) in (OpenDict, OpenList) and depth == 0:
-            for inner in _templates(cell):
+            for inner in templates(cell):
                 references += self.origins(inner.parts, (), depth + 1)
         file, line = self.place(touch, above)
         step = touch.step
@@ -279,7 +270,7 @@ class _Explainer:
         found = lookup(self.merged.automatic, path[1:])
         return None if found is MISSING else found
 
-    def place(self, touch: _Touch, path: tuple[str, ...]) -> tuple[str, int | None]:
+    def place(self, touch: Touch, path: tuple[str, ...]) -> tuple[str, int | None]:
         if touch.step is None:
             return AUTOMATIC, None
         file = touch.step.entity.file
@@ -294,7 +285,7 @@ class _Explainer:
         """
         own = self
         if self.section is not Section.PARAMETERS:
-            own = _Explainer(self.model, self.merged, Section.PARAMETERS, self.seen)
+            own = _Explainer(self.model, self.merged, Section.PARAMETERS, self.memory)
         for part in parts:
             if isinstance(part, Reference):
                 yield from self.origins(part.parts, (), depth)
@@ -322,68 +313,35 @@ class _Explainer:
             inside = rest[1:]
         for node in nodes:
             if node in answer:
-                job = _Explainer(self.model, self.model.merged(node), Section.EXPORTS, self.seen)
+                job = _Explainer(self.model, self.model.merged(node), Section.EXPORTS, self.memory)
                 for path in dict.fromkeys(query.paths()):
                     yield job.explain((*path, *inside) if path == query.value else path, depth)
 
-    def touches(self, path: tuple[str, ...]) -> Iterator[_Touch]:
+    def choices(self, layer: ValueLayer, depth: int) -> Iterator[ClassChoice]:
+        """How the classes that led to ``layer`` were chosen, where references in their names did."""
+        if layer.class_name is None or not layer.effective or depth >= MAX_DEPTH:
+            return
+        node = self.merged.name
+        if node not in self.memory.choices:
+            self.memory.choices[node] = self.model.merger.choices(self.merged)
+        for name in (*layer.chain, layer.class_name):
+            choice = self.memory.choices[node].get(name)
+            if choice is None:
+                continue
+            repeated = (node, name) in self.memory.classes
+            self.memory.classes.add((node, name))
+            origins: Iterable[Explanation] = ()
+            if not repeated:
+                earlier = replace(self.merged, state=choice.state)
+                job = _Explainer(self.model, earlier, Section.PARAMETERS, self.memory)
+                origins = job.origins(choice.use.parts or (), (), depth + 1)
+            line = self.model.lines.class_entry(choice.file, choice.use.name)
+            yield ClassChoice(name, choice.use.name, choice.file, line, tuple(origins), repeated)
+
+    def touches(self, path: tuple[str, ...]) -> Iterator[Touch]:
         automatic = self.section is Section.PARAMETERS and self.model.settings.automatic_parameters
         if automatic and path[:1] == ("_reclass_",):
             cell = lookup(self.merged.automatic, path[1:])
             if cell is not MISSING:
-                yield _Touch(None, cell, len(path), False, False)
-        for step in self.merged.state.steps:
-            written = step.entity.exports if self.section is Section.EXPORTS else step.entity.parameters
-            yield from self.within(step, written, path, 0, False, False)
-
-    def within(
-        self, step: MergeStep, cell: Any, path: tuple[str, ...], depth: int, overwrite: bool, constant: bool
-    ) -> Iterator[_Touch]:
-        """What one file has to say about ``path``, seen from ``cell`` at the path's first ``depth`` keys."""
-        kind_of = type(cell)
-        if kind_of is Flagged:
-            yield from self.within(step, cell.cell, path, depth, cell.overwrite, cell.constant or constant)
-        elif kind_of is Layers:
-            for each in cell.cells:
-                yield from self.within(step, each, path, depth, False, constant)
-        elif depth == len(path):
-            yield _Touch(step, cell, depth, overwrite, constant)
-        elif kind_of in DICTS:
-            if overwrite:
-                # All that earlier layers set below goes, whether this one sets something or not.
-                yield _Touch(step, cell, depth, True, constant)
-            elif path[depth] in cell:
-                yield from self.within(step, cell[path[depth]], path, depth + 1, False, constant)
-        elif kind_of in LISTS or kind_of is Template or depth:
-            yield _Touch(step, cell, depth, overwrite, constant)
-
-
-def written(cell: Any) -> Any:
-    """A value as its file says it, references unresolved."""
-    kind_of = type(cell)
-    if kind_of is Template:
-        return cell.text
-    if kind_of is Flagged:
-        return written(cell.cell)
-    if kind_of is Layers:
-        return [written(each) for each in cell.cells]
-    if kind_of is Automatic:
-        return AUTOMATIC
-    if kind_of in DICTS:
-        return {key: written(value) for key, value in cell.items()}
-    if kind_of in LISTS:
-        return [written(value) for value in cell]
-    return cell
-
-
-def _templates(cell: Any) -> Iterator[Template]:
-    if type(cell) is Template:
-        yield cell
-    elif type(cell) is OpenDict:
-        for value in cell.values():
-            yield from _templates(value)
-    elif type(cell) is OpenList:
-        for value in cell:
-            yield from _templates(value)
-    elif type(cell) is Flagged:
-        yield from _templates(cell.cell)
+                yield Touch(None, cell, len(path), False, False)
+        yield from touches(self.merged, self.section, path)

@@ -47,6 +47,51 @@ class ValueLayer:
     constant: bool
     effective: bool
     references: tuple[Explanation, ...] = ()
+    choices: tuple[ClassChoice, ...] = ()
+    """How the classes that led here came to be chosen, those with references in their names; of effective layers."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """The layer as plain data."""
+        return {
+            "file": self.file,
+            "line": self.line,
+            "class": self.class_name,
+            "through": list(self.chain),
+            "path": list(self.path),
+            "written": self.written,
+            "action": self.action.value,
+            "constant": self.constant,
+            "effective": self.effective,
+            "references": [each.as_dict() for each in self.references],
+            "choices": [each.as_dict() for each in self.choices],
+        }
+
+
+@dataclass(frozen=True)
+class ClassChoice:
+    """A class that came by an entry with references, ``written``, in the ``classes`` list of ``file``.
+
+    ``references`` explain the parameters that chose it, as they were when the entry was read.
+    """
+
+    class_name: str
+    written: str
+    file: str
+    line: int | None
+    references: tuple[Explanation, ...]
+    repeated: bool = False
+    """Whether its references stand in an earlier place of the same explanation."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """The choice as plain data."""
+        return {
+            "class": self.class_name,
+            "written": self.written,
+            "file": self.file,
+            "line": self.line,
+            "repeated": self.repeated,
+            "references": [each.as_dict() for each in self.references],
+        }
 
 
 @dataclass(frozen=True)
@@ -80,19 +125,5 @@ class Explanation:
             "value": self.value,
             "error": self.error,
             "repeated": self.repeated,
-            "layers": [
-                {
-                    "file": layer.file,
-                    "line": layer.line,
-                    "class": layer.class_name,
-                    "through": list(layer.chain),
-                    "path": list(layer.path),
-                    "written": layer.written,
-                    "action": layer.action.value,
-                    "constant": layer.constant,
-                    "effective": layer.effective,
-                    "references": [each.as_dict() for each in layer.references],
-                }
-                for layer in self.layers
-            ],
+            "layers": [layer.as_dict() for layer in self.layers],
         }

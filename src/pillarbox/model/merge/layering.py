@@ -13,7 +13,7 @@ from pillarbox.model.errors import ModelError
 from pillarbox.model.merge.applications import merge_applications
 from pillarbox.model.merge.cells import AUTOMATIC, OpenDict, merge_dicts
 from pillarbox.model.merge.entity import ClassUse, Entity
-from pillarbox.model.merge.problems import Problem, Unresolved
+from pillarbox.model.merge.problems import Problem
 from pillarbox.model.merge.render import Renderer
 from pillarbox.model.merge.template import Syntax
 from pillarbox.model.read.settings import CONFIG, Settings
@@ -49,6 +49,16 @@ class MergeState:
 
 
 @dataclass(frozen=True)
+class Choice:
+    """A class that references in a ``classes`` list chose: the entry, its file, and what had been merged by then."""
+
+    name: str
+    use: ClassUse
+    file: str
+    state: MergeState
+
+
+@dataclass(frozen=True)
 class Merged:
     """One node before rendering."""
 
@@ -56,6 +66,8 @@ class Merged:
     entity: Entity
     environment: str
     automatic: dict[str, Any]
+    mapped: tuple[ClassUse, ...]
+    """The classes that the configuration gives the node by its name."""
     state: MergeState
 
     @property
@@ -95,6 +107,18 @@ class Layering:
         walk.merge(MergeStep(entity, None, ()))
         return walk.end(), walk.errors
 
+    def choices(self, merged: Merged) -> dict[str, Choice]:
+        """The classes of a node that references chose, by name.
+
+        Merging keeps no record of them: this walks through the node's classes again.
+        """
+        found: dict[str, Choice] = {}
+        walk = _Walk(self, merged.automatic, found)
+        walk.begin(walk.root(merged.mapped))
+        for use in merged.entity.classes:
+            walk.descend(use, merged.entity, ())
+        return found
+
     def remember(self, state: MergeState, name: str, following: MergeState) -> None:
         """Let other nodes that begin alike have ``following``."""
         state.following[name] = following
@@ -102,12 +126,15 @@ class Layering:
 
 
 class _Walk:
-    """The walk through one node's classes."""
+    """The walk through one node's classes; ``choices`` takes those that references chose, where somebody asks."""
 
-    def __init__(self, layering: Layering, automatic: dict[str, Any]) -> None:
+    def __init__(
+        self, layering: Layering, automatic: dict[str, Any], choices: dict[str, Choice] | None = None
+    ) -> None:
         self.layering = layering
         self.automatic = automatic
         self.errors: list[PillarboxError] = []
+        self.choices = choices
         self.shareable = True
         self.parameters: dict[str, Any] = {}
         self.exports: dict[str, Any] = {}
@@ -142,7 +169,7 @@ class _Walk:
         self.shareable = True
         errors = len(self.errors)
         self.begin(state)
-        self.descend(ClassUse(name), entity, ())
+        self.enter(name, use, entity, ())
         following = self.end()
         if self.shareable and len(self.errors) == errors:
             self.layering.remember(state, name, following)
@@ -179,6 +206,12 @@ class _Walk:
             name = resolved
         if name in self.seen:
             return
+        if self.choices is not None and use.parts is not None:
+            self.choices[name] = Choice(name, use, user.file, self.end())
+        self.enter(name, use, user, chain)
+
+    def enter(self, name: str, use: ClassUse, user: Entity, chain: tuple[str, ...]) -> None:
+        """Merge the class ``name``, which is what ``use`` names."""
         if name in self.active:
             cycle = [*self.active[self.active.index(name) :], name]
             self.error(f"classes form a cycle: {' -> '.join(cycle)}", use, user)
@@ -195,7 +228,7 @@ class _Walk:
         if entity is None:
             self.missing.append(name)
             if not self.layering.settings.ignores(name):
-                self.errors.append(ClassMissing(name, use, user.file))
+                self.errors.append(ClassMissing(name, use, user.file, tuple(self.steps)))
                 self.seen.add(name)
             return
         if entity.errors:
@@ -228,14 +261,13 @@ class _Walk:
         try:
             name = renderer.text(use.parts)
         except Problem as problem:
-            known = problem.known if isinstance(problem, Unresolved) else []
-            self.errors.append(ClassNameProblem(use, user.file, problem, known))
+            self.errors.append(ClassNameProblem(use, user.file, problem))
             return None
         finally:
             if renderer.used_automatic:
                 self.shareable = False
         if renderer.problems:
-            self.errors.append(ClassNameProblem(use, user.file, renderer.problems[0], []))
+            self.errors.append(ClassNameProblem(use, user.file, renderer.problems[0]))
             return None
         return name
 
@@ -252,17 +284,17 @@ class ClassProblem(ModelError):
 
 
 class ClassMissing(ClassProblem):
-    """A class is not there."""
+    """A class is not there; ``steps`` were merged before."""
 
-    def __init__(self, name: str, use: ClassUse, file: str) -> None:
+    def __init__(self, name: str, use: ClassUse, file: str, steps: tuple[MergeStep, ...]) -> None:
         super().__init__(f"class {name} does not exist", use, file)
         self.name = name
+        self.steps = steps
 
 
 class ClassNameProblem(ClassProblem):
     """The references in a class's name do not resolve."""
 
-    def __init__(self, use: ClassUse, file: str, problem: Problem, known: list[str]) -> None:
+    def __init__(self, use: ClassUse, file: str, problem: Problem) -> None:
         super().__init__(f"class name {use.name} does not resolve", use, file)
         self.problem = problem
-        self.known = known

@@ -8,7 +8,7 @@ from typing import Any
 from pillarbox.model.errors import ModelError
 from pillarbox.model.keep.sources import Sources
 from pillarbox.model.merge.entity import ClassUse, Compiler, Entity
-from pillarbox.model.merge.layering import Layering, Merged
+from pillarbox.model.merge.layering import Choice, Layering, Merged
 from pillarbox.model.merge.render import Queries, Renderer
 from pillarbox.model.merge.report import Reporter
 from pillarbox.model.merge.template import parse
@@ -20,7 +20,7 @@ from pillarbox.system.names import did_you_mean
 
 
 class Merger:
-    """Merges the nodes of one tree: every file is read once, when a node first needs it.
+    """Merges the nodes of one tree. A class's file is read once, when a node first needs it.
 
     Safe to use from several threads.
     """
@@ -34,7 +34,6 @@ class Merger:
         self._layering = Layering(settings, self.compiler.syntax, self.class_entity)
         self._lock = threading.RLock()
         self._classes: dict[str, Entity] = {}
-        self._nodes: dict[str, Entity] = {}
 
     def class_entity(self, name: str) -> Entity | None:
         """The class's file, or ``None`` when there is none. Raises when it cannot be read."""
@@ -48,25 +47,28 @@ class Merger:
 
     def node_entity(self, name: str) -> Entity:
         """The node's file. Raises when it cannot be read."""
-        entity = self._nodes.get(name)
-        if entity is None:
-            file = self.sources.node_files.get(name)
-            if file is None:
-                raise ModelError(f"no node {name}", node=name, hint=did_you_mean(name, self.sources.nodes))
-            entity = self._load(file, name)
-        return entity
+        file = self.sources.node_files.get(name)
+        if file is None:
+            raise ModelError(f"no node {name}", node=name, hint=did_you_mean(name, self.sources.nodes))
+        return self._load(file, name)
 
     def merged(self, name: str) -> Merged:
         """One node's layers, merged. Raises all that is wrong with its files and classes."""
         entity = self.node_entity(name)
         environment = entity.environment if entity.environment is not None else self.settings.default_environment
         automatic = _automatic(name, environment)
+        mapped = self._mapped(name, entity)
         with self._lock:
-            state, errors = self._layering.merged(entity, self._mapped(name, entity), automatic)
+            state, errors = self._layering.merged(entity, mapped, automatic)
         found = [*entity.errors, *errors]
         if found:
             raise_all([self.reporter.error(name, error) for error in found])
-        return Merged(name, entity, environment, automatic, state)
+        return Merged(name, entity, environment, automatic, mapped, state)
+
+    def choices(self, merged: Merged) -> dict[str, Choice]:
+        """The classes of a node that references in their names chose, by name."""
+        with self._lock:
+            return self._layering.choices(merged)
 
     def renderer(self, merged: Merged, queries: Queries | None = None) -> Renderer:
         """A renderer for one node's values."""

@@ -18,7 +18,7 @@ from pillarbox.system.errors import PillarboxError, raise_all
 
 
 class Model:
-    """Reads and renders one tree, a snapshot: every file is read once, when a node first needs it.
+    """Reads and renders one tree, a snapshot: what a node needs is read when it is first needed.
 
     Raises :class:`~pillarbox.model.errors.ModelError` when the tree is no model. Safe to use from several threads.
     """

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from pillarbox.model.errors import ModelError
 from pillarbox.model.keep.sources import Sources
+from pillarbox.model.merge.cells import Template
 from pillarbox.model.merge.entity import Located
-from pillarbox.model.merge.layering import ClassMissing, ClassNameProblem, ClassProblem, Merged
+from pillarbox.model.merge.layering import ClassMissing, ClassNameProblem, ClassProblem, Merged, MergeStep
 from pillarbox.model.merge.problems import ConstantChanged, Cycle, Problem, TypeConflict, Unresolved
+from pillarbox.model.merge.query import lookup
+from pillarbox.model.merge.template import Part, Reference
 from pillarbox.model.read.settings import CONFIG, Settings
 from pillarbox.system.errors import PillarboxError
 from pillarbox.system.names import did_you_mean
@@ -33,7 +37,9 @@ class Reporter:
                 message = f"{error.message}, asked for by node {node}"
                 if error.use.name != error.name:
                     message = f"class {error.name} (from {error.use.name}) does not exist, asked for by node {node}"
-                hint = did_you_mean(error.name, self.sources.class_files)
+                near = did_you_mean(error.name, self.sources.class_files)
+                set_at = self._settings(error.use.parts or (), error.steps, set())
+                hint = " ".join([*([near] if near else []), *set_at]) or None
             elif isinstance(error, ClassNameProblem):
                 message = f"{error.message} for node {node}"
                 if isinstance(error.problem, Unresolved):
@@ -41,6 +47,10 @@ class Reporter:
                     hint = self._nearest(error.problem)
                 else:
                     message += f": {error.problem.message}"
+                if template := error.problem.template:
+                    written = self.settings.delimiter.join(map(str, self._bare(template.path[1:])))
+                    number = self.lines.line(template.file, template.path)
+                    message += f" (from {written}, {template.file}:{number})"
         return ModelError(message, node=node, file=error.file, line=line, hint=hint)
 
     def problem(self, merged: Merged, problem: Problem) -> ModelError:
@@ -87,6 +97,23 @@ class Reporter:
         if file == CONFIG:
             return self.lines.line(file, ("class_mappings",))
         return self.lines.class_entry(file, error.use.name)
+
+    def _settings(self, parts: tuple[Part, ...], steps: tuple[MergeStep, ...], seen: set[str]) -> Iterator[str]:
+        """Where the parameters in the name of a class were set by the time it was read, and what they refer to."""
+        for part in parts:
+            if not isinstance(part, Reference) or part.text in seen:
+                continue
+            seen.add(part.text)
+            if part.path is None:
+                yield from self._settings(part.parts, steps, seen)
+                continue
+            lines = ((step, self.lines.setting(step.entity.file, part.path)) for step in reversed(steps))
+            step, line = next(((step, line) for step, line in lines if line is not None), (None, None))
+            if step is not None:
+                yield f"{part.text} is set in {step.entity.file}:{line}."
+                cell = lookup(step.entity.parameters, part.path)
+                if type(cell) is Template:
+                    yield from self._settings(cell.parts, steps, seen)
 
     def _bare(self, path: tuple[Any, ...]) -> tuple[Any, ...]:
         """A path in a file without the prefixes of its keys."""
