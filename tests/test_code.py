@@ -45,7 +45,6 @@ NOT_YET = {
     ("lab/states.py", ".wait"),
     ("lab/states.py", "time.sleep"),
     ("pipeline/journal.py", "time.sleep"),
-    ("rollout/cluster.py", ".wait"),
     ("salt/building.py", ".wait"),
     ("salt/engines/pillarbox.py", ".wait"),
 }

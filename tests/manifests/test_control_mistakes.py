@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Any
 
 import pytest
@@ -29,6 +30,19 @@ def two(first: Any, second: Any) -> Any:
     """Two services, a and b."""
     run = {"container": {"a": {"image": "a"}}}
     return {"service": {"a": run | first, "b": run | second}}
+
+
+def defined(**more: Any) -> Any:
+    """The definition of Backup, and a backup with the given keys."""
+    spec = {
+        "group": "example.org",
+        "names": {"kind": "Backup", "plural": "backups"},
+        "scope": "Namespaced",
+        "versions": [{"name": "v1", "served": True, "storage": True}],
+    }
+    definition = {"api_version": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "body": {"spec": spec}}
+    backup = {"api_version": "example.org/v1", "kind": "Backup"} | more
+    return {"object": {"backups.example.org": definition, "nightly": backup}}
 
 
 PATH = "kubernetes:control:service:nova-api"
@@ -114,6 +128,16 @@ CASES: dict[str, tuple[Any, str, str | None]] = {
         "Secret nova of namespace default has no key pasword",
         "Did you mean password?",
     ),
+    "a pull Secret that is not there": (
+        service(image_pull_secrets=["registry"]),
+        "no Secret registry in namespace default",
+        "Define it under secret:registry, or name it under external:secret",
+    ),
+    "a pull Secret of a service account that is not there": (
+        {"service_account": {"builder": {"image_pull_secrets": ["registry"]}}},
+        "service_account:builder: no Secret registry in namespace default",
+        "external:secret",
+    ),
     "an address of no Service": (
         container(variables=[{"name": "A", "value": "$(MYSQL_SERVICE_HOST)"}]),
         "$(MYSQL_SERVICE_HOST) refers to no Service",
@@ -128,6 +152,47 @@ CASES: dict[str, tuple[Any, str, str | None]] = {
         two({"depends_on": ["service/b"]}, {"depends_on": ["service/a"]}),
         "dependencies form a cycle",
         None,
+    ),
+    "an object of no kind": ({"object": {"a": {"body": {}}}}, "object:a: an object has api_version and kind", None),
+    "a Secret as an object": (
+        {"object": {"a": {"api_version": "v1", "kind": "Secret", "body": {"stringData": {"a": "hunter2"}}}}},
+        "object:a:kind: a Secret is no plain object",
+        "kubernetes:control:secret",
+    ),
+    "an object with a PGP block": (
+        {"object": {"a": {"api_version": "example.org/v1", "kind": "Backup", "body": {"spec": {"a": BLOCK}}}}},
+        "an encrypted secret stands in a Backup, at spec.a",
+        "kubernetes:control:secret",
+    ),
+    "a body with metadata": (
+        {"object": {"a": {"api_version": "example.org/v1", "kind": "Backup", "body": {"metadata": {}}}}},
+        "body holds metadata",
+        "Write it beside body",
+    ),
+    "a body that no JSON carries": (
+        {"object": {"a": {"api_version": "example.org/v1", "kind": "Backup", "body": {"day": date(2026, 1, 2)}}}},
+        "body.day is a date",
+        "Quote it",
+    ),
+    "a gate without a condition": (
+        {"object": {"a": {"api_version": "example.org/v1", "kind": "Backup", "gate": {"timeout": 5}}}},
+        "object:a:gate: a gate has a condition",
+        None,
+    ),
+    "a scope that the kind does not have": (
+        {"object": {"a": {"api_version": "scheduling.k8s.io/v1", "kind": "PriorityClass", "scope": "Namespaced"}}},
+        "object:a:scope: PriorityClass has the scope Cluster",
+        None,
+    ),
+    "an object of another scope than its definition": (
+        defined(scope="Cluster"),
+        "object:nightly:scope: Backup is defined with the scope Namespaced",
+        None,
+    ),
+    "an object of a version that its definition does not serve": (
+        defined(api_version="example.org/v2"),
+        "the definition of Backup does not serve version example.org/v2",
+        "It serves v1.",
     ),
     "a version that is a number": (service() | {"version": 1.2}, "found the number 1.2", 'Quote it: "1.20".'),
     "a configmap of other formulas": ({"configmap": {"a": {"pillar": {}}}}, "files of other Salt formulas", "Bake"),

@@ -14,7 +14,7 @@ from pillarbox.manifests import ManifestError, files, render
 PORTS = {"ports": [{"port": 80}]}
 
 
-def states(differences: list[files.Difference]) -> list[str]:
+def states(differences: list[files.FileDifference]) -> list[str]:
     return [str(each) for each in differences]
 
 

@@ -14,8 +14,10 @@ from tests.manifests.test_control_reference import EXAMPLES, IMAGES
 from tests.manifests.test_manifest_properties import CONTROLS, OneNode, quick
 from tests.manifests.test_schema_of_the_formula import NOVA
 
-from pillarbox.manifests import Manifest, render
+from pillarbox.manifests import Manifest, kinds, render
+from pillarbox.manifests.definitions import definition
 from pillarbox.rollout import Cluster
+from pillarbox.system.waiting import until
 
 PILLARS = [yaml.safe_load(text) for text in EXAMPLES] + [yaml.safe_load(NOVA)["parameters"]]
 
@@ -35,9 +37,13 @@ def cluster(apiserver: ControlPlane) -> Iterator[Cluster]:
 
 
 def offer(cluster: Cluster, manifests: tuple[Manifest, ...]) -> None:
-    """Apply everything without keeping it, but for namespaces, which the rest needs."""
-    for each in sorted(manifests, key=lambda each: each.kind != "Namespace"):
-        cluster.apply(each.object, dry_run=each.kind != "Namespace")
+    """Apply everything without keeping it, but for what the rest needs to be judged: namespaces and definitions."""
+    kept = (kinds.NAMESPACE, kinds.DEFINITION)
+    for each in sorted(manifests, key=lambda each: each.type not in kept):
+        cluster.apply(each.object, dry_run=each.type not in kept)
+        if found := definition(each.object):
+            api_version = f"{found.group}/{found.versions[0]}"
+            assert until(lambda: cluster.serves(api_version, found.kind), found.kind, patience=30)  # noqa: B023
 
 
 @pytest.mark.parametrize("pillar", PILLARS, ids=range(len(PILLARS)))

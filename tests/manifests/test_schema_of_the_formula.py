@@ -134,6 +134,7 @@ parameters:
   _param: {cluster_name: tools}
   kubernetes:
     control:
+      external: {secret: [tools/registry01]}
       service:
         build_master:
           enabled: true

@@ -14,9 +14,10 @@ from tests.controlplane import ControlPlane, control_plane
 
 from pillarbox.manifests import Manifest
 from pillarbox.manifests.errors import PillarPlace
-from pillarbox.rollout import ApiError, Cluster, GoodStore
+from pillarbox.rollout import ApiError, Cluster, GoodStore, RolloutOutcome, roll_out
 from pillarbox.rollout.objects import ObjectRef
 from pillarbox.secrets import Keyring
+from pillarbox.system.progress import Progress
 
 
 @pytest.fixture(scope="session")
@@ -176,3 +177,19 @@ def job(manifest: Callable[..., Manifest]) -> Callable[..., Manifest]:
         return manifest("Job", name, {"spec": {"backoffLimit": 0, "template": {"spec": pod}}}, **options)
 
     return build
+
+
+@pytest.fixture
+def lines() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def roll(cluster: Cluster, store: GoodStore, keyring: Keyring, namespace: str, lines: list[str]) -> Any:
+    def run(*manifests: Manifest, **options: Any) -> RolloutOutcome:
+        options.setdefault("keyring", keyring)
+        # Every test is a deployment of its own, so that none prunes another's objects.
+        options.setdefault("progress", Progress(sink=lines.append))
+        return roll_out(cluster, manifests, deployment=namespace, store=store, **options)
+
+    return run

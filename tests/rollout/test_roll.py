@@ -25,29 +25,13 @@ import pytest
 from tests import gnupg
 
 from pillarbox.manifests.manifest import Manifest
-from pillarbox.rollout import ApiError, Cluster, GoodStore, Refused, RolloutOutcome, roll_out, status
+from pillarbox.rollout import ApiError, Cluster, GoodStore, Refused, RolloutOutcome, status
 from pillarbox.rollout.objects import ObjectRef
 from pillarbox.secrets import Keyring
 from pillarbox.system.errors import PillarboxError
 from pillarbox.system.progress import Progress
 
 Build = Callable[..., Manifest]
-
-
-@pytest.fixture
-def lines() -> list[str]:
-    return []
-
-
-@pytest.fixture
-def roll(cluster: Cluster, store: GoodStore, keyring: Keyring, namespace: str, lines: list[str]) -> Any:
-    def run(*manifests: Manifest, **options: Any) -> RolloutOutcome:
-        options.setdefault("keyring", keyring)
-        # Every test is a deployment of its own, so that none prunes another's objects.
-        options.setdefault("progress", Progress(sink=lines.append))
-        return roll_out(cluster, manifests, deployment=namespace, store=store, **options)
-
-    return run
 
 
 def versions(cluster: Cluster, namespace: str) -> dict[str, str]:

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pillarbox.manifests import kinds
 from pillarbox.manifests.errors import PillarPlace
 from pillarbox.manifests.manifest import Manifest
 from pillarbox.rollout import RolloutError, waves
@@ -42,9 +43,8 @@ def test_a_cycle_is_named_and_never_looped_over(graph: dict[int, set[int]], data
 
 def make(kind: str, name: str, *needs: str) -> Manifest:
     workload = {"Deployment": f"service/{name}", "Job": f"job/{name}"}.get(kind)
-    return Manifest(
-        f"t/{name}.yml", {"kind": kind, "metadata": {"name": name}}, "t", PillarPlace("n", None), workload, needs
-    )
+    obj = {"apiVersion": kinds.named(kind).api((1, 20)), "kind": kind, "metadata": {"name": name}}
+    return Manifest(f"t/{name}.yml", obj, "t", PillarPlace("n", None), workload, needs)
 
 
 def test_configuration_comes_first_and_in_the_order_it_is_needed() -> None:

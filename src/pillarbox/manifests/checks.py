@@ -8,11 +8,13 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from pillarbox.manifests import names
+from pillarbox.manifests import kinds, names
 from pillarbox.manifests.catalog import Catalog
+from pillarbox.manifests.definitions import definition
 from pillarbox.manifests.errors import Problems
-from pillarbox.manifests.finish import references
+from pillarbox.manifests.kinds import Kind
 from pillarbox.manifests.manifest import Manifest, Object
+from pillarbox.manifests.references import ReferenceUse, references
 from pillarbox.system import gpg
 
 ENTRYPOINT = "/entrypoint.sh"
@@ -22,24 +24,28 @@ _INJECTED = re.compile(r"\$\(([A-Z][A-Z0-9_]*_SERVICE_(?:HOST|PORT))\)")
 _RUNTIME = frozenset({"HOSTNAME", "PATH"})
 
 
+#: Something that exists in a cluster and not in the model: deployment, kind, namespace, name.
+External = tuple[str, Kind, str | None, str]
+
+
 @dataclass(frozen=True)
 class World:
-    """All manifests, the images, and what exists in the clusters beside them: (deployment, kind, namespace, name)."""
+    """All manifests, the images, and what exists in the clusters beside them."""
 
     manifests: tuple[Manifest, ...]
     catalog: Catalog
-    external: frozenset[tuple[str, str, str | None, str]]
+    external: frozenset[External]
     problems: Problems
 
-    def objects(self, like: Manifest, kind: str) -> dict[str, Object]:
+    def objects(self, like: Manifest, kind: Kind) -> dict[str, Object]:
         """The objects of one kind that share deployment and namespace with ``like``, by name."""
         return {
             each.name: each.object
             for each in self.manifests
-            if each.kind == kind and (each.deployment, each.namespace) == (like.deployment, like.namespace)
+            if each.type is kind and (each.deployment, each.namespace) == (like.deployment, like.namespace)
         }
 
-    def is_external(self, like: Manifest, kind: str, name: str) -> bool:
+    def is_external(self, like: Manifest, kind: Kind, name: str) -> bool:
         return (like.deployment, kind, like.namespace, name) in self.external
 
 
@@ -54,7 +60,7 @@ def distinct(manifests: Iterable[Manifest], problems: Problems) -> tuple[Manifes
 
     Highly available masters include one class on every node, so the same object from two nodes is no conflict.
     """
-    kept: dict[tuple[str, str, str | None, str], Manifest] = {}
+    kept: dict[tuple[str, str, str, str | None, str], Manifest] = {}
     files: dict[str, Manifest] = {}
     for each in manifests:
         first = kept.setdefault(each.identity, each)
@@ -71,7 +77,7 @@ def distinct(manifests: Iterable[Manifest], problems: Problems) -> tuple[Manifes
 def node_ports(world: World) -> None:
     claims: dict[tuple[str, int, str], Manifest] = {}
     for each in world.manifests:
-        for port in each.object["spec"].get("ports", ()) if each.kind == "Service" else ():
+        for port in _service_ports(each):
             if "nodePort" not in port:
                 continue
             claim = (each.deployment, port["nodePort"], port.get("protocol", "TCP"))
@@ -86,10 +92,10 @@ def target_ports(world: World) -> None:
     pods = {(each.deployment, each.namespace, each.name): each for each in world.manifests if each.template}
     for each in world.manifests:
         workload = pods.get((each.deployment, each.namespace, each.name))
-        if each.kind != "Service" or workload is None:
+        if workload is None:
             continue
         known = {port.get("name") for container in workload.containers() for port in container.get("ports", ())}
-        for port in each.object["spec"]["ports"]:
+        for port in _service_ports(each):
             target = port.get("targetPort")
             if isinstance(target, str) and target not in known:
                 hint = names.nearest(target, {name for name in known if name})
@@ -118,27 +124,24 @@ def pods(world: World) -> None:
 def configuration(world: World) -> None:
     """Keys of ConfigMaps and Secrets that pods cannot start without must be in the model, or said to be elsewhere."""
     for each in world.manifests:
-        if each.template is None:
-            continue
-        volumes = {_volume_reference(volume) for volume in each.template["spec"].get("volumes", ())}
-        for kind, name, key, optional in dict.fromkeys(references(each.template)):
-            if optional or world.is_external(each, kind, name):
+        for wanted in dict.fromkeys(references(each.object)):
+            kind, name, key = wanted.kind, wanted.name, wanted.key
+            if wanted.optional or world.is_external(each, kind, name):
                 continue
             known = world.objects(each, kind)
             if name in known:
                 data = _data(known[name])
                 if key is not None and key not in data:
-                    text = f"{kind} {name} of namespace {each.namespace} has no key {key}"
+                    text = f"{kind.name} {name} of namespace {each.namespace} has no key {key}"
                     world.problems.add(each.place, text, names.nearest(key, data))
                 continue
             close = names.nearest(name, known, cutoff=0.8)
             # Users of the original formula make their ConfigMaps with kubectl, and mount them.
-            if kind == "ConfigMap" and ("ConfigMap", name) in volumes and not close:
+            if kind is kinds.CONFIG_MAP and wanted.use is ReferenceUse.VOLUME and not close:
                 continue
-            section = "configmap" if kind == "ConfigMap" else "secret"
-            hint = close or f"Define it under {section}:{name}, or name it under external:{section} if others make it."
-            text = f"no {kind} {name} in namespace {each.namespace}"
-            world.problems.add(each.place, text, hint)
+            makers = f"{kind.section}:{name}, or name it under external:{kind.section} if others make it."
+            text = f"no {kind.name} {name} in namespace {each.namespace}"
+            world.problems.add(each.place, text, close or f"Define it under {makers}")
 
 
 def supply(world: World) -> None:
@@ -173,14 +176,39 @@ def supply(world: World) -> None:
 def secrets(world: World) -> None:
     """A PGP block outside a Secret would reach its reader encrypted, or put the secret in the clear."""
     for each in world.manifests:
-        if each.kind == "Secret":
+        if each.type is kinds.SECRET:
             continue
         for path, _ in gpg.blocks(each.object):
             hint = "Put it under kubernetes:control:secret, and refer to it: variables: [{name, secret: {name, key}}]."
             world.problems.add(each.place, f"an encrypted secret stands in a {each.kind}, at {'.'.join(path)}", hint)
 
 
-RULES: tuple[Callable[[World], None], ...] = (node_ports, target_ports, pods, configuration, supply, secrets)
+def custom_resources(world: World) -> None:
+    """An object of a kind that the model defines must be one that the definition's cluster will take."""
+    known = [(each.deployment, found) for each in world.manifests if (found := definition(each.object))]
+    for each in world.manifests:
+        api_version = each.object["apiVersion"]
+        for deployment, found in known:
+            if deployment != each.deployment or not found.defines(api_version, each.kind):
+                continue
+            if not found.serves(api_version, each.kind):
+                hint = f"It serves {', '.join(found.versions) or 'none'}."
+                text = f"the definition of {each.kind} does not serve version {api_version}"
+                world.problems.add(each.place / "api_version", text, hint)
+            if found.namespaced != (each.namespace is not None):
+                scope = "Namespaced" if found.namespaced else "Cluster"
+                world.problems.add(each.place / "scope", f"{each.kind} is defined with the scope {scope}")
+
+
+RULES: tuple[Callable[[World], None], ...] = (
+    node_ports,
+    target_ports,
+    pods,
+    configuration,
+    supply,
+    secrets,
+    custom_resources,
+)
 
 
 def _title(manifest: Manifest) -> str:
@@ -194,19 +222,23 @@ def _repeated(values: Iterable[Any]) -> list[Any]:
 
 
 def _data(found: Object) -> dict[str, Any]:
-    data: dict[str, Any] = found.get("data") or found.get("stringData") or {}
-    return data
+    data = found.get("data") or found.get("stringData")
+    return data if isinstance(data, dict) else {}
 
 
-def _volume_reference(volume: Object) -> tuple[str, str]:
-    return ("ConfigMap", volume["configMap"]["name"]) if "configMap" in volume else ("", "")
+def _service_ports(manifest: Manifest) -> list[Object]:
+    """The ports of a Service that one of our sections makes; another's object is the API server's to judge."""
+    if manifest.type is not kinds.SERVICE or manifest.unit is not None:
+        return []
+    ports: list[Object] = manifest.object["spec"].get("ports", [])
+    return ports
 
 
 def _environment(world: World, manifest: Manifest, container: Object) -> tuple[set[str], bool]:
     """The names that a container's own environment sets, and whether a source outside the model may set more."""
     found, unknown = {variable["name"] for variable in container.get("env", ())}, False
     for source in container.get("envFrom", ()):
-        for field, kind in (("configMapRef", "ConfigMap"), ("secretRef", "Secret")):
+        for field, kind in (("configMapRef", kinds.CONFIG_MAP), ("secretRef", kinds.SECRET)):
             if field not in source:
                 continue
             known = world.objects(manifest, kind).get(source[field]["name"])
@@ -220,11 +252,12 @@ def _injected(world: World, manifest: Manifest) -> set[str]:
     found = {"KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT", "KUBERNETES_SERVICE_PORT_HTTPS"}
     if manifest.template and manifest.template["spec"].get("enableServiceLinks") is False:
         return found
-    for name, service in world.objects(manifest, "Service").items():
-        if service["spec"].get("clusterIP") != "None":
-            found |= set(_links(name, service["spec"]["ports"]))
+    for name, service in world.objects(manifest, kinds.SERVICE).items():
+        spec = service.get("spec", {})
+        if spec.get("clusterIP") != "None":
+            found |= set(_links(name, spec.get("ports", ())))
     for deployment, kind, namespace, name in world.external:
-        if (deployment, kind, namespace) == (manifest.deployment, "Service", manifest.namespace):
+        if (deployment, kind, namespace) == (manifest.deployment, kinds.SERVICE, manifest.namespace):
             found |= set(_links(name, ()))
     return found
 

@@ -6,8 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from pillarbox.manifests import kinds
 from pillarbox.manifests.dump import dump
 from pillarbox.manifests.errors import PillarPlace
+from pillarbox.manifests.kinds import ConditionGate, Gate, Kind
 
 HEADER = "# rendered by pillarbox from node "
 Object = dict[str, Any]
@@ -17,17 +19,19 @@ Object = dict[str, Any]
 class Manifest:
     """A Kubernetes object as data.
 
-    ``filename`` is relative, ``<deployment>/[<namespace>/]<name>-<kind>.yml``. ``workload`` names what runs pods
-    (``service/keystone-server``, ``job/keystone-expand``; with ``<namespace>/`` before it outside ``default``) and is
-    ``None`` for everything else; ``depends_on`` holds such names. ``place`` is the pillar that asked for the object.
+    ``filename`` is relative, ``<deployment>/[<namespace>/]<name>-<kind>.yml``. ``unit`` is how others depend on the
+    object (``service/keystone-server``, ``job/keystone-expand``, ``object/nightly``; with ``<namespace>/`` before it
+    outside ``default``), ``None`` where they cannot; ``depends_on`` holds such names. ``condition`` is a gate of its
+    own, instead of its kind's. ``place`` is the pillar that asked for the object.
     """
 
     filename: str
     object: Object = field(hash=False)
     deployment: str
     place: PillarPlace
-    workload: str | None = None
+    unit: str | None = None
     depends_on: tuple[str, ...] = ()
+    condition: ConditionGate | None = None
 
     @property
     def node(self) -> str:
@@ -36,6 +40,16 @@ class Manifest:
     @property
     def kind(self) -> str:
         return str(self.object["kind"])
+
+    @property
+    def type(self) -> Kind:
+        """What is known of the object's kind."""
+        return kinds.of(self.object)
+
+    @property
+    def gate(self) -> Gate | ConditionGate | None:
+        """What a wave waits for; ``None`` for what is in effect as soon as it is stored."""
+        return self.condition or self.type.gate
 
     @property
     def name(self) -> str:
@@ -48,21 +62,28 @@ class Manifest:
         return namespace
 
     @property
-    def identity(self) -> tuple[str, str, str | None, str]:
-        """What only one object of a model may be: deployment, kind, namespace and name."""
-        return (self.deployment, self.kind, self.namespace, self.name)
+    def identity(self) -> tuple[str, str, str, str | None, str]:
+        """What only one object of a model may be: deployment, API group, kind, namespace and name."""
+        return (self.deployment, kinds.group(self.object["apiVersion"]), self.kind, self.namespace, self.name)
 
     @property
     def annotations(self) -> dict[str, str]:
         return dict(self.object["metadata"].get("annotations", {}))
 
     @property
+    def workload(self) -> str | None:
+        """The unit, where it is a service or a job of the model."""
+        return self.unit if self.unit and self.unit.split("/")[-2] != kinds.OBJECT else None
+
+    @property
     def template(self) -> Object | None:
-        """The pod template, for what runs pods."""
-        spec = self.object.get("spec", {})
-        if self.kind == "CronJob":
-            spec = spec["jobTemplate"]["spec"]
-        template: Object | None = spec.get("template") if self.workload else None
+        """The pod template of a workload."""
+        if self.workload is None:
+            return None
+        found: Any = self.object
+        for key in self.type.template:
+            found = found[key]
+        template: Object = found
         return template
 
     @property

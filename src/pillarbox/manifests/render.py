@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from pillarbox.manifests import checks, config, dependencies, network, rbac, storage, workloads
+from pillarbox.manifests import checks, config, dependencies, kinds, network, objects, rbac, storage, workloads
 from pillarbox.manifests.catalog import Catalog, Image, named_image
 from pillarbox.manifests.errors import PillarPlace, Problems
 from pillarbox.manifests.finish import finished
@@ -30,9 +30,11 @@ SECTIONS: Mapping[str, Builder] = {
     "namespaces": rbac.namespace,
     "ingress": network.ingress,
     "endpoints": network.endpoints,
+    kinds.OBJECT: objects.any_object,
 }
 _ALIASES = {"configmap": ("config_map",)}
-_EXTERNAL = {"configmap": "ConfigMap", "secret": "Secret", "service": "Service"}
+# What pods find by name, and others may make.
+_EXTERNAL = (kinds.CONFIG_MAP, kinds.SECRET, kinds.SERVICE)
 
 
 def render(
@@ -52,7 +54,7 @@ def render(
     nodes = _nodes(inventory, problems)
     catalog = Catalog(_named_images(nodes) if image_specs is None else image_specs, digests or {})
     drafts: list[Manifest] = []
-    external: set[tuple[str, str, str | None, str]] = set()
+    external: set[checks.External] = set()
     for node in nodes:
         control = _control(node)
         if control is not None:
@@ -84,7 +86,7 @@ def _control(node: Node) -> Any:
 
 
 def _rendered(
-    node: Node, data: Any, catalog: Catalog, external: set[tuple[str, str, str | None, str]], problems: Problems
+    node: Node, data: Any, catalog: Catalog, external: set[checks.External], problems: Problems
 ) -> Iterator[Manifest]:
     place = PillarPlace(node.name, str(node.file), ("kubernetes", "control"))
     with PillarSection(data, place, problems) as control:
@@ -99,8 +101,8 @@ def _rendered(
         version = parse_version(control, node.parameters)
         scope = Scope(deploy_name(control, node.parameters), namespace, version, catalog, problems)
         with control.section("external") as elsewhere:
-            for key, kind in _EXTERNAL.items():
-                for name in elsewhere.words(key, *_ALIASES.get(key, ())) or ():
+            for kind in _EXTERNAL:
+                for name in elsewhere.words(kind.section, *_ALIASES.get(kind.section, ())) or ():
                     where, _, own = name.rpartition("/")
                     external.add((scope.deployment, kind, where or namespace, own))
         for section, build in SECTIONS.items():

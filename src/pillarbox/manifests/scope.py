@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pillarbox.manifests import names
+from pillarbox.manifests import kinds, names
 from pillarbox.manifests.catalog import Catalog
 from pillarbox.manifests.errors import PillarPlace, Problems
 from pillarbox.manifests.manifest import Manifest, Object
@@ -15,9 +15,6 @@ from pillarbox.manifests.section import PillarSection
 
 # What a model that names no Kubernetes version gets: the API versions that every release in support serves.
 CURRENT = (1, 30)
-CLUSTER_KINDS = frozenset({"PersistentVolume", "ClusterRole", "ClusterRoleBinding", "Namespace"})
-
-_SUFFIXES = {"Service": "svc", "PodDisruptionBudget": "pdb", "PersistentVolume": "pv", "PersistentVolumeClaim": "pvc"}
 
 
 @dataclass(frozen=True)
@@ -29,23 +26,6 @@ class Scope:
     version: tuple[int, int]
     catalog: Catalog
     problems: Problems
-
-    def api(self, kind: str) -> str:
-        """The API version that serves ``kind`` in this scope's Kubernetes."""
-        match kind:
-            case "Deployment" | "DaemonSet" | "StatefulSet":
-                return "apps/v1"
-            case "Job":
-                return "batch/v1"
-            case "CronJob":
-                return "batch/v1" if self.version >= (1, 21) else "batch/v1beta1"
-            case "PodDisruptionBudget":
-                return "policy/v1" if self.version >= (1, 21) else "policy/v1beta1"
-            case "Role" | "ClusterRole" | "RoleBinding" | "ClusterRoleBinding":
-                return "rbac.authorization.k8s.io/v1"
-            case "Ingress":
-                return "networking.k8s.io/v1"
-        return "v1"
 
     def manifest(
         self,
@@ -59,11 +39,28 @@ class Scope:
         role: str | None = None,
         labels: Mapping[str, str] | None = None,
         annotations: Mapping[str, str] | None = None,
-        workload: str | None = None,
+        unit: str | None = None,
         depends_on: tuple[str, ...] = (),
     ) -> Manifest:
-        """An object of ``kind`` with its metadata around ``body``, and the file that it belongs in."""
-        namespace = None if kind in CLUSTER_KINDS else namespace or self.namespace
+        """An object of a kind of the table with its metadata around ``body``, and the file that it belongs in."""
+        known = kinds.named(kind)
+        namespace = (namespace or self.namespace) if known.namespaced else None
+        metadata = self.metadata(name, namespace, labels, annotations, service=service, role=role)
+        found = {"apiVersion": known.api(self.version), "kind": kind, "metadata": metadata, **body}
+        file = self.filename(name, namespace, known.file_suffix)
+        return Manifest(file, found, self.deployment, place, unit, depends_on)
+
+    def metadata(
+        self,
+        name: str,
+        namespace: str | None,
+        labels: Mapping[str, str] | None = None,
+        annotations: Mapping[str, str] | None = None,
+        *,
+        service: str | None = None,
+        role: str | None = None,
+    ) -> Object:
+        """An object's metadata: the labels that all objects carry, and its own."""
         defaults = {
             "app": name,
             "app.kubernetes.io/name": service or name,
@@ -73,19 +70,14 @@ class Scope:
         }
         # A ClusterRole may be called what no label may.
         fitting = {key: value for key, value in defaults.items() if value and names.LABEL_VALUE.fullmatch(value)}
-        metadata = compact(
+        return compact(
             name=name, namespace=namespace, labels={**fitting, **(labels or {})}, annotations=dict(annotations or {})
         )
-        stem = f"{name.replace(':', '_')}-{_SUFFIXES.get(kind, kind.lower())}.yml"
-        parts = (self.deployment, *((namespace,) if namespace not in (None, "default") else ()), stem)
-        return Manifest(
-            "/".join(str(part) for part in parts),
-            {"apiVersion": self.api(kind), "kind": kind, "metadata": metadata, **body},
-            self.deployment,
-            place,
-            workload,
-            depends_on,
-        )
+
+    def filename(self, name: str, namespace: str | None, suffix: str) -> str:
+        """Where an object's file lies: objects of the namespace ``default`` beside those that have none."""
+        parts = (self.deployment, *((namespace,) if namespace not in (None, "default") else ()))
+        return "/".join(str(part) for part in (*parts, f"{name.replace(':', '_')}-{suffix}.yml"))
 
 
 def compact(**fields: Any) -> Object:
@@ -93,8 +85,8 @@ def compact(**fields: Any) -> Object:
     return {key: value for key, value in fields.items() if value is not None and value not in ({}, [], ())}
 
 
-def workload_name(namespace: str, kind: str, name: str) -> str:
-    """How ``depends_on`` calls a workload; the namespace ``default`` goes without saying."""
+def unit_name(namespace: str, kind: str, name: str) -> str:
+    """How ``depends_on`` calls it; the namespace ``default`` goes without saying."""
     return f"{kind}/{name}" if namespace == "default" else f"{namespace}/{kind}/{name}"
 
 

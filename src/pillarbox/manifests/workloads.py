@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 
-from pillarbox.manifests import names
+from pillarbox.manifests import kinds, names
 from pillarbox.manifests.manifest import Manifest, Object
 from pillarbox.manifests.pods import template
-from pillarbox.manifests.scope import Scope, compact, workload_name
+from pillarbox.manifests.scope import Scope, compact, unit_name
 from pillarbox.manifests.section import PillarSection
 from pillarbox.manifests.services import service
 from pillarbox.manifests.storage import claim
 
-KINDS = ("Deployment", "DaemonSet", "StatefulSet")
+KINDS = tuple(kind.name for kind in kinds.TABLE if kind.section == "service" and kind.runs_pods)
 PHASES = ("expand", "contract")
 
 RELEASE = "pillarbox.io/release"
@@ -41,7 +41,7 @@ def service_workload(key: str, section: PillarSection, scope: Scope) -> Iterator
             {"spec": _spec(kind, name, section, scope)},
             labels=labels,
             annotations=annotations | compact(**{RELEASE: section.text("release")}),
-            workload=workload_name(namespace, "service", name),
+            unit=unit_name(namespace, "service", name),
             depends_on=_dependencies(section),
         )
         spec, notes = service(section, scope), section.texts("service_annotations")
@@ -97,7 +97,7 @@ def job(key: str, section: PillarSection, scope: Scope) -> Iterator[Manifest]:
             role=role,
             labels=section.texts("labels"),
             annotations=section.texts("annotations") | marks,
-            workload=workload_name(namespace, "job", name),
+            unit=unit_name(namespace, "job", name),
             depends_on=_dependencies(section),
         )
 

@@ -206,13 +206,13 @@ def _workloads(before: Revision | None, after: Revision) -> tuple[ObjectChange, 
         kind, name = item.kind, _name(item)
         other = old.get(key)
         if other is None:
-            action = ObjectAction.RUNS if kind == "Job" else ObjectAction.APPEARS
+            action = ObjectAction.RUNS if item.type.once else ObjectAction.APPEARS
             found.append(ObjectChange(kind, name, action))
             continue
         fields = tuple(differences(other.object, item.object))
         if fields:
             rolls = item.workload is not None and any(field.startswith("spec.template") for field in fields)
-            action = ObjectAction.UPDATES if not rolls else ObjectAction.RUNS if kind == "Job" else ObjectAction.ROLLS
+            action = ObjectAction.UPDATES if not rolls else ObjectAction.RUNS if item.type.once else ObjectAction.ROLLS
             found.append(ObjectChange(kind, name, action, _spoken(fields, other, item)))
     # A Job that is superseded by one of another hash is the same Job to people.
     running = {(item.kind, item.name) for item in found if item.action is ObjectAction.RUNS}
@@ -230,8 +230,8 @@ def _interruptions(after: Revision, workloads: Iterable[ObjectChange]) -> Iterat
         if (item.kind, _name(item)) not in rolling:
             continue
         spec = item.object.get("spec") or {}
-        alone = item.kind == "StatefulSet" and int(spec.get("replicas", 1)) == 1
-        if alone or (item.kind == "Deployment" and (spec.get("strategy") or {}).get("type") == "Recreate"):
+        alone = item.type.in_place and int(spec.get("replicas", 1)) == 1
+        if alone or (spec.get("strategy") or {}).get("type") == "Recreate":
             yield f"{item.kind} {_name(item)} is away for a moment while it rolls: no second replica takes over"
 
 
@@ -300,7 +300,7 @@ def _identity(item: Manifest) -> tuple[str, ...]:
 
 
 def _name(item: Manifest) -> str:
-    name = item.workload.rpartition("/")[2] if item.workload and item.kind == "Job" else item.name
+    name = item.workload.rpartition("/")[2] if item.workload and item.type.once else item.name
     return name if item.namespace in (None, "default") else f"{item.namespace}/{name}"
 
 

@@ -78,7 +78,7 @@ def _rollout(rollout: Mapping[str, Any]) -> list[str]:
             [
                 f"{elapsed(step['seconds']):>7}  {_object(step)}  (wave {step['wave']})"
                 for step in steps
-                if step["rolls"] and step["result"] == "ok" and step["action"] != "unchanged" and step["kind"] in _PODS
+                if step["rolls"] and step["result"] == "ok" and step["action"] != "unchanged"
             ],
         ),
         (
@@ -88,7 +88,7 @@ def _rollout(rollout: Mapping[str, Any]) -> list[str]:
                 for step in steps
                 if step["result"] == "ok"
                 and step["action"] not in ("unchanged",)
-                and not (step["rolls"] and step["kind"] in _PODS)
+                and not step["rolls"]
             ],
         ),
         (
@@ -105,16 +105,13 @@ def _rollout(rollout: Mapping[str, Any]) -> list[str]:
             lines += [f"    {item}" for item in items]
     alone = [step for step in steps if step["action"] == "unchanged" and step["result"] == "ok"]
     if alone:
-        names = sorted(step["name"] for step in alone if step["kind"] in _PODS)
+        names = sorted(step["name"] for step in alone if step.get("runs_pods"))
         lines.append(f"  left alone {len(alone)} objects{': ' + ', '.join(names) if names else ''}")
     for step in steps:
         if step["result"] == "failed":
             lines.append(f"  UNHEALTHY  {_object(step)}: {step.get('reason', '')}")
             lines += [f"    | {line}" for line in (step.get("log") or "").splitlines()]
     return lines
-
-
-_PODS = ("Deployment", "StatefulSet", "DaemonSet", "Job")
 
 
 def _object(step: Mapping[str, Any]) -> str:

@@ -7,8 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from pillarbox.manifests import kinds
+from pillarbox.manifests.definitions import Definition, definition
+from pillarbox.manifests.kinds import ConditionGate, Gate
 from pillarbox.rollout.cluster import FIELD_MANAGER, Cluster
 from pillarbox.rollout.errors import ApiError, RolloutError
+from pillarbox.rollout.health import job_state
 from pillarbox.rollout.objects import (
     DEPLOYMENT,
     MANAGED_BY,
@@ -55,6 +59,11 @@ class LiveChange:
     before: Object | None = field(default=None, repr=False)
 
     @property
+    def gate(self) -> Gate | ConditionGate | None:
+        """What a wave waits for after it."""
+        return self.prepared.manifest.gate if self.prepared else None
+
+    @property
     def writes(self) -> bool:
         """Whether the cluster is written to at all."""
         return self.action is not Action.UNCHANGED
@@ -62,6 +71,8 @@ class LiveChange:
     @property
     def rolls(self) -> bool:
         """Whether pods are replaced or started."""
+        if not self.ref.type.runs_pods:
+            return False
         return self.action in (Action.CREATE, Action.RERUN) or any(
             name.startswith("spec.template") for name in self.fields
         )
@@ -80,15 +91,17 @@ class LiveChange:
 def prepare(
     cluster: Cluster, manifests: Sequence[Manifest], deployment: str, keyring: Keyring
 ) -> tuple[tuple[Prepared, ...], Scrubber]:
-    """Manifests as they are sent: secrets opened, namespace and ownership labels set.
+    """Manifests as they are sent: secrets opened, ownership labels set, and the scope of their kind checked.
 
     Raises :class:`RolloutError` (or several) naming the file of each manifest that cannot be sent.
     """
     prepared, errors, revealed = [], [], []
+    coming = [found for manifest in manifests if (found := definition(manifest.object))]
     for manifest in manifests:
         try:
-            obj = _complete(cluster, dict(manifest.object), deployment)
-            if obj["kind"] == "Secret":
+            _check_scope(cluster, manifest, coming)
+            obj = _complete(dict(manifest.object), deployment)
+            if kinds.of(obj) is kinds.SECRET:
                 obj = reveal(obj, keyring)
                 revealed.append(obj)
             elif any(gpg.blocks(obj)):
@@ -110,22 +123,33 @@ def survey(cluster: Cluster, prepared: Sequence[Prepared], scrub: Scrubber) -> t
 
     Raises every refusal at once, each naming file, object, field and the server's message.
     """
-    coming = {item.ref.name for item in prepared if item.ref.kind == "Namespace"}
+    coming = {item.ref.name for item in prepared if item.ref.type is kinds.NAMESPACE}
     there = {item["metadata"]["name"] for item in cluster.list("v1", "Namespace")[0]}
+    moving: list[Definition] = []
 
     def one(item: Prepared) -> LiveChange | PillarboxError:
+        defined_here = any(found.defines(item.ref.api_version, item.ref.kind) for found in moving)
         try:
+            if defined_here and not cluster.serves(item.ref.api_version, item.ref.kind):
+                return LiveChange(item.ref, Action.CREATE, prepared=item)
             return _examine(cluster, item, item.ref.namespace in coming - there)
         except ApiError as error:
-            return refusal(item, error, scrub)
+            return _unjudged(cluster, item) if defined_here else refusal(item, error, scrub)
         except PillarboxError as error:
             error.file = error.file or item.manifest.filename
             return error
 
+    definitions = [item for item in prepared if definition(item.object)]
+    others = [item for item in prepared if not definition(item.object)]
     with ThreadPoolExecutor(_PARALLEL) as pool:
-        results = list(pool.map(one, prepared))
+        results = list(pool.map(one, definitions))
+        for item, result in zip(definitions, results, strict=True):
+            if isinstance(result, LiveChange) and result.writes and (found := definition(item.object)):
+                moving.append(found)
+        results += pool.map(one, others)
     raise_all([result for result in results if isinstance(result, PillarboxError)])
-    return tuple(result for result in results if isinstance(result, LiveChange))
+    changes = {result.ref: result for result in results if isinstance(result, LiveChange)}
+    return tuple(changes[item.ref] for item in prepared)
 
 
 def write(cluster: Cluster, change: LiveChange, scrub: Scrubber) -> Object | None:
@@ -137,7 +161,9 @@ def write(cluster: Cluster, change: LiveChange, scrub: Scrubber) -> Object | Non
         return None
     assert change.prepared is not None
     if change.action is Action.RERUN:
-        _clear(cluster, change.ref)
+        cluster.delete(change.ref)
+        if not cluster.gone(change.ref):
+            raise RolloutError(f"{change.ref} was deleted to run again, and does not go")
     try:
         return cluster.apply(change.prepared.object)
     except ApiError as error:
@@ -160,23 +186,24 @@ def refusal(item: Prepared, error: ApiError, scrub: Scrubber) -> ApiError:
     )
 
 
-def job_state(live: Mapping[str, object] | None) -> JobState:
-    """How far a live Job is; ``None`` is one that is not there."""
-    if live is None:
-        return JobState.ABSENT
-    status = live.get("status") or {}
-    assert isinstance(status, Mapping)
-    for condition in status.get("conditions") or ():
-        if condition.get("status") == "True" and condition.get("type") in ("Complete", "Failed"):
-            return JobState.COMPLETE if condition["type"] == "Complete" else JobState.FAILED
-    return JobState.RUNNING
+def _check_scope(cluster: Cluster, manifest: Manifest, coming: Sequence[Definition]) -> None:
+    """Raise :class:`RolloutError` where the cluster has no such kind, or has it with another scope."""
+    api_version, kind = manifest.object["apiVersion"], manifest.kind
+    found = next((item for item in coming if item.serves(api_version, kind)), None)
+    if found is None or cluster.serves(api_version, kind):
+        namespaced = cluster.namespaced(api_version, kind)
+    else:
+        namespaced = found.namespaced
+    if namespaced != bool(manifest.namespace):
+        scope = "Namespaced" if namespaced else "Cluster"
+        raise RolloutError(
+            f"{ref(manifest.object)}: in the cluster, a {kind} has the scope {scope}", hint=f"Write scope: {scope}."
+        )
 
 
-def _complete(cluster: Cluster, obj: Object, deployment: str) -> Object:
+def _complete(obj: Object, deployment: str) -> Object:
     metadata = dict(obj["metadata"])
     metadata["labels"] = {**(metadata.get("labels") or {}), MANAGED_BY: "pillarbox", DEPLOYMENT: deployment}
-    if not metadata.get("namespace") and cluster.namespaced(obj["apiVersion"], obj["kind"]):
-        metadata["namespace"] = "default"
     return _protocols({**obj, "metadata": metadata})
 
 
@@ -215,7 +242,7 @@ def _examine(cluster: Cluster, item: Prepared, namespace_coming: bool) -> LiveCh
         cluster.try_create(item.object, "default")
         return LiveChange(item.ref, Action.CREATE, prepared=item)
     live = cluster.get(item.ref)
-    if item.ref.kind == "Job":
+    if item.ref.type is kinds.JOB:
         state = job_state(live)
         if state in (JobState.COMPLETE, JobState.RUNNING):
             return LiveChange(item.ref, Action.UNCHANGED, prepared=item)
@@ -230,13 +257,10 @@ def _examine(cluster: Cluster, item: Prepared, namespace_coming: bool) -> LiveCh
     return LiveChange(item.ref, action, fields, item, owned(live, FIELD_MANAGER))
 
 
-def _clear(cluster: Cluster, job: ObjectRef) -> None:
-    cluster.delete(job)
-    listed, version = cluster.list(job.api_version, job.kind, job.namespace, fields=f"metadata.name={job.name}")
-    while listed:
-        for event, _ in cluster.watch(
-            job.api_version, job.kind, job.namespace, fields=f"metadata.name={job.name}", since=version, seconds=30
-        ):
-            if event == "DELETED":
-                break
-        listed, version = cluster.list(job.api_version, job.kind, job.namespace, fields=f"metadata.name={job.name}")
+def _unjudged(cluster: Cluster, item: Prepared) -> LiveChange:
+    """What the server cannot judge yet, because the definition of the kind changes in this very run."""
+    live = cluster.get(item.ref)
+    if live is None:
+        return LiveChange(item.ref, Action.CREATE, prepared=item)
+    before = owned(live, FIELD_MANAGER)
+    return LiveChange(item.ref, Action.UPDATE, tuple(differences(before, item.object)), item, before)

@@ -1,7 +1,9 @@
 """A narrow client for one Kubernetes cluster: the few requests that a rollout needs, on plain data.
 
-It stands on the ``kubernetes`` package's connection (kubeconfig, certificates, tokens) and speaks the REST API itself,
-because the package's typed models follow newer servers than ours and drop fields they do not know.
+It stands on the ``kubernetes`` package's connection (kubeconfig, certificates, tokens) and speaks the REST API itself:
+the package's typed models follow newer servers than ours and drop fields they do not know, and its ``DynamicClient``
+(37.0) was tried against Kubernetes 1.20 and cannot be used from several threads (24 lookups of kinds at once ended in
+``KeyError``) nor apply text beyond the basic plane (it sends "\U0001f680" as a JSON escape, which the server refuses).
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode
 
 import kubernetes.client
@@ -20,11 +22,20 @@ import urllib3
 
 from pillarbox.rollout.errors import ApiError, RolloutError, Unreachable
 from pillarbox.rollout.objects import Object, ObjectRef, ref
+from pillarbox.system.waiting import retry
 
 FIELD_MANAGER = "pillarbox"
 #: Answers of an API server that is starting, or whose etcd is: worth asking again. A 500 can also be its last word.
 _PASSING = (429, 502, 503, 504)
-_PASSING_WORDS = (b"etcdserver", b"timed out", b"connection refused", b"context deadline")
+_PASSING_WORDS = ("etcdserver", "timed out", "connection refused", "context deadline")
+
+
+class _Served(NamedTuple):
+    """A kind as the API server serves it."""
+
+    plural: str
+    namespaced: bool
+    verbs: frozenset[str]
 
 
 class Cluster:
@@ -40,7 +51,7 @@ class Cluster:
     def __init__(self, kubeconfig: str | Path, *, patience: float = 60.0) -> None:
         self.kubeconfig = Path(kubeconfig).expanduser()
         self.patience = patience
-        self._kinds: dict[str, dict[str, tuple[str, bool]]] = {}
+        self._kinds: dict[str, dict[str, _Served]] = {}
         self._lock = threading.Lock()
         if not self.kubeconfig.is_file():
             raise Unreachable(
@@ -74,15 +85,28 @@ class Cluster:
     def serves(self, api_version: str, kind: str) -> bool:
         """Whether the cluster knows this kind."""
         try:
-            return kind in self._resources(api_version)
+            return self._find(api_version, kind) is not None
         except ApiError as error:
             if error.status == 404:
                 return False
             raise
 
+    def kinds(self) -> Iterator[tuple[str, str]]:
+        """Every kind that can be listed and deleted, with an API version: one for each API group that serves it.
+
+        Groups whose server does not answer are passed over: an extension that is down is no reason to fail.
+        """
+        yield from self._listable("v1")
+        for group in self._request("GET", "/apis")["groups"]:
+            found: dict[str, str] = {}
+            for version in (group["preferredVersion"], *group["versions"]):
+                for api_version, kind in self._listable(version["groupVersion"]):
+                    found.setdefault(kind, api_version)
+            yield from ((api_version, kind) for kind, api_version in found.items())
+
     def namespaced(self, api_version: str, kind: str) -> bool:
         """Whether objects of this kind live in a namespace."""
-        return self._resource(api_version, kind)[1]
+        return self._resource(api_version, kind).namespaced
 
     def get(self, wanted: ObjectRef) -> Object | None:
         """The live object, or ``None``."""
@@ -116,6 +140,21 @@ class Cluster:
                 return False
             raise
         return True
+
+    def gone(self, unwanted: ObjectRef, *, patience: float = 60.0) -> bool:
+        """Wait for an object that was deleted to go; ``False`` when it is still there after ``patience`` seconds."""
+        deadline = time.monotonic() + patience
+        field = f"metadata.name={unwanted.name}"
+        while True:
+            listed, version = self.list(unwanted.api_version, unwanted.kind, unwanted.namespace, fields=field)
+            left = deadline - time.monotonic()
+            if not listed or left <= 0:
+                return not listed
+            for event, _ in self.watch(
+                unwanted.api_version, unwanted.kind, unwanted.namespace, fields=field, since=version, seconds=left
+            ):
+                if event == "DELETED":
+                    break
 
     def list(
         self, api_version: str, kind: str, namespace: str = "", *, labels: str = "", fields: str = ""
@@ -167,13 +206,13 @@ class Cluster:
             return ""
         return text if response.status == 200 else ""
 
-    def _resources(self, api_version: str) -> dict[str, tuple[str, bool]]:
+    def _resources(self, api_version: str, *, again: bool = False, patience: float | None = None) -> dict[str, _Served]:
         with self._lock:
             known = self._kinds.get(api_version)
-        if known is None:
-            answer = self._request("GET", _prefix(api_version))
+        if known is None or again:
+            answer = self._request("GET", _prefix(api_version), patience=patience)
             known = {
-                item["kind"]: (item["name"], bool(item["namespaced"]))
+                item["kind"]: _Served(item["name"], bool(item["namespaced"]), frozenset(item.get("verbs") or ()))
                 for item in answer["resources"]
                 if "/" not in item["name"]
             }
@@ -181,11 +220,20 @@ class Cluster:
                 self._kinds[api_version] = known
         return known
 
-    def _resource(self, api_version: str, kind: str) -> tuple[str, bool]:
+    def _find(self, api_version: str, kind: str) -> _Served | None:
+        """What the cluster serves now: a definition may have added a kind since it was asked first."""
+        return self._resources(api_version).get(kind) or self._resources(api_version, again=True).get(kind)
+
+    def _listable(self, api_version: str) -> Iterator[tuple[str, str]]:
         try:
-            return self._resources(api_version)[kind]
-        except KeyError:
-            raise RolloutError(f"the cluster at {self.server} has no {kind} in {api_version}") from None
+            found = self._resources(api_version, patience=0)
+        except (ApiError, Unreachable):
+            return
+        yield from ((api_version, kind) for kind, served in found.items() if served.verbs >= {"list", "delete"})
+
+    def _resource(self, api_version: str, kind: str) -> _Served:
+        try:
+            found = self._find(api_version, kind)
         except ApiError as error:
             if error.status != 404:
                 raise
@@ -193,13 +241,16 @@ class Cluster:
                 f"the cluster at {self.server} does not serve {api_version} ({kind})",
                 hint="Set kubernetes:control:version to the cluster's own version, so that manifests fit it.",
             ) from None
+        if found is None:
+            raise RolloutError(f"the cluster at {self.server} has no {kind} in {api_version}")
+        return found
 
     def _path(self, wanted: ObjectRef) -> str:
-        plural, namespaced = self._resource(wanted.api_version, wanted.kind)
+        served = self._resource(wanted.api_version, wanted.kind)
         path = _prefix(wanted.api_version)
-        if namespaced and (wanted.namespace or wanted.name):
+        if served.namespaced and (wanted.namespace or wanted.name):
             path += f"/namespaces/{quote(wanted.namespace or 'default')}"
-        path += f"/{plural}"
+        path += f"/{served.plural}"
         return f"{path}/{quote(wanted.name)}" if wanted.name else path
 
     def _request(
@@ -210,29 +261,24 @@ class Cluster:
         *,
         body: object = None,
         content_type: str = "application/json",
+        patience: float | None = None,
     ) -> Object:
-        deadline = time.monotonic() + self.patience
-        pause = threading.Event()
-        delay = 0.25
-        while True:
+        def once() -> Object:
             try:
                 response = self._send(method, path, query, body, content_type if body is not None else None)
                 payload, status = response.data, response.status
             except (urllib3.exceptions.HTTPError, OSError) as error:
-                if time.monotonic() + delay > deadline or isinstance(error, urllib3.exceptions.SSLError):
-                    raise Unreachable(
-                        f"the Kubernetes API server {self.server} does not answer: {_cause(error)}",
-                        hint=f"The address comes from {self.kubeconfig}.",
-                    ) from error
-            else:
-                if status < 300:
-                    answer: Object = json.loads(payload) if payload else {}
-                    return answer
-                passing = status in _PASSING or (status == 500 and any(word in payload for word in _PASSING_WORDS))
-                if not passing or time.monotonic() + delay > deadline:
-                    raise _api_error(status, payload)
-            pause.wait(delay)
-            delay = min(delay * 2, 4.0)
+                raise Unreachable(
+                    f"the Kubernetes API server {self.server} does not answer: {_cause(error)}",
+                    hint=f"The address comes from {self.kubeconfig}.",
+                ) from error
+            if status >= 300:
+                raise _api_error(status, payload)
+            answer: Object = json.loads(payload) if payload else {}
+            return answer
+
+        longest = self.patience if patience is None else patience
+        return retry(once, f"{method} {path}", passing=_passes, patience=longest)
 
     def _send(
         self,
@@ -276,6 +322,14 @@ def _lines(response: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
         buffer += chunk
         *whole, buffer = buffer.split(b"\n")
         yield from (line for line in whole if line.strip())
+
+
+def _passes(error: BaseException) -> bool:
+    """Whether the same request may be answered otherwise a little later."""
+    if isinstance(error, ApiError):
+        passing = any(word in error.message for word in _PASSING_WORDS)
+        return error.status in _PASSING or (error.status == 500 and passing)
+    return isinstance(error, Unreachable) and not isinstance(error.__cause__, urllib3.exceptions.SSLError)
 
 
 def _cause(error: BaseException) -> str:

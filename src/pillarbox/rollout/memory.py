@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from pillarbox.manifests.releases import CONTRACT, marked, order
-from pillarbox.rollout.apply import job_state
 from pillarbox.rollout.cluster import Cluster
 from pillarbox.rollout.errors import Refused
+from pillarbox.rollout.health import job_state
 from pillarbox.rollout.objects import MANAGED_BY, ObjectRef
 from pillarbox.rollout.states import JobState
 

@@ -8,14 +8,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pillarbox.manifests import kinds
+from pillarbox.manifests.kinds import Kind
+
 Object = dict[str, Any]
 
 MANAGED_BY = "app.kubernetes.io/managed-by"
 DEPLOYMENT = "app.kubernetes.io/part-of"
-
-#: What a wave waits for; everything else is in effect as soon as it is stored.
-ROLLED = ("Deployment", "StatefulSet", "DaemonSet")
-GATED = (*ROLLED, "Job")
 
 #: Set by the API server or by controllers, never by a manifest.
 _SERVER_METADATA = ("managedFields", "resourceVersion", "generation", "uid", "creationTimestamp", "selfLink")
@@ -38,7 +37,12 @@ class ObjectRef:
     @property
     def group(self) -> str:
         """The API group, without the version: objects of one group are the same in each of its versions."""
-        return self.api_version.rpartition("/")[0]
+        return kinds.group(self.api_version)
+
+    @property
+    def type(self) -> Kind:
+        """What is known of the object's kind."""
+        return kinds.find(self.api_version, self.kind)
 
     @property
     def same(self) -> tuple[str, str, str, str]:
@@ -72,15 +76,28 @@ def owned(obj: Mapping[str, Any], manager: str) -> Object | None:
     This is what was last applied, told by the API server itself: it needs no store that could be lost. List items
     are found by the keys that managedFields names them by; atomic lists and maps count as a whole.
     """
+    entry = _applied(obj, manager)
+    if entry is None:
+        return None
+    taken = _take(obj, entry.get("fieldsV1") or {})
+    taken["apiVersion"], taken["kind"] = obj["apiVersion"], obj["kind"]
+    metadata = taken.setdefault("metadata", {})
+    metadata["name"] = obj["metadata"]["name"]
+    if obj["metadata"].get("namespace"):
+        metadata["namespace"] = obj["metadata"]["namespace"]
+    return dict(taken)
+
+
+def applied_by(obj: Mapping[str, Any], manager: str) -> bool:
+    """Whether field manager ``manager`` applied a live object, or any part of it."""
+    return _applied(obj, manager) is not None
+
+
+def _applied(obj: Mapping[str, Any], manager: str) -> Mapping[str, Any] | None:
     for entry in (obj.get("metadata") or {}).get("managedFields") or ():
         if entry.get("manager") == manager and entry.get("operation") == "Apply":
-            taken = _take(obj, entry.get("fieldsV1") or {})
-            taken["apiVersion"], taken["kind"] = obj["apiVersion"], obj["kind"]
-            metadata = taken.setdefault("metadata", {})
-            metadata["name"] = obj["metadata"]["name"]
-            if obj["metadata"].get("namespace"):
-                metadata["namespace"] = obj["metadata"]["namespace"]
-            return dict(taken)
+            found: Mapping[str, Any] = entry
+            return found
     return None
 
 

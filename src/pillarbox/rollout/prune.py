@@ -2,39 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
 
-from pillarbox.rollout.cluster import Cluster
+from pillarbox.manifests import kinds
+from pillarbox.manifests.references import of_pod
+from pillarbox.rollout.cluster import FIELD_MANAGER, Cluster
+from pillarbox.rollout.errors import ApiError
 from pillarbox.rollout.memory import NAME
-from pillarbox.rollout.objects import DEPLOYMENT, MANAGED_BY, Object, ObjectRef, ref, selector
+from pillarbox.rollout.objects import DEPLOYMENT, MANAGED_BY, Object, ObjectRef, applied_by, ref, selector
 
-#: Kinds that Pillarbox makes, in the order in which they may go: what uses comes before what is used.
-_KINDS = (
-    ("batch/v1beta1", "CronJob"),
-    ("batch/v1", "CronJob"),
-    ("apps/v1", "Deployment"),
-    ("apps/v1", "StatefulSet"),
-    ("apps/v1", "DaemonSet"),
-    ("batch/v1", "Job"),
-    ("networking.k8s.io/v1", "Ingress"),
-    ("v1", "Service"),
-    ("policy/v1", "PodDisruptionBudget"),
-    ("policy/v1beta1", "PodDisruptionBudget"),
-    ("rbac.authorization.k8s.io/v1", "RoleBinding"),
-    ("rbac.authorization.k8s.io/v1", "Role"),
-    ("rbac.authorization.k8s.io/v1", "ClusterRoleBinding"),
-    ("rbac.authorization.k8s.io/v1", "ClusterRole"),
-    ("v1", "ServiceAccount"),
-    ("v1", "ConfigMap"),
-    ("v1", "Secret"),
-    ("v1", "PersistentVolumeClaim"),
-    ("v1", "PersistentVolume"),
-    ("v1", "Namespace"),
-)
-#: Deleting these deletes data, or all that is in them: never done unasked.
-_PRECIOUS = ("PersistentVolumeClaim", "PersistentVolume", "Namespace")
+#: Requests for kinds are independent of each other.
+_PARALLEL = 8
 
 
 @dataclass(frozen=True)
@@ -50,31 +30,43 @@ def orphans(
 ) -> tuple[Orphan, ...]:
     """What ``deployment`` left behind in the cluster, in the order in which it can be deleted.
 
-    ``data_too`` gives up volumes, claims and namespaces as well, and Secrets that pods still use.
+    Every kind that the cluster serves is asked for, so that no record of what was ever deployed can be lost.
+    ``data_too`` gives up volumes, claims, namespaces and definitions as well, and Secrets that pods still use.
     """
     known = {item.same for item in wanted}
+    labels = selector({MANAGED_BY: "pillarbox", DEPLOYMENT: deployment})
+
+    def listed(kind: tuple[str, str]) -> list[tuple[ObjectRef, Object]]:
+        try:
+            return [(ref(item), item) for item in cluster.list(*kind, labels=labels)[0]]
+        except ApiError:
+            # Ours are kinds that we may list; what another's extension does not give out is not ours.
+            if kinds.find(*kind).apis:
+                raise
+            return []
+
+    with ThreadPoolExecutor(_PARALLEL) as pool:
+        labelled = [found for each in pool.map(listed, cluster.kinds()) for found in each]
+    # One object may be served by several groups, and is told by its uid.
+    seen = {item["metadata"]["uid"] for identity, item in labelled if identity.same in known}
     found: list[tuple[ObjectRef, Object]] = []
-    seen: set[tuple[str, str, str, str]] = set()
-    for api_version, kind in _KINDS:
-        if not cluster.serves(api_version, kind):
-            continue
-        labels = selector({MANAGED_BY: "pillarbox", DEPLOYMENT: deployment})
-        for item in cluster.list(api_version, kind, labels=labels)[0]:
-            identity = ref(item)
-            if identity.same in known or identity.same in seen or identity.name == NAME:
-                continue
-            if item["metadata"].get("ownerReferences"):
-                continue
-            seen.add(identity.same)
+    for identity, item in sorted(labelled, key=lambda each: (-kinds.order(each[0].type), each[0])):
+        if item["metadata"]["uid"] not in seen and _is_ours(item) and identity.name != NAME:
+            seen.add(item["metadata"]["uid"])
             found.append((identity, item))
-    used = _used_secrets(cluster, {item.namespace for item, _ in found if item.kind == "Secret"}, found)
+    used = _used_secrets(cluster, {item.namespace for item, _ in found if item.type is kinds.SECRET}, found)
     return tuple(Orphan(item, "" if data_too else _reason(item, used)) for item, _ in found)
 
 
+def _is_ours(item: Object) -> bool:
+    """Whether we applied it: controllers copy our labels to what they make of our objects."""
+    return not item["metadata"].get("ownerReferences") and applied_by(item, FIELD_MANAGER)
+
+
 def _reason(item: ObjectRef, used: set[tuple[str, str]]) -> str:
-    if item.kind in _PRECIOUS:
-        return "it may hold data"
-    if item.kind == "Secret" and (item.namespace, item.name) in used:
+    if item.type.precious:
+        return item.type.precious
+    if item.type is kinds.SECRET and (item.namespace, item.name) in used:
         return "pods still use it"
     return ""
 
@@ -86,7 +78,7 @@ def _used_secrets(
     selectors = [
         (item.namespace, ((obj.get("spec") or {}).get("selector") or {}).get("matchLabels") or {})
         for item, obj in going
-        if item.kind in ("Deployment", "StatefulSet", "DaemonSet", "Job")
+        if item.type.runs_pods
     ]
     used = set()
     for namespace in namespaces:
@@ -94,26 +86,5 @@ def _used_secrets(
             labels = pod["metadata"].get("labels") or {}
             if any(where == namespace and match and match.items() <= labels.items() for where, match in selectors):
                 continue
-            used |= {(namespace, name) for name in references(pod["spec"], "Secret")}
+            used |= {(namespace, each.name) for each in of_pod(pod["spec"]) if each.kind is kinds.SECRET}
     return used
-
-
-def references(spec: Mapping[str, Any], kind: str) -> Iterator[str]:
-    """Names of the Secrets or ConfigMaps that a pod spec refers to."""
-    volume, key, name = ("secret", "secretName", "secret") if kind == "Secret" else ("configMap", "name", "configMap")
-    for item in spec.get("volumes") or ():
-        if item.get(volume):
-            yield item[volume].get(key, "")
-        for source in (item.get("projected") or {}).get("sources") or ():
-            if source.get(volume):
-                yield source[volume].get("name", "")
-    for container in (*(spec.get("initContainers") or ()), *(spec.get("containers") or ())):
-        for variable in container.get("env") or ():
-            chosen = (variable.get("valueFrom") or {}).get(f"{name}KeyRef")
-            if chosen:
-                yield chosen.get("name", "")
-        for source in container.get("envFrom") or ():
-            if source.get(f"{name}Ref"):
-                yield source[f"{name}Ref"].get("name", "")
-    if kind == "Secret":
-        yield from (item.get("name", "") for item in spec.get("imagePullSecrets") or ())

@@ -6,16 +6,21 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from pillarbox.manifests import kinds
+from pillarbox.manifests.definitions import definition
+from pillarbox.manifests.kinds import ConditionGate, Gate, Kind
+from pillarbox.manifests.references import references
 from pillarbox.manifests.releases import CONTRACT, marked
 from pillarbox.rollout import gates, memory
-from pillarbox.rollout.apply import LiveChange, Prepared, job_state, prepare, survey, write
+from pillarbox.rollout.apply import LiveChange, Prepared, prepare, survey, write
 from pillarbox.rollout.cluster import Cluster
 from pillarbox.rollout.gates import Verdict
-from pillarbox.rollout.objects import GATED, ROLLED, Object, ObjectRef
-from pillarbox.rollout.prune import Orphan, orphans, references
+from pillarbox.rollout.health import job_state
+from pillarbox.rollout.objects import Object, ObjectRef
+from pillarbox.rollout.prune import Orphan, orphans
 from pillarbox.rollout.secrets import reveal
 from pillarbox.rollout.states import Action, JobState, StepResult
 from pillarbox.rollout.store import GoodStore
@@ -23,11 +28,16 @@ from pillarbox.rollout.waves import waves
 from pillarbox.secrets import Keyring, Scrubber
 from pillarbox.system.errors import PillarboxError
 from pillarbox.system.progress import SILENT, Progress, elapsed
+from pillarbox.system.waiting import until
 
 if TYPE_CHECKING:
     from pillarbox.manifests import Manifest
 
 _PARALLEL = 16
+#: Seconds within which an API server serves a kind that it has established.
+_SERVED = 30.0
+#: Seconds that the finalizers of a custom resource are waited for.
+_FINALIZERS = 60.0
 
 
 @dataclass(frozen=True)
@@ -43,6 +53,7 @@ class RolloutStep:
     log: str = ""
     fields: tuple[str, ...] = ()
     rolls: bool = False
+    runs_pods: bool = False
 
     def as_dict(self) -> dict[str, object]:
         """The step as plain data."""
@@ -55,6 +66,7 @@ class RolloutStep:
             "wave": self.wave,
             "seconds": round(self.seconds, 1),
             "rolls": self.rolls,
+            "runs_pods": self.runs_pods,
             **({"reason": self.reason} if self.reason else {}),
             **({"log": self.log} if self.log else {}),
             **({"fields": list(self.fields)} if self.fields else {}),
@@ -173,7 +185,7 @@ class _Run:
                     self.steps += [_step(change, StepResult.NOT_REACHED, later) for change in rest if change.writes]
                 return RolloutOutcome(False, False, tuple(self.steps), self.kept, error)
         # Configuration has no health of its own: it was good if all that runs on it came up.
-        for change in (change for wave in self.plan for change in wave if change.ref.kind not in GATED):
+        for change in (change for wave in self.plan for change in wave if change.gate is None):
             self._keep(change)
         self._prune()
         return RolloutOutcome(True, False, tuple(self.steps), self.kept)
@@ -234,13 +246,14 @@ class _Run:
         self.steps += [_step(change, StepResult.OK, number, reason="applied; not waited for") for change in written]
 
     def _gate(self, number: int, wave: tuple[LiveChange, ...]) -> dict[ObjectRef, Verdict]:
-        waiting = [change.ref for change in wave if change.ref.kind in GATED]
+        waiting = [(change, change.gate) for change in wave if change.gate]
         if not waiting:
             return {}
         broken = threading.Event()
 
-        def one(wanted: ObjectRef) -> Verdict:
-            last = ""
+        def one(waited: tuple[LiveChange, Gate | ConditionGate]) -> Verdict:
+            change, gate = waited
+            wanted, quiet, last = change.ref, not change.writes, ""
 
             def say(text: str) -> None:
                 nonlocal last
@@ -248,16 +261,18 @@ class _Run:
                     self.progress.step(f"wave {number}: {wanted}: {text}")
                 last = text
 
-            changes = {change.ref: change for change in wave}
-            quiet = not changes[wanted].writes
             verdict = gates.wait(
                 self.cluster,
                 wanted,
+                gate,
                 say=(lambda text: None) if quiet else say,
                 scrub=self.scrub,
                 stop=broken.is_set,
                 changed=not quiet,
             )
+            if verdict.healthy and not self._served(change):
+                reason = "the cluster has established it, and does not serve its kind"
+                verdict = replace(verdict, healthy=False, reason=reason)
             if not verdict.healthy:
                 broken.set()
             elif not quiet:
@@ -273,9 +288,18 @@ class _Run:
                 raise
         return {verdict.ref: verdict for verdict in verdicts}
 
+    def _served(self, change: LiveChange) -> bool:
+        """Whether the kind that a definition adds can be used; an API server learns of it a moment later."""
+        found = definition(change.prepared.object) if change.prepared else None
+        return found is None or until(
+            lambda: all(self.cluster.serves(f"{found.group}/{version}", found.kind) for version in found.versions),
+            f"{found.kind} to be served",
+            patience=_SERVED,
+        )
+
     def _go_back(self, number: int, written: list[LiveChange]) -> None:
         """Put back what this wave changed, and the configuration of this run that only it uses."""
-        moved = [change for change in written if change.ref.kind != "Job"]
+        moved = [change for change in written if not change.ref.type.once]
         for change in [*_configuration(self.plan, number, moved), *moved]:
             before = self.store.get(change.ref) or change.before
             failed = next(
@@ -307,22 +331,22 @@ class _Run:
                 self.steps = [step for step in self.steps if step.ref != change.ref]
                 self.steps.append(_step(change, result, number, reason=text))
         for change in moved:
-            if change.ref.kind in GATED and change.action is Action.UPDATE:
-                self._settle(number, change.ref)
+            if change.gate and change.action is Action.UPDATE:
+                self._settle(number, change.ref, change.gate)
 
-    def _settle(self, number: int, wanted: ObjectRef) -> None:
-        verdict = gates.wait(self.cluster, wanted, scrub=self.scrub)
+    def _settle(self, number: int, wanted: ObjectRef, gate: Gate | ConditionGate) -> None:
+        verdict = gates.wait(self.cluster, wanted, gate, scrub=self.scrub)
         state = "healthy again" if verdict.healthy else f"still unhealthy after going back: {verdict.reason}"
         self.progress.step(f"wave {number}: {wanted} {state}")
 
     def _restorable(self, before: Object) -> Object:
-        return reveal(before, self.keyring) if before["kind"] == "Secret" else before
+        return reveal(before, self.keyring) if kinds.of(before) is kinds.SECRET else before
 
     def _remember(self, change: LiveChange) -> None:
-        if change.ref.kind in ROLLED:
-            self._keep(change)
-        elif change.ref.kind == "Job" and change.prepared is not None:
+        if change.ref.type.once and change.prepared is not None:
             self._note_contraction(change.prepared)
+        elif change.gate:
+            self._keep(change)
 
     def _keep(self, change: LiveChange) -> None:
         if change.prepared is not None and (change.writes or self.store.get(change.ref) is None):
@@ -340,15 +364,21 @@ class _Run:
             memory.remember(self.cluster, prepared.ref.namespace, marks[0], marks[2])
 
     def _prune(self) -> None:
+        stuck = ""
         for orphan in self.left:
-            if orphan.kept:
-                self.progress.step(f"{orphan.ref} is no longer in the model; left alone, {orphan.kept}")
+            if stuck and not orphan.kept:
+                self.kept += (Orphan(orphan.ref, stuck),)
+            if orphan.kept or stuck:
+                self.progress.step(f"{orphan.ref} is no longer in the model; left alone, {orphan.kept or stuck}")
                 continue
             change = LiveChange(orphan.ref, Action.DELETE)
             write(self.cluster, change, self.scrub)
             self.store.drop(orphan.ref)
             self.progress.step(f"{orphan.ref} deleted: the model no longer has it")
             self.steps.append(_step(change, StepResult.OK, len(self.plan)))
+            # What a controller has to clean up goes before the controller may.
+            if not orphan.ref.type.apis and not self.cluster.gone(orphan.ref, patience=_FINALIZERS):
+                stuck = f"{orphan.ref} waits for its finalizers"
 
 
 _PAST = {Action.CREATE: "created", Action.UPDATE: "updated", Action.RERUN: "started again"}
@@ -358,12 +388,13 @@ _STOPPED = "stopped waiting"
 def _step(
     change: LiveChange, result: StepResult, wave: int, *, seconds: float = 0.0, reason: str = "", log: str = ""
 ) -> RolloutStep:
-    return RolloutStep(change.ref, change.action, result, wave, seconds, reason, log, change.fields, change.rolls)
+    pods = change.ref.type.runs_pods
+    return RolloutStep(change.ref, change.action, result, wave, seconds, reason, log, change.fields, change.rolls, pods)
 
 
 def _closed(prepared: Prepared) -> Object:
     """The object as applied, with a Secret's values as the model has them."""
-    if prepared.ref.kind != "Secret":
+    if prepared.ref.type is not kinds.SECRET:
         return prepared.object
     model = prepared.manifest.object
     return {
@@ -374,23 +405,18 @@ def _closed(prepared: Prepared) -> Object:
 
 def _configuration(plan: tuple[tuple[LiveChange, ...], ...], number: int, moved: list[LiveChange]) -> list[LiveChange]:
     """Changed Secrets and ConfigMaps of wave 0 that only the workloads of this wave use."""
-    mine, theirs = set[tuple[str, str, str]](), set[tuple[str, str, str]]()
+    mine, theirs = set[tuple[Kind, str, str]](), set[tuple[Kind, str, str]]()
     going = {change.ref for change in moved}
     for wave in plan[1 : number + 1]:
         for change in wave:
             assert change.prepared is not None
-            template = (change.prepared.object.get("spec") or {}).get("template") or {}
-            used = {
-                (kind, change.ref.namespace, name)
-                for kind in ("Secret", "ConfigMap")
-                for name in references(template.get("spec") or {}, kind)
-            }
+            used = {(each.kind, change.ref.namespace, each.name) for each in references(change.prepared.object)}
             if change.ref in going:
                 mine |= used
-            elif change.ref.kind != "Job":
+            elif not change.ref.type.once:
                 theirs |= used
     return [
         change
         for change in (plan[0] if number else ())
-        if change.action is Action.UPDATE and (change.ref.kind, change.ref.namespace, change.ref.name) in mine - theirs
+        if change.action is Action.UPDATE and (change.ref.type, change.ref.namespace, change.ref.name) in mine - theirs
     ]

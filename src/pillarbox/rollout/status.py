@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pillarbox.rollout import gates
-from pillarbox.rollout.apply import job_state, prepare, survey
+from pillarbox.manifests.kinds import Gate
+from pillarbox.rollout.apply import prepare, survey
 from pillarbox.rollout.cluster import Cluster
-from pillarbox.rollout.objects import GATED, ObjectRef
+from pillarbox.rollout.health import health, job_state
+from pillarbox.rollout.objects import ObjectRef
 from pillarbox.rollout.prune import orphans
-from pillarbox.rollout.states import JobState, ObjectState
+from pillarbox.rollout.states import Action, JobState, ObjectState
 from pillarbox.secrets import Keyring
 
 if TYPE_CHECKING:
@@ -44,11 +45,11 @@ def status(
     prepared, scrub = prepare(cluster, manifests, deployment, keyring)
     found = []
     for change in survey(cluster, prepared, scrub):
-        if change.action == "create":
+        if change.action is Action.CREATE:
             found.append(ObjectStatus(change.ref, ObjectState.MISSING))
             continue
-        live = cluster.get(change.ref) if change.ref.kind in GATED else None
-        if live is not None and change.ref.kind == "Job":
+        live = cluster.get(change.ref) if change.gate else None
+        if live is not None and change.gate is Gate.JOB:
             state = job_state(live)
             found.append(
                 ObjectStatus(
@@ -56,7 +57,7 @@ def status(
                 )
             )
             continue
-        healthy, text = gates.progress(live) if live is not None else (True, "")
+        healthy, text = health(change.gate).progress(live) if live and change.gate else (True, "")
         if not healthy:
             found.append(ObjectStatus(change.ref, ObjectState.UNHEALTHY, text))
         elif change.fields:

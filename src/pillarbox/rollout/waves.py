@@ -3,32 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Hashable, Mapping, Sequence
+from graphlib import CycleError, TopologicalSorter
 from typing import TYPE_CHECKING, TypeVar
 
+from pillarbox.manifests import kinds
 from pillarbox.rollout.errors import RolloutError
 
 if TYPE_CHECKING:
     from pillarbox.manifests import Manifest
 
 Key = TypeVar("Key", bound=Hashable)
-
-#: Kinds of wave 0 in the order they need each other; what is not named here follows, by name.
-_FIRST = (
-    "Namespace",
-    "CustomResourceDefinition",
-    "PriorityClass",
-    "StorageClass",
-    "PersistentVolume",
-    "ServiceAccount",
-    "ClusterRole",
-    "ClusterRoleBinding",
-    "Role",
-    "RoleBinding",
-    "Secret",
-    "ConfigMap",
-    "PersistentVolumeClaim",
-    "Service",
-)
 
 
 def levels(graph: Mapping[Key, Collection[Key]]) -> tuple[tuple[Key, ...], ...]:
@@ -39,55 +23,49 @@ def levels(graph: Mapping[Key, Collection[Key]]) -> tuple[tuple[Key, ...], ...]:
 
     Raises :class:`RolloutError` naming a cycle.
     """
-    remaining = {key: {need for need in needs if need in graph} for key, needs in graph.items()}
+    sorter = TopologicalSorter({key: [need for need in needs if need in graph] for key, needs in graph.items()})
+    try:
+        sorter.prepare()
+    except CycleError as error:
+        raise RolloutError(f"depends_on forms a cycle: {' -> '.join(map(str, reversed(error.args[1])))}") from None
     found: list[tuple[Key, ...]] = []
-    while remaining:
-        ready = tuple(key for key, needs in remaining.items() if not needs)
-        if not ready:
-            raise RolloutError(f"depends_on forms a cycle: {' -> '.join(map(str, _cycle(remaining)))}")
-        found.append(ready)
-        done = set(ready)
-        remaining = {key: needs - done for key, needs in remaining.items() if key not in done}
+    while sorter.is_active():
+        ready = set(sorter.get_ready())
+        found.append(tuple(key for key in graph if key in ready))
+        sorter.done(*ready)
     return tuple(found)
 
 
 def waves(manifests: Sequence[Manifest]) -> tuple[tuple[Manifest, ...], ...]:
-    """``manifests`` in waves: wave 0 holds all that needs no gate, later waves the workloads by dependency.
+    """``manifests`` in waves: wave 0 holds all that waits for nothing and is waited for by nobody, in the order of
+    their kinds; later waves hold what has a gate or depends on something, by dependency.
 
     Wave 0 may be empty, the others never are. Raises :class:`RolloutError` for a dependency that does not exist and
     for a cycle.
     """
-    calm = sorted((m for m in manifests if m.workload is None), key=_calm_order)
+    calm: list[Manifest] = []
     moving: dict[str, list[Manifest]] = {}
     for manifest in manifests:
-        if manifest.workload is not None:
-            moving.setdefault(manifest.workload, []).append(manifest)
+        if manifest.unit is not None and (manifest.gate or manifest.depends_on):
+            moving.setdefault(manifest.unit, []).append(manifest)
+        else:
+            calm.append(manifest)
+    known = {manifest.unit for manifest in manifests}
     graph: dict[str, set[str]] = {}
     for name, members in moving.items():
         graph[name] = {need for member in members for need in member.depends_on}
-        for need in sorted(graph[name] - moving.keys()):
+        for need in sorted(graph[name] - known):
             raise RolloutError(
                 f"{name} depends on {need}, which the model does not have",
                 file=members[0].filename,
-                hint="depends_on takes service/<name> and job/<name> of kubernetes:control.",
+                hint="depends_on takes service/<name>, job/<name> and object/<name> of kubernetes:control.",
             )
     ranked = levels(graph)
     return (
-        tuple(calm),
+        tuple(sorted(calm, key=_calm_order)),
         *(tuple(manifest for name in level for manifest in moving[name]) for level in ranked),
     )
 
 
 def _calm_order(manifest: Manifest) -> tuple[int, str, str]:
-    kind = manifest.object["kind"]
-    return (_FIRST.index(kind) if kind in _FIRST else len(_FIRST), kind, manifest.filename)
-
-
-def _cycle(graph: Mapping[Key, Collection[Key]]) -> list[Key]:
-    # Every key left has a dependency that is left too: following any of them must come round.
-    path: list[Key] = [next(iter(graph))]
-    while True:
-        following = next(iter(sorted(graph[path[-1]], key=str)))
-        if following in path:
-            return [*path[path.index(following) :], following]
-        path.append(following)
+    return (kinds.order(manifest.type), manifest.kind, manifest.filename)
