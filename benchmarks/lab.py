@@ -3,7 +3,7 @@
     .venv/bin/python -m benchmarks.lab [--name pillarbox-lab]
 
 A clone of the lab's model gets an empty commit, then one changed static parameter, then the next release; each is
-pushed and deployed, the release under a load of requests to Keystone and Glance. The lab must run the release zed, and
+pushed and deployed, the release under a load of requests to the services. The lab must run the release zed, and
 runs epoxy afterwards. The phases of ``make lab`` are taken from what the lab noted of its own runs.
 """
 
@@ -17,8 +17,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.story.lab import GLANCE_PORT, KEYSTONE_PORT, Lab
-from tests.story.load import Load
+from tests.story.lab import Lab
 
 from pillarbox.images.registry import Registry
 from pillarbox.lab import settings as lab_settings
@@ -99,8 +98,7 @@ def measure(lab: Lab) -> Iterator[tuple[str, str]]:
                 change(clone, *edit)
             planned, pushed = push(clone, title)
             yield f"git push, {title}", f"plan after {planned:.1f} s, images in the registry after {pushed:.0f} s"
-            load = Load(lab.addresses, KEYSTONE_PORT, GLANCE_PORT, lab.secrets()["keystone_admin_password"])
-            with load:
+            with lab.load() as load:
                 seconds = deploy(lab)
             counted = "; ".join(f"{name} {json.dumps(tally.as_dict())}" for name, tally in load.tallies.items())
             yield f"orch.deploy, {title}", f"{seconds:.0f} s; {counted}"

@@ -15,8 +15,6 @@ from pillarbox.model import Inventory
 
 NAME = "pillarbox-test"
 COMMAND = [sys.executable, "-c", "from pillarbox.cli import main; main()"]
-# A user's lab may run beside the tests'; Keystone and Glance are the same in both.
-KEYSTONE_PORT, GLANCE_PORT = 30500, 30929
 
 
 def run(command: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
@@ -77,5 +75,5 @@ class Lab:
         return [node["lab"]["host"]["address"] for node in nodes if "pool" in node.get("kubernetes", {})]
 
     def load(self) -> Load:
-        """Requests on Keystone and Glance for as long as the ``with`` block lasts."""
-        return Load(self.addresses, KEYSTONE_PORT, GLANCE_PORT, self.secrets()["keystone_admin_password"])
+        """Requests on the cloud's services for as long as the ``with`` block lasts."""
+        return Load(self.addresses, self.secrets()["keystone_admin_password"])

@@ -1,4 +1,4 @@
-"""A steady load of requests on Keystone and Glance, counted one by one."""
+"""A steady load of requests on the services of the cloud, counted one by one."""
 
 from __future__ import annotations
 
@@ -10,6 +10,11 @@ from typing import Any
 
 import requests
 
+KEYSTONE_PORT = 30500
+#: What is asked of each other service, with a token: its node port, a path, and what the answer to it has.
+APIS = {
+    "glance": (30929, "/v2/images", "images"),
+}
 PAUSE_SECONDS = 0.1
 TIMEOUT_SECONDS = 20
 
@@ -29,16 +34,15 @@ class Tally:
 class Load:
     """Requests as users of the cloud send them, each on a connection of its own, through the services' node ports.
 
-    Keystone: a token for the administrator (password checked against the database). Glance: the list of images with a
-    token. An answer counts only when it is the service's own: the status and the body that belong to it.
+    Keystone: a token for the administrator (password checked against the database). The others: what ``APIS`` says,
+    with a token. An answer counts only when it is the service's own: the status and the body that belong to it.
     """
 
-    def __init__(self, addresses: list[str], keystone_port: int, glance_port: int, password: str) -> None:
+    def __init__(self, addresses: list[str], password: str) -> None:
         self._addresses = addresses
-        self._ports = {"keystone": keystone_port, "glance": glance_port}
         self._password = password
         self._stop = threading.Event()
-        self.tallies = {"keystone": Tally(), "glance": Tally()}
+        self.tallies = {name: Tally() for name in ("keystone", *APIS)}
         self._threads = [threading.Thread(target=self._run, args=(name,), daemon=True) for name in self.tallies]
 
     def token(self, address: str) -> str:
@@ -54,19 +58,20 @@ class Load:
                 "scope": {"project": {"name": "admin", "domain": {"id": "default"}}},
             }
         }
-        url = f"http://{address}:{self._ports['keystone']}/v3/auth/tokens"
+        url = f"http://{address}:{KEYSTONE_PORT}/v3/auth/tokens"
         answer = requests.post(url, json=body, timeout=TIMEOUT_SECONDS)
         assert answer.status_code == 201, f"{answer.status_code} {answer.text[:200]}"
         assert answer.json()["token"]["user"]["name"] == "admin"
         return answer.headers["X-Subject-Token"]
 
-    def images(self, address: str, token: str) -> list[dict[str, Any]]:
-        """The list of images, or :class:`AssertionError` saying what came instead."""
-        url = f"http://{address}:{self._ports['glance']}/v2/images"
-        answer = requests.get(url, headers={"X-Auth-Token": token}, timeout=TIMEOUT_SECONDS)
+    def ask(self, name: str, address: str, token: str) -> Any:
+        """What the service answers, or :class:`AssertionError` saying what came instead."""
+        port, path, key = APIS[name]
+        answer = requests.get(
+            f"http://{address}:{port}{path}", headers={"X-Auth-Token": token}, timeout=TIMEOUT_SECONDS
+        )
         assert answer.status_code == 200, f"{answer.status_code} {answer.text[:200]}"
-        found: list[dict[str, Any]] = answer.json()["images"]
-        return found
+        return answer.json()[key]
 
     def _run(self, name: str) -> None:
         tally = self.tallies[name]
@@ -80,7 +85,7 @@ class Load:
                     self.token(address)
                 else:
                     token = token or self.token(address)
-                    self.images(address, token)
+                    self.ask(name, address, token)
             except (AssertionError, requests.RequestException, KeyError, ValueError) as error:
                 tally.failures.append(f"{time.strftime('%H:%M:%S')} {address}: {error}")
             tally.sent += 1
