@@ -9,30 +9,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.docs.pages import environment
 
 PARTS = ("classes", "nodes", "formulas", "images", "manifests")
 
 
 @pytest.fixture
 def commands(tmp_path: Path, repository: Path) -> dict[str, str]:
-    """An environment in which `pillarbox` is the checkout's and git knows who commits."""
-    programs = tmp_path / "bin"
-    programs.mkdir()
-    (programs / "pillarbox").write_text(
-        f"#!/bin/sh\nexec {sys.executable} -c 'from pillarbox.cli import main; main()' \"$@\"\n"
-    )
-    (programs / "pillarbox").chmod(0o755)
-    return {
-        **{name: value for name, value in os.environ.items() if not name.startswith(("GIT_", "PILLARBOX_"))},
-        "PATH": f"{programs}:{os.environ['PATH']}",
-        "PYTHONPATH": str(repository / "src"),
-        "PILLARBOX_CACHE": "off",
-        "HOME": str(tmp_path),
-        "GIT_AUTHOR_NAME": "Reader",
-        "GIT_AUTHOR_EMAIL": "reader@localhost",
-        "GIT_COMMITTER_NAME": "Reader",
-        "GIT_COMMITTER_EMAIL": "reader@localhost",
-    }
+    return environment(tmp_path, repository)
 
 
 @pytest.fixture

@@ -8,8 +8,10 @@ no test has, with the reason in ``test_pages.py``. ``fails`` says that the last 
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,6 +105,27 @@ class Reader:
             assert matches(step.output, done.stdout), (
                 f"line {step.line}: {step.text} printed\n{done.stdout}\nand the page says\n{step.output}"
             )
+
+
+def environment(folder: Path, checkout: Path) -> dict[str, str]:
+    """An environment in which `pillarbox` is the checkout's and git knows who commits; ``folder`` is the home."""
+    programs = folder / "bin"
+    programs.mkdir()
+    (programs / "pillarbox").write_text(
+        f"#!/bin/sh\nexec {sys.executable} -c 'from pillarbox.cli import main; main()' \"$@\"\n"
+    )
+    (programs / "pillarbox").chmod(0o755)
+    return {
+        **{name: value for name, value in os.environ.items() if not name.startswith(("GIT_", "PILLARBOX_"))},
+        "PATH": f"{programs}:{os.environ['PATH']}",
+        "PYTHONPATH": str(checkout / "src"),
+        "PILLARBOX_CACHE": "off",
+        "HOME": str(folder),
+        "GIT_AUTHOR_NAME": "Reader",
+        "GIT_AUTHOR_EMAIL": "reader@localhost",
+        "GIT_COMMITTER_NAME": "Reader",
+        "GIT_COMMITTER_EMAIL": "reader@localhost",
+    }
 
 
 def matches(expected: str, printed: str) -> bool:
