@@ -53,11 +53,6 @@ EXCEPTIONS = {
     # The terminal's own flags, not a lock.
     ("lab/terminal.py", "fcntl"),
 }
-#: Names that more than one class still has. This list only gets shorter.
-DOUBLED = {
-    "Plan",
-    "_Dumper",
-}
 
 
 @pytest.mark.parametrize(
@@ -137,9 +132,5 @@ def test_a_class_name_means_one_thing(repository: Path) -> None:
         for node in ast.walk(tree):
             if isinstance(node, ast.ClassDef):
                 places[node.name].append(f"src/pillarbox/{module}:{node.lineno}")
-    wrong = [
-        f"{name}: {', '.join(where)}"
-        for name, where in sorted(places.items())
-        if len(where) > 1 and name not in DOUBLED
-    ]
+    wrong = [f"{name}: {', '.join(where)}" for name, where in sorted(places.items()) if len(where) > 1]
     assert not wrong, "\n".join(wrong)

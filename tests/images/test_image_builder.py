@@ -17,8 +17,7 @@ from typing import Any
 import docker
 import pytest
 
-from pillarbox.images import BuildError, RegistryError
-from pillarbox.images import plan as planning
+from pillarbox.images import BuildError, RegistryError, stock
 from pillarbox.images.builder import Built, build
 from pillarbox.images.plan import build_all
 from pillarbox.images.registry import Registry
@@ -122,7 +121,7 @@ def files_of_layers(client: docker.DockerClient, reference: str) -> Iterator[tup
 
 def test_end_to_end(shop: Shop, client: docker.DockerClient, registry: str) -> None:
     """From a model to a container that runs with values from its environment, and nothing built twice."""
-    assert planning.plan(shop.toy.specs()).missing == ("toy-server",)
+    assert stock.take(shop.toy.specs()).missing == ("toy-server",)
     built = shop.build()
     assert not built.skipped
     assert built.reference == f"{registry}/toys/toy-server:zed"
@@ -130,7 +129,7 @@ def test_end_to_end(shop: Shop, client: docker.DockerClient, registry: str) -> N
     reader = Registry(registry)
     spec = shop.toy.spec()
     assert reader.digest("toys/toy-server", "zed") == reader.digest("toys/toy-server", spec.tag) == built.digest
-    assert planning.plan(shop.toy.specs()).digests == {"toy-server": built.digest}
+    assert stock.take(shop.toy.specs()).digests == {"toy-server": built.digest}
 
     labels = reader.labels("toys/toy-server", "zed")
     assert labels["io.pillarbox.revision"] == "abc"
@@ -162,7 +161,7 @@ def test_end_to_end(shop: Shop, client: docker.DockerClient, registry: str) -> N
     assert shop.said("nothing to build")
 
     shop.toy.pillar["toy"]["server"]["limit"] = 4
-    plan = planning.plan(shop.toy.specs())
+    plan = stock.take(shop.toy.specs())
     assert plan.missing == plan.configuration_only == ("toy-server",)
     changed = shop.build()
     assert shop.said("packages as before")
@@ -279,7 +278,7 @@ def test_files_that_change_under_a_plan_are_noticed(shop: Shop) -> None:
 
 
 def test_a_long_build_says_that_it_goes_on(shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(planning, "QUIET", 0.5)
+    monkeypatch.setattr("pillarbox.images.plan.QUIET", 0.5)
     shop.toy.write("formulas/toy/packages.sls", f"# {tmp_path}\n" + SLOW.format(2))
     lines: list[str] = []
     progress = Progress(sink=lines.append)

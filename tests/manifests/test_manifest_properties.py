@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from tests.manifests.control_pillars import BLOCK
 
 from pillarbox.manifests import render
-from pillarbox.manifests.dump import dump
 from pillarbox.system.errors import PillarboxError
+from pillarbox.system.yaml_text import dump
 
 
 @dataclass(frozen=True)

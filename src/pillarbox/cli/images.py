@@ -6,9 +6,9 @@ import click
 from click.shell_completion import CompletionItem
 
 from pillarbox.cli.output import format_option, print_data
-from pillarbox.images import image_specs
+from pillarbox.images import image_specs, stock
 from pillarbox.images.errors import RegistryError, SpecError
-from pillarbox.images.plan import PARALLEL, build_all, plan
+from pillarbox.images.plan import PARALLEL, build_all
 from pillarbox.model import Inventory
 from pillarbox.system.errors import PillarboxError
 from pillarbox.system.progress import Progress
@@ -39,7 +39,7 @@ def list_images(ctx: click.Context, output_format: str = "text", offline: bool =
     """List every image with its content key and, from the registry, its digest."""
     specs = image_specs(Inventory(ctx.obj))
     try:
-        digests = {} if offline else plan(specs).digests
+        digests = {} if offline else stock.take(specs).digests
     except RegistryError as error:
         error.hint = f"{error.hint or ''} --offline lists the images without asking.".strip()
         raise

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import click
-import yaml
 
 from pillarbox.system.errors import ErrorGroup, PillarboxError
+from pillarbox.system.yaml_text import dump
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -31,7 +31,7 @@ def print_data(data: Any, output_format: str) -> None:
     if output_format == "json":
         click.echo(json.dumps(data, indent=2, ensure_ascii=False, default=str))
     else:
-        click.echo(yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120), nl=False)
+        click.echo(dump(data), nl=False)
 
 
 def print_error(error: PillarboxError) -> None:
@@ -41,8 +41,3 @@ def print_error(error: PillarboxError) -> None:
         click.echo(f"{click.style('error', fg='red', bold=True)}: {place}{each.message}", err=True)
         if each.hint:
             click.echo(f"  {each.hint}", err=True)
-
-
-class _Dumper(yaml.SafeDumper):
-    def ignore_aliases(self, data: Any) -> bool:
-        return True

@@ -1,4 +1,4 @@
-"""Which images are missing, and building those, side by side."""
+"""Building images side by side."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pillarbox.images.builder import Built, build
-from pillarbox.images.registry import Registry
 from pillarbox.images.spec import ImageSpec
 from pillarbox.images.stage import BUILD_LABEL, CONTAINER_PREFIX
 from pillarbox.images.store import Store
@@ -20,33 +19,6 @@ from pillarbox.system.progress import SILENT, Progress
 PARALLEL = 2
 #: After so many seconds in which nothing was done, builds say that they go on.
 QUIET = 15.0
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What the registries say about images: the digest of each that exists, the names of those to build.
-
-    Of those to build, ``configuration_only`` have their packages in the registry already.
-    """
-
-    digests: Mapping[str, str]
-    missing: tuple[str, ...]
-    configuration_only: tuple[str, ...]
-
-
-def plan(specs: Mapping[str, ImageSpec]) -> Plan:
-    """Compare images with their registries. Needs no engine. Raises ``RegistryError``."""
-    registries = {spec.registry: Registry(spec.registry) for spec in specs.values()}
-    digests, missing, configured = {}, [], []
-    for name, spec in sorted(specs.items()):
-        registry = registries[spec.registry]
-        if (digest := registry.digest(spec.repository, spec.tag)) is not None:
-            digests[name] = digest
-            continue
-        missing.append(name)
-        if registry.digest(spec.packages_repository, spec.packages_tag) is not None:
-            configured.append(name)
-    return Plan(digests, tuple(missing), tuple(configured))
 
 
 @dataclass(frozen=True)

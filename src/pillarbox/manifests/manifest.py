@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pillarbox.manifests import kinds
-from pillarbox.manifests.dump import dump
 from pillarbox.manifests.errors import PillarPlace
 from pillarbox.manifests.kinds import ConditionGate, Gate, Kind
+from pillarbox.system.yaml_text import dump
 
 HEADER = "# rendered by pillarbox from node "
 Object = dict[str, Any]

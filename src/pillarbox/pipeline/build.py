@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
-from pillarbox.images import ImageSpec
+from pillarbox.images import ImageSpec, stock
 from pillarbox.images import plan as image_plan
 from pillarbox.images.builder import Built
 from pillarbox.pipeline import publish, spool
@@ -130,7 +130,7 @@ def _steps(places: Places, run: Run, builder: Builder, progress: Progress) -> No
         model = publish.prepare(places, run.revision)
         revision = Revision.read(model, run.revision)
     with progress.phase("asking the registry"):
-        known = image_plan.plan(revision.images)
+        known = stock.take(revision.images)
     images = {name: ImageRecord(name, ImageState.FOUND, digest=digest) for name, digest in known.digests.items()}
     if known.missing:
         missing = {name: revision.images[name] for name in known.missing}

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pillarbox.images import plan as image_plan
+from pillarbox.images import stock
 from pillarbox.pipeline.errors import PipelineError
 from pillarbox.pipeline.places import Places
 from pillarbox.pipeline.record import Run, RunKind, Runs, RunState
@@ -64,7 +64,7 @@ def deployments(revision: Revision) -> tuple[Deployment, ...]:
 
     Raises :class:`PipelineError` for images that do not exist.
     """
-    known = image_plan.plan(revision.images)
+    known = stock.take(revision.images)
     if known.missing:
         raise PipelineError(
             f"the registry lacks {len(known.missing)} images of this revision: {', '.join(known.missing)}",

@@ -14,11 +14,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from pillarbox.model.read import yaml11
 from pillarbox.secrets.errors import SecretsError
 from pillarbox.system import files, gpg
+from pillarbox.system.yaml_text import dump
 
 _ALPHABET = string.ascii_letters + string.digits
 
@@ -33,19 +32,6 @@ KINDS: dict[str, Callable[[], str]] = {
     "cookie": lambda: "".join(secrets.choice(string.ascii_uppercase) for _ in range(32)),
     "token": lambda: secrets.token_hex(32),
 }
-
-
-class _Block(str):
-    """A string that is dumped as a literal block."""
-
-
-class _Dumper(yaml.SafeDumper):
-    pass
-
-
-_Dumper.add_representer(
-    _Block, lambda dumper, value: dumper.represent_scalar("tag:yaml.org,2002:str", str(value), style="|")
-)
 
 
 def generate(model: Path, public_key: str) -> tuple[Path, ...]:
@@ -97,7 +83,7 @@ def _fill(document: dict[str, Any], home: Path, recipient: str) -> dict[str, Any
     values = dict(parameters.get("_param") or {})
     for name, options in (parameters.get("_secret") or {}).items():
         kind = (options or {}).get("kind", "password")
-        values[name] = _Block(gpg.encrypt(home, recipient, KINDS[kind]()))
+        values[name] = gpg.encrypt(home, recipient, KINDS[kind]())
     return {**document, "parameters": {**parameters, "_param": values}}
 
 
@@ -105,5 +91,4 @@ def _write(file: Path, document: dict[str, Any]) -> None:
     header = (
         "# Written by pillarbox: this deployment's secrets, for the Salt master that holds the key.\n"
     )
-    text = header + yaml.dump(document, Dumper=_Dumper, sort_keys=False, width=120)
-    files.write(file, text)
+    files.write(file, header + dump(document))

@@ -1,4 +1,4 @@
-"""Objects as YAML text that every YAML reader reads the same way."""
+"""Plain data as YAML text that every YAML reader reads the same way."""
 
 from __future__ import annotations
 
