@@ -36,14 +36,8 @@ FLOOR_CALLS = {
 #: What stands elsewhere for now: module, and what it does itself. This list only gets shorter.
 NOT_YET = {
     ("images/builder.py", "git"),
-    ("lab/engine.py", "time.sleep"),
-    ("lab/following.py", ".wait"),
     ("lab/git.py", "git"),
-    ("lab/hosts.py", "time.sleep"),
-    ("lab/minions.py", "time.sleep"),
     ("lab/repository.py", "git"),
-    ("lab/states.py", ".wait"),
-    ("lab/states.py", "time.sleep"),
     ("pipeline/journal.py", "time.sleep"),
     ("salt/building.py", ".wait"),
     ("salt/engines/pillarbox.py", ".wait"),

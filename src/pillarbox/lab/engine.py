@@ -6,13 +6,13 @@ import os
 import shutil
 import signal
 import subprocess
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 from pillarbox.lab import machine
 from pillarbox.lab.errors import LabError
 from pillarbox.lab.settings import LabSettings
+from pillarbox.system import waiting
 from pillarbox.system.command import run, tail
 from pillarbox.system.engine import Engine, EngineError
 
@@ -190,17 +190,18 @@ def _await(
     settings: LabSettings, name: str, process: subprocess.Popen[bytes] | None, ready: Callable[[], bool]
 ) -> None:
     """Wait for a program that was started just now (``process``) or by an earlier command to be ready."""
-    deadline = time.monotonic() + _START_SECONDS
-    while not ready():
-        ended = process is not None and process.poll() is not None
-        if ended or time.monotonic() > deadline:
-            log = settings.engine_dir / f"{name}.log"
-            why = "ended" if ended else f"was not ready after {_START_SECONDS}s"
-            raise LabError(
-                f"the private engine does not start: {name} {why}\n{tail(log.read_text(errors='replace'))}",
-                hint=f"The whole log is {log}.",
-            )
-        time.sleep(0.2)
+
+    def ended() -> bool:
+        return process is not None and process.poll() is not None
+
+    waiting.until(lambda: ended() or ready(), f"{name} to be ready", patience=_START_SECONDS)
+    if ended() or not ready():
+        log = settings.engine_dir / f"{name}.log"
+        why = "ended" if ended() else f"was not ready after {_START_SECONDS}s"
+        raise LabError(
+            f"the private engine does not start: {name} {why}\n{tail(log.read_text(errors='replace'))}",
+            hint=f"The whole log is {log}.",
+        )
 
 
 def _pid(settings: LabSettings, name: str) -> int | None:
@@ -217,12 +218,10 @@ def _pid(settings: LabSettings, name: str) -> int | None:
 
 
 def _gone(pid: int, seconds: float) -> bool:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
+    def ended() -> bool:
         try:
-            if Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z":
-                return True
+            return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
         except (OSError, IndexError):
             return True
-        time.sleep(0.1)
-    return False
+
+    return waiting.until(ended, f"process {pid} to end", patience=seconds, every=0.1)

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from pillarbox.system import waiting
 from pillarbox.system.progress import elapsed
 
 
@@ -42,15 +43,5 @@ class Following:
 def following(say: Callable[[str], None], *, every: float = 3.0, silence: float = 15.0) -> Iterator[Following]:
     """A :class:`Following` whose time passes by itself while the block runs."""
     follow = Following(say, every=every, silence=silence)
-    over = threading.Event()
-
-    def passing() -> None:
-        while not over.wait(1):
-            follow.tick()
-
-    thread = threading.Thread(target=passing, daemon=True)
-    thread.start()
-    try:
+    with waiting.meanwhile(follow.tick, every=1):
         yield follow
-    finally:
-        over.set()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -16,10 +15,13 @@ from pillarbox.lab.engine import LabEngine
 from pillarbox.lab.errors import LabError
 from pillarbox.lab.layout import LabHost, Layout
 from pillarbox.lab.settings import LabSettings
+from pillarbox.system import waiting
 
 _SHAPE = "pillarbox.lab.shape"
 _HOST = "pillarbox.lab.host"
 _BOOT_SECONDS = 90
+# What systemd says of itself when its first jobs are done.
+_BOOTED = ("running", "degraded")
 
 
 @dataclass(frozen=True)
@@ -78,21 +80,23 @@ def ensure(settings: LabSettings, engine: LabEngine, layout: Layout, host: LabHo
 def await_booted(host: str, container: Container) -> None:
     """Wait until systemd in the host is up, be it after the engine started it again. Raises :class:`LabError` with what
     the host printed when it is not."""
-    deadline = time.monotonic() + _BOOT_SECONDS
     state = "starting"
-    while time.monotonic() < deadline:
+
+    def settled() -> bool:
+        nonlocal state
         container.reload()
         if container.status not in ("running", "created", "restarting"):
-            break
+            return True
         # `--wait` is of no use before systemd's socket is there. A container that ended since has nothing to say.
         with contextlib.suppress(docker.errors.APIError):
             _, output = container.exec_run(["systemctl", "is-system-running"])
             state = output.decode(errors="replace").strip().splitlines()[-1] if output else "starting"
-        if state in ("running", "degraded"):
-            return
-        time.sleep(0.2)
-    log = container.logs(tail=15).decode(errors="replace")
-    raise LabError(f"host {host} does not come up: container {container.status}, systemd {state}\n{log}")
+        return state in _BOOTED
+
+    waiting.until(settled, f"host {host} to boot", patience=_BOOT_SECONDS)
+    if state not in _BOOTED:
+        log = container.logs(tail=15).decode(errors="replace")
+        raise LabError(f"host {host} does not come up: container {container.status}, systemd {state}\n{log}")
 
 
 def remove(engine: LabEngine, container: Container) -> None:

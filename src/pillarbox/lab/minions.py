@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import time
 from collections.abc import Callable, Mapping
 
 from docker.models.containers import Container
@@ -12,6 +11,7 @@ from docker.models.containers import Container
 from pillarbox.lab import parallel, shell
 from pillarbox.lab.errors import LabError
 from pillarbox.lab.software import BOOTSTRAP
+from pillarbox.system import waiting
 
 _PKI = "/etc/salt/pki/master"
 _MINION = "/etc/salt/pki/minion"
@@ -29,7 +29,7 @@ def start(master: Container, containers: Mapping[str, Container], master_name: s
 
     Raises :class:`LabError` when the master has no key yet after a while.
     """
-    key = _await(lambda: _read(master, f"{_PKI}/master.pub"), f"the Salt master on {master_name} made no key")
+    key = _await(lambda: _read(master, f"{_PKI}/master.pub"), f"the key of the Salt master on {master_name}")
 
     def one(name: str) -> None:
         container = containers[name]
@@ -50,7 +50,7 @@ def accept(master: Container, containers: Mapping[str, Container], say: Callable
     """
     for name, container in containers.items():
         read_own = functools.partial(_read, container, f"{_MINION}/minion.pub")
-        wanted = fingerprint(_await(read_own, f"the minion of {name} made no key"))
+        wanted = fingerprint(_await(read_own, f"the key of the minion of {name}"))
         accepted = _read(master, f"{_PKI}/minions/{name}")
         if accepted is not None and fingerprint(accepted) == wanted:
             continue
@@ -58,20 +58,20 @@ def accept(master: Container, containers: Mapping[str, Container], say: Callable
             say(f"{name}: the master knows another key by this name; replacing it with the host's own")
             shell.run(master, ["salt-key", "--yes", f"--delete={name}"], what="salt-key")
             shell.run(container, ["systemctl", "restart", "salt-minion"])
-        deadline = time.monotonic() + _WAIT_SECONDS
-        while True:
+
+        def offers_its_own(name: str = name, wanted: str = wanted) -> bool:
             offered = _read(master, f"{_PKI}/minions_pre/{name}")
-            if offered is not None and fingerprint(offered) == wanted:
-                break
-            if offered is not None:
+            if offered is not None and fingerprint(offered) != wanted:
                 say(f"{name}: somebody else offered a key by this name ({fingerprint(offered)[:16]}); deleted")
                 shell.run(master, ["salt-key", "--yes", f"--delete={name}"], what="salt-key")
-            if time.monotonic() > deadline:
-                raise LabError(
-                    f"the minion of {name} did not offer its key to the master within {_WAIT_SECONDS}s",
-                    hint=f"`pillarbox lab exec {name} -- journalctl -u salt-minion` may say why.",
-                )
-            time.sleep(0.3)
+                return False
+            return offered is not None
+
+        if not waiting.until(offers_its_own, f"the key of minion {name}", patience=_WAIT_SECONDS, every=0.3):
+            raise LabError(
+                f"the minion of {name} did not offer its key to the master within {_WAIT_SECONDS}s",
+                hint=f"`pillarbox lab exec {name} -- journalctl -u salt-minion` may say why.",
+            )
         shell.run(master, ["salt-key", "--yes", f"--accept={name}"], what="salt-key")
         say(f"{name}: key {wanted[:16]} is the same on both sides, accepted")
 
@@ -92,25 +92,28 @@ def settle(container: Container, host: str) -> None:
         "for unit in salt-master salt-minion; do "
         "! systemctl is-enabled --quiet $unit 2>/dev/null || systemctl is-active --quiet $unit || exit 1; done"
     )
-    deadline = time.monotonic() + _WAIT_SECONDS
-    while shell.run(container, ["sh", "-c", script], check=False).code != 0:
-        if time.monotonic() > deadline:
-            raise LabError(
-                f"Salt on {host} does not come up",
-                hint=f"`pillarbox lab exec {host} -- journalctl -u salt-master -u salt-minion` may say why.",
-            )
-        time.sleep(0.5)
+
+    def up() -> bool:
+        return shell.run(container, ["sh", "-c", script], check=False).code == 0
+
+    if not waiting.until(up, f"Salt on {host}", patience=_WAIT_SECONDS, every=0.5):
+        raise LabError(
+            f"Salt on {host} does not come up",
+            hint=f"`pillarbox lab exec {host} -- journalctl -u salt-master -u salt-minion` may say why.",
+        )
 
 
 def await_answers(master: Container, names: list[str]) -> None:
     """Wait until every minion answers the master. Raises :class:`LabError` naming those that do not."""
-    deadline = time.monotonic() + _WAIT_SECONDS
     missing = set(names)
-    while missing and time.monotonic() < deadline:
+
+    def all_answer() -> bool:
         command = ["salt", "--out=txt", "--timeout=5", "-L", ",".join(sorted(missing)), "test.ping"]
         said = shell.run(master, command, check=False).out
-        missing -= {line.split(":")[0] for line in said.splitlines() if line.endswith(": True")}
-    if missing:
+        missing.difference_update(line.split(":")[0] for line in said.splitlines() if line.endswith(": True"))
+        return not missing
+
+    if missing and not waiting.until(all_answer, "answers of all minions", patience=_WAIT_SECONDS):
         raise LabError(
             f"no answer from the minions of {', '.join(sorted(missing))}",
             hint="`pillarbox lab exec HOST -- journalctl -u salt-minion` may say why.",
@@ -122,11 +125,8 @@ def _read(container: Container, path: str) -> str | None:
     return result.out if result.code == 0 and result.out.strip() else None
 
 
-def _await(read: Callable[[], str | None], failure: str) -> str:
-    deadline = time.monotonic() + _WAIT_SECONDS
-    while time.monotonic() < deadline:
-        found = read()
-        if found is not None:
-            return found
-        time.sleep(0.3)
-    raise LabError(failure)
+def _await(read: Callable[[], str | None], what: str) -> str:
+    found = waiting.until(read, what, patience=_WAIT_SECONDS, every=0.3)
+    if found is None:
+        raise LabError(f"{what} was not made within {_WAIT_SECONDS}s")
+    return found

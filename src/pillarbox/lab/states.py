@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import math
 import re
-import threading
 import time
 from collections.abc import Callable, Mapping
 
@@ -11,7 +11,7 @@ from docker.models.containers import Container
 
 from pillarbox.lab import minions, parallel, shell
 from pillarbox.lab.errors import LabError
-from pillarbox.system import salt_results
+from pillarbox.system import salt_results, waiting
 from pillarbox.system.progress import elapsed
 from pillarbox.system.salt_results import StateResults
 
@@ -32,12 +32,10 @@ def highstate(
     began = time.monotonic()
     names = sorted(containers)
     running = set(names)
-    over = threading.Event()
 
     def heartbeat() -> None:
-        while not over.wait(_HEARTBEAT_SECONDS):
-            if running:
-                say(f"working: {', '.join(sorted(running))}")
+        if running:
+            say(f"working: {', '.join(sorted(running))}")
 
     def one(name: str) -> StateResults:
         try:
@@ -49,11 +47,8 @@ def highstate(
             raise LabError(f"the highstate of {name} failed ({results.summary()}):\n{results.failures()}")
         return results
 
-    threading.Thread(target=heartbeat, daemon=True).start()
-    try:
+    with waiting.meanwhile(heartbeat, every=_HEARTBEAT_SECONDS):
         return dict(zip(names, parallel.each(one, names), strict=True))
-    finally:
-        over.set()
 
 
 def _apply(master: Container, container: Container, name: str, say: Callable[[str], None]) -> StateResults:
@@ -75,17 +70,18 @@ def _apply(master: Container, container: Container, name: str, say: Callable[[st
 
 def _await(master: Container, container: Container, name: str, job: str) -> StateResults | None:
     """The results of a job, or nothing when it never began or its result was lost."""
-    deadline = time.monotonic() + _START_SECONDS
-    while time.monotonic() < deadline:
-        # Only shortly after the file is gone is the result at the master.
-        if shell.run(container, ["test", "-e", f"{_PROC}/{job}"], check=False).code == 0:
-            deadline = time.monotonic() + _START_SECONDS
-            time.sleep(0.5)
-            continue
+
+    def running() -> bool:
+        return shell.run(container, ["test", "-e", f"{_PROC}/{job}"], check=False).code == 0
+
+    def returned() -> StateResults | None:
         command = ["salt-run", "--log-level=error", "--out=json", "jobs.lookup_jid", job]
-        said = shell.run(master, command, check=False).out
-        results = salt_results.parse(said, name)
-        if results is not None:
-            return results
-        time.sleep(1)
-    return None
+        return salt_results.parse(shell.run(master, command, check=False).out, name)
+
+    what = f"the states of {name}"
+    while True:
+        # Only shortly after the file is gone is the result at the master.
+        found = waiting.until(lambda: running() or returned(), what, patience=_START_SECONDS, every=1)
+        if not isinstance(found, bool):
+            return found
+        waiting.until(lambda: not running(), f"{what} to end", patience=math.inf, every=0.5)
