@@ -139,26 +139,26 @@ MODEL: dict[str, Any] = {
 
 
 class Salt:
-    """A master and a minion, started and stopped at will; ``run`` is the command salt-run."""
+    """A master and minions, started and stopped at will; ``run`` is the command salt-run. ``options`` are further ones
+    of both the master and the minions."""
 
-    def __init__(self, deployment: Deployment) -> None:
+    def __init__(self, deployment: Deployment, minions: tuple[str, ...] = ("m1",), **options: Any) -> None:
         self.deployment = deployment
+        self.minions = minions
         self.root = deployment.root / "salt"
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         places = deployment.places
         publish, answer = free_port(), free_port()
-        for name in ("master", "minion"):
-            (self.root / name).mkdir(parents=True)
-        common = {"user": getpass.getuser(), "log_level": "warning", "publish_port": publish}
+        common = {"user": getpass.getuser(), "log_level": "warning", "publish_port": publish, **options}
         master = {
+            "timeout": 20,
+            "gather_job_timeout": 10,
             **common,
             "root_dir": str(self.root / "m"),
             "interface": "127.0.0.1",
             "ret_port": answer,
             "auto_accept": True,
             "worker_threads": 3,
-            "timeout": 20,
-            "gather_job_timeout": 10,
             "file_roots": {"base": [str(places.current / "formulas"), str(places.staging)]},
             "fileserver_list_cache_time": 0,
             "ext_pillar": [{"pillarbox": {"model": str(places.current), "pki": str(self.root / "pki")}}],
@@ -173,23 +173,28 @@ class Salt:
         }
         minion = {
             **common,
-            "root_dir": str(self.root / "n"),
             "master": "127.0.0.1",
             "master_port": answer,
-            "id": "m1",
             "acceptance_wait_time": 1,
             "auth_timeout": 5,
             "recon_default": 200,
             "recon_max": 500,
             "retry_dns": 0,
         }
-        for name, options in (("master", master), ("minion", minion)):
-            (self.root / name / name).write_text(yaml.safe_dump(options))
+        self._configure("master", "master", master)
+        for number, name in enumerate(minions):
+            self._configure(name, "minion", {**minion, "id": name, "root_dir": str(self.root / f"n{number}")})
+
+    def _configure(self, name: str, program: str, options: dict[str, Any]) -> None:
+        (self.root / name).mkdir(parents=True)
+        (self.root / name / program).write_text(yaml.safe_dump(options))
 
     def start(self, name: str) -> None:
+        """Start the master, or a minion."""
+        program = "salt-master" if name == "master" else "salt-minion"
         with (self.root / f"{name}.log").open("ab") as log:
             self.processes[name] = subprocess.Popen(
-                [_command(f"salt-{name}"), "-c", str(self.root / name)],
+                [_command(program), "-c", str(self.root / name)],
                 stdout=log,
                 stderr=log,
                 stdin=subprocess.DEVNULL,
@@ -205,18 +210,23 @@ class Salt:
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+        # A minion that finds the process of its pid file, be it on its way out, takes itself for running.
+        deadline = time.monotonic() + 30
+        while _alive(process.pid) and time.monotonic() < deadline:
+            time.sleep(0.02)
 
     def up(self) -> Salt:
-        self.start("master")
-        self.start("minion")
+        for name in ("master", *self.minions):
+            self.start(name)
         self.ready()
         return self
 
     def ready(self, seconds: float = 90) -> None:
+        """Wait until every minion answers the master."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
-            done = self.command("salt", "m1", "test.ping", "--out=json", check=False)
-            if '"m1": true' in done.stdout:
+            done = self.command("salt", "-L", ",".join(self.minions), "test.ping", "--out=txt", check=False)
+            if all(f"{name}: True" in done.stdout for name in self.minions):
                 return
         raise AssertionError(f"{done.stdout}{done.stderr}{(self.root / 'master.log').read_text()[-3000:]}")
 
@@ -233,6 +243,14 @@ class Salt:
     def close(self) -> None:
         for name in list(self.processes):
             self.kill(name, signal.SIGTERM)
+
+
+def _alive(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def _command(name: str) -> str:

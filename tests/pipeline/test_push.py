@@ -161,6 +161,10 @@ def test_builder_minions_are_asked_and_their_failures_told(
     good = _head(deployment)
     assert deployment.finished(good).succeeded
     deployment.hooks(patience=150)
+    # The minion may have started before there was an engine for the tests, which a variable names.
+    salt.kill("m1", signal.SIGTERM)
+    salt.start("m1")
+    salt.ready()
     with serve_registry(tmp_path) as registry:
         nothing = f"{registry}/nothing@sha256:{'0' * 64}"
         node = image_node(registry, {"name": "nothing", "engine": "registry", "image": nothing})
@@ -176,6 +180,6 @@ def test_builder_minions_are_asked_and_their_failures_told(
     assert run.state == "failed" and "tool-server" in run.error
     assert "builders: m1" in said and "nothing" in said
     failed = run.images[0]
-    assert failed["state"] == "failed" and nothing in failed["error"], failed
+    assert failed.state == "failed" and nothing in failed.error, failed
     deployment.commit({"nodes/images/tool-server.yml": None})
     deployment.push()

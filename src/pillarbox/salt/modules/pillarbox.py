@@ -16,31 +16,36 @@ __opts__: dict[str, Any] = {}
 __context__: dict[str, Any] = {}
 
 
-def build_image(
-    spec: dict[str, Any], tree: str, source: str, revision: str, tag: str = "pillarbox/build"
-) -> dict[str, Any]:
-    """Build one image and push it; what :func:`pillarbox.images.builder.build` returns, or ``{"error": …}``.
+def build_images(
+    shares: dict[str, list[dict[str, Any]]], tree: str, source: str, revision: str, tag: str, parallel: int
+) -> dict[str, dict[str, Any]]:
+    """Build the images that ``shares`` has for this minion, ``parallel`` at a time, and push them.
 
-    ``tree`` is the revision's directory of formulas where builder and master are one machine; elsewhere it is fetched
-    from ``source``. Progress goes to the master's bus under ``tag``.
+    Returns by image what :func:`pillarbox.salt.share.to_return` says. ``tree`` is the revision's directory of formulas
+    where builder and master are one machine; elsewhere it is fetched from ``source``. Progress goes to the master's
+    bus under ``tag``.
     """
-    from pillarbox.images.builder import build
-    from pillarbox.salt.building import from_data
+    # Every job of a minion loads this module; what builds images is loaded where images are built.
+    from pillarbox.images.plan import Results, build_all
+    from pillarbox.salt import share
     from pillarbox.system.engine import Engine
 
-    progress = Progress(sink=lambda line: _tell(tag, line))
+    specs = [share.from_data(data) for data in shares.get(__opts__["id"], ())]
+    if not specs:
+        return {}
+    # Taken here: builds run in threads of their own, which do not see the loader's dunders.
+    send = __salt__["event.send"]
+    # The job's own clock says little between the lines of other builders: the master puts its time in front.
+    progress = Progress(sink=lambda line: send(tag, {"line": line.partition("] ")[2] or line}))
     try:
         here = Path(tree) if Path(tree).is_dir() else _fetch(source, revision)
-        built = build(from_data(spec), here, engine=Engine(), progress=progress, revision=revision)
+        results = build_all(specs, here, engine=Engine(), progress=progress, parallel=parallel, revision=revision)
     except PillarboxError as error:
+        progress.step(f"failed: {error}")
+        results = Results({}, {spec.name: error for spec in specs})
+    if results.failed:
         __context__["retcode"] = 1
-        return {"error": str(error)}
-    return {name: getattr(built, name) for name in built.__dataclass_fields__}
-
-
-def _tell(tag: str, line: str) -> None:
-    # The image's own clock says little between the lines of others: the master puts its time in front.
-    __salt__["event.send"](tag, {"line": line.partition("] ")[2] or line})
+    return share.to_return(results)
 
 
 def _extract(archive: tarfile.TarFile, target: Path) -> None:

@@ -22,7 +22,7 @@ from pillarbox.pipeline.git import Repository
 from pillarbox.pipeline.places import Places
 from pillarbox.pipeline.record import Run, RunKind, Runs, RunState
 from pillarbox.revision import Revision
-from pillarbox.salt.building import SaltBuilder, master_options
+from pillarbox.salt.builders import BuilderMinions, master_options
 from pillarbox.salt.noise import hush
 from pillarbox.system import locks
 from pillarbox.system.errors import PillarboxError
@@ -49,7 +49,7 @@ def build(again: bool = False, local: bool = False) -> dict[str, Any]:
         salt-run pillarbox.build again=True
     """
     places = _places()
-    builder = on_this_machine() if local else SaltBuilder(__opts__, places)
+    builder = on_this_machine() if local else BuilderMinions(__opts__, places)
     try:
         runs = build_pushed(places, builder, progress=Progress(), again=again)
     except PillarboxError as error:
