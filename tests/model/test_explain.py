@@ -223,6 +223,20 @@ def test_class_usage(make: Make) -> None:
         make(MODEL).usage("aa")
 
 
+def test_usage_names_the_entry_as_it_is_written(make: Make) -> None:
+    files = {
+        **{name: text for name, text in CHOSEN.items() if "own" not in name},
+        "reclass-config.yml": "delimiter: ':'\nclass_mappings:\n- n late\n",
+        "nodes/n.yml": "classes:\n- site\n- image\n",
+    }
+    inventory = make(files)
+    (chosen,) = inventory.usage("base.bookworm").uses
+    assert (chosen.node, chosen.file, chosen.line) == ("n", "classes/image.yml", 3)
+    assert chosen.written == "base.${_param:base}"
+    (mapped,) = inventory.usage("late").uses
+    assert (mapped.node, mapped.file, mapped.line, mapped.written) == ("n", "reclass-config.yml", 2, "late")
+
+
 def test_where(make: Make) -> None:
     inventory = make(MODEL)
     assert [(place.file, place.line) for place in inventory.where("s")] == [

@@ -49,6 +49,8 @@ def test_links_lead_where_the_file_system_says(tree: dict[str, str | None]) -> N
                     (root / path).stat()
             else:
                 try:
+                    # Resolving alone lets `file/..` pass; the file system does not.
+                    (root / path).stat()
                     expected = (root / path).resolve(strict=True)
                 except OSError:
                     continue

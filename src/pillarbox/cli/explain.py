@@ -90,7 +90,8 @@ def _usage_text(usage: Usage) -> Iterator[str]:
     yield f"{usage.name}: {usage.file}, used by {len(usage.uses)} nodes"
     for use in usage.uses:
         way = " > ".join((use.node, *use.chain, usage.name))
-        yield f"  {place(use.file, use.line)}: {way}"
+        by = "" if use.written == usage.name else f", by {use.written}"
+        yield f"  {place(use.file, use.line)}: {way}{by}"
     for error in usage.errors:
         yield f"  not known: {_first_line(error)}"
 
@@ -100,7 +101,14 @@ def _usage_data(usage: Usage) -> dict[str, Any]:
         "class": usage.name,
         "file": usage.file,
         "uses": [
-            {"node": use.node, "through": list(use.chain), "file": use.file, "line": use.line} for use in usage.uses
+            {
+                "node": use.node,
+                "through": list(use.chain),
+                "file": use.file,
+                "line": use.line,
+                "written": use.written,
+            }
+            for use in usage.uses
         ],
         "errors": [error.as_dict() for error in usage.errors],
     }

@@ -34,7 +34,7 @@ def command(model: Path, wanted: str, node: str | None, output_format: str) -> i
                 {
                     "file": each.file,
                     "line": each.line,
-                    "section": each.section,
+                    "section": each.section.value,
                     "path": list(each.path),
                     "value": each.value,
                 }

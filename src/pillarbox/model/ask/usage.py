@@ -5,19 +5,25 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pillarbox.model.errors import ModelError
+from pillarbox.model.merge.layering import Merged, MergeStep
 from pillarbox.model.merge.model import Model
+from pillarbox.model.read.settings import CONFIG
 from pillarbox.system.errors import PillarboxError
 from pillarbox.system.names import did_you_mean
 
 
 @dataclass(frozen=True)
 class Use:
-    """One node's way to a class: the classes on the way, and the file and line that name the class."""
+    """One node's way to a class: the classes on the way, and the file and line that name the class.
+
+    ``written`` is the name as it stands there, before its references are resolved.
+    """
 
     node: str
     chain: tuple[str, ...]
     file: str
     line: int | None
+    written: str
 
 
 @dataclass(frozen=True)
@@ -45,6 +51,16 @@ def usage(model: Model, name: str) -> Usage:
             continue
         for step in merged.state.steps:
             if step.name == name:
-                user = model.sources.class_files[step.chain[-1]] if step.chain else merged.entity.file
-                uses.append(Use(node, step.chain, user, model.lines.class_entry(user, name)))
+                user, written = _entry(model, merged, step, name)
+                uses.append(Use(node, step.chain, user, model.lines.class_entry(user, written), written))
     return Usage(name, file, tuple(uses), tuple(errors))
+
+
+def _entry(model: Model, merged: Merged, step: MergeStep, name: str) -> tuple[str, str]:
+    """The file that names the class of ``step``, and the name as it stands there."""
+    choice = model.merger.choices(merged).get(name)
+    if choice is not None:
+        return choice.file, choice.use.name
+    if step.chain:
+        return model.sources.class_files[step.chain[-1]], name
+    return CONFIG if any(use.name == name for use in merged.mapped) else merged.entity.file, name

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
+from pillarbox.model.ask.explanation import Section
 from pillarbox.model.errors import ModelError
 from pillarbox.model.merge.model import Model
 from pillarbox.model.read import yaml11
@@ -15,11 +16,11 @@ from pillarbox.system.errors import PillarboxError
 
 @dataclass(frozen=True)
 class Occurrence:
-    """One place: ``path`` starts with the section (``parameters``, ``exports``) and has no prefixes."""
+    """One place that sets ``value`` at ``path``, which is without the prefixes of its keys."""
 
     file: str
     line: int | None
-    section: str
+    section: Section
     path: tuple[str, ...]
     value: Any
 
@@ -45,7 +46,7 @@ def where(model: Model, wanted: str, node: str | None = None) -> tuple[Occurrenc
             continue
         if not isinstance(data, dict):
             continue
-        for section in ("parameters", "exports"):
+        for section in Section:
             for raw, path, value in matcher.search(data.get(section), (), (), 0):
                 found.append(Occurrence(file, model.lines.line(file, (section, *raw)), section, path, value))
     return tuple(found)

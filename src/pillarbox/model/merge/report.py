@@ -13,7 +13,7 @@ from pillarbox.model.merge.layering import ClassMissing, ClassNameProblem, Class
 from pillarbox.model.merge.problems import ConstantChanged, Cycle, Problem, TypeConflict, Unresolved
 from pillarbox.model.merge.query import lookup
 from pillarbox.model.merge.template import Part, Reference
-from pillarbox.model.read.settings import CONFIG, Settings
+from pillarbox.model.read.settings import Settings
 from pillarbox.system.errors import PillarboxError
 from pillarbox.system.names import did_you_mean
 
@@ -32,7 +32,7 @@ class Reporter:
         if isinstance(error, Located) and error.file:
             line = self.lines.line(error.file, error.path)
         elif isinstance(error, ClassProblem) and error.file:
-            line = self._class_line(error)
+            line = self.lines.class_entry(error.file, error.use.name)
             if isinstance(error, ClassMissing):
                 message = f"{error.message}, asked for by node {node}"
                 if error.use.name != error.name:
@@ -92,11 +92,6 @@ class Reporter:
         prefix = self.settings.delimiter.join((*map(str, problem.missing[:-1]), ""))
         return did_you_mean(str(problem.missing[-1]), problem.known, prefix=prefix)
 
-    def _class_line(self, error: ClassProblem) -> int | None:
-        file = error.file or ""
-        if file == CONFIG:
-            return self.lines.line(file, ("class_mappings",))
-        return self.lines.class_entry(file, error.use.name)
 
     def _settings(self, parts: tuple[Part, ...], steps: tuple[MergeStep, ...], seen: set[str]) -> Iterator[str]:
         """Where the parameters in the name of a class were set by the time it was read, and what they refer to."""

@@ -9,6 +9,7 @@ import yaml
 from pillarbox.model.errors import ModelError
 from pillarbox.model.read import pyyaml, yaml11
 from pillarbox.model.read.scalars import Undecided, resolve
+from pillarbox.model.read.settings import CONFIG
 from pillarbox.model.read.tree import Tree
 
 Path = tuple[Any, ...]
@@ -117,6 +118,8 @@ class Lines:
         return marks.setting_line(section, path, self._prefixes) if marks else None
 
     def class_entry(self, file: str, name: str) -> int | None:
-        """The line of ``file`` that names the class ``name``."""
+        """The line of ``file`` that names the class ``name``; of the configuration, that of its mappings."""
         marks = self.marks(file)
-        return marks.class_line(name) if marks else None
+        if marks is None:
+            return None
+        return marks.line(("class_mappings",)) if file == CONFIG else marks.class_line(name)
