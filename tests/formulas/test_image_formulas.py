@@ -91,9 +91,8 @@ def test_upgrade_changes_the_openstack_images_and_no_other(zed: dict[str, ImageS
 def test_third_release_is_one_more_class(upgraded: Path, tmp_path: Path) -> None:
     model = tmp_path / "model"
     shutil.copytree(upgraded, model)
-    (model / "classes/system/openstack/release/next.yml").write_text(
-        'parameters:\n  _param:\n    openstack_release: "2025.2"\n    openstack_base: trixie\n'
-    )
+    releases = model / "classes/system/openstack/release"
+    (releases / "next.yml").write_text((releases / "epoxy.yml").read_text().replace("2025.1", "2025.2"))
     knobs = model / "classes/cluster/lab/init.yml"
     knobs.write_text(knobs.read_text().replace("openstack_version: epoxy", "openstack_version: next"))
     specs = image_specs(Inventory(model))

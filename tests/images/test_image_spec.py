@@ -69,6 +69,8 @@ def errors_of(toy: Any) -> list[PillarboxError]:
         ({"base": None}, "image:base is missing"),
         ({"packages": None}, "image:packages is missing"),
         ({"packages": {"suite": "../x"}}, "image:packages:suite is '../x'"),
+        ({"packages": {"suite": "s", "without": "perl"}}, "image:packages:without is 'perl', expected a list"),
+        ({"packages": {"suite": "s", "updates": "no"}}, "image:packages:updates is 'no', expected true or false"),
         ({"base": {"name": "b", "engine": "magic"}}, "image:base:engine is 'magic', expected debootstrap or registry"),
         ({"base": {"name": "b", "engine": "debootstrap"}}, "image:base:suite is None"),
         ({"base": {"name": "../b", "engine": "debootstrap", "suite": "s"}}, "image:base:name is '../b'"),

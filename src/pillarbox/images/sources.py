@@ -32,7 +32,8 @@ def sources(packages: Mapping[str, Any]) -> tuple[Source, ...]:
     """The package sources that ``image:packages`` (or ``image:base``) describes.
 
     With a ``mirror`` the suite comes from there alone, and from ``security_mirror``, where that is named, its security
-    updates. Without, it comes from where the builder gets Debian: see :func:`pillarbox.system.apt.sources`. Raises
+    updates. Without, it comes from where the builder gets Debian: see :func:`pillarbox.system.apt.sources`; with
+    ``updates: false`` only the suite itself, for one that has no updates beside it. Raises
     :class:`~pillarbox.system.apt.AptError` where the builder has no such source.
     """
     suite = str(packages["suite"])
@@ -43,10 +44,11 @@ def sources(packages: Mapping[str, Any]) -> tuple[Source, ...]:
             found.append(Source(str(security), (f"{suite}-security",), components))
         return tuple(found)
     try:
-        return apt.sources(suite, components)
+        own = apt.sources(suite, components)
     except apt.AptError as error:
         error.hint = HINT
         raise
+    return own if packages.get("updates", True) else (apt.mirror(own, suite),)
 
 
 def files(packages: Mapping[str, Any]) -> dict[str, bytes]:

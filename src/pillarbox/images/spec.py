@@ -212,10 +212,13 @@ class _Checker:
 
     def names(self, key: str) -> list[str]:
         value = self.image.get(key, [])
-        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-            self.wrong(f"image:{key} is {value!r}, expected a list of strings")
-            return []
-        return value
+        return value if self.check_names(f"image:{key}", value) else []
+
+    def check_names(self, where: str, value: object) -> bool:
+        if isinstance(value, list) and all(isinstance(item, str) for item in value):
+            return True
+        self.wrong(f"{where} is {value!r}, expected a list of strings")
+        return False
 
     def spec(self, model: Tree) -> ImageSpec | None:
         service, role = self.text("service", COMPONENT), self.text("role", COMPONENT)
@@ -291,6 +294,9 @@ class _Checker:
         packages = self.mapping("packages", "A release names its package source: image:packages {suite, components}.")
         if packages:
             self.check_suite("image:packages:suite", packages.get("suite"))
+            if not isinstance(packages.get("updates", True), bool):
+                self.wrong(f"image:packages:updates is {packages['updates']!r}, expected true or false")
+            self.check_names("image:packages:without", packages.get("without", []))
         return packages
 
     def check_suite(self, where: str, suite: object) -> None:
