@@ -6,6 +6,7 @@ its pages lie there as they lie in ``formulas/``.
 
 from __future__ import annotations
 
+import ast
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,6 +32,7 @@ def write(checkout: Path, target: Path) -> None:
 def pages(checkout: Path) -> Iterator[tuple[str, str]]:
     """The pages by their path below ``docs/generated``."""
     yield "commands.md", commands_page()
+    yield "classes.md", classes_page(checkout / "src" / "pillarbox")
     yield "model.md", (checkout / MODEL_PAGE).read_text(encoding="utf-8")
     formulas = sorted(path.parent for path in (checkout / "formulas").glob("*/README.md"))
     yield "formulas/index.md", index_page(formulas)
@@ -40,6 +42,8 @@ def pages(checkout: Path) -> Iterator[tuple[str, str]]:
             if page.name == "README.md":
                 text += "".join(schema_section(schema) for schema in sorted(formula.glob("schemas/*.yml")))
             yield f"formulas/{formula.name}/{page.name}", text
+        for schema in formula.glob("schemas/*.yml"):  # pages link to them
+            yield f"formulas/{formula.name}/schemas/{schema.name}", schema.read_text(encoding="utf-8")
 
 
 # Commands
@@ -82,6 +86,29 @@ def _paragraphs(text: str) -> str:
 
 def _cell(text: str) -> str:
     return " ".join(text.split()).replace("|", "\\|")
+
+
+# Classes
+
+
+def classes_page(package: Path) -> str:
+    """Every public class with the first sentence of its docstring, by room; no name stands for two things."""
+    lines = ["# Classes", "", "Made from the code. A name is used once, in whatever room it stands."]
+    for room in sorted(path.parent for path in package.glob("*/__init__.py")):
+        found = sorted(_classes(room))
+        if found:
+            lines += ["", f"## `{room.name}`", "", "| class | module | what it is |", "|---|---|---|"]
+            lines += [f"| `{name}` | `{module}` | {_cell(about)} |" for name, module, about in found]
+    return "\n".join([*lines, ""])
+
+
+def _classes(room: Path) -> Iterator[tuple[str, str, str]]:
+    for path in room.rglob("*.py"):
+        module = ".".join(path.relative_to(room.parent).with_suffix("").parts)
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                about = " ".join((ast.get_docstring(node) or "").split())
+                yield node.name, module, about.partition(". ")[0].rstrip(".").replace("``", "`")
 
 
 # Pillar keys

@@ -42,3 +42,12 @@ def test_the_directories_exist(repository: Path, page: str) -> None:
     for cell in re.findall(r"^\| ([^|]*) \|", rows, re.MULTILINE)[2:]:
         for directory in re.findall(r"`([^`]*)`", cell):
             assert (repository / directory).is_dir(), directory
+
+
+def test_the_words_of_the_design_are_explained(repository: Path) -> None:
+    glossary = (repository / "docs" / "glossary.md").read_text(encoding="utf-8")
+    terms = re.findall(r"^(\S.*)\n    \S", glossary, re.MULTILINE)
+    assert terms == sorted(terms, key=str.lower) and len(terms) == len(set(terms))
+    for word in ("deployment", "revision", "cluster class", "host", "image node", "static parameter",
+                 "dynamic parameter", "content key", "plan", "wave", "gate", "run", "report"):  # fmt: skip
+        assert word in terms
