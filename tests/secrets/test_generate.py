@@ -5,9 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
+from click.testing import CliRunner
 from tests import gnupg
 
-from pillarbox.secrets import generate
+from pillarbox.cli.secrets import command
+from pillarbox.secrets import SecretsError, add, generate
 from pillarbox.system.errors import PillarboxError
 
 GOOD = "parameters:\n  _secret:\n    one: {kind: password}\n"
@@ -51,3 +54,66 @@ def test_nothing_is_written_outside_the_model(tmp_path: Path, key: str) -> None:
     with pytest.raises(PillarboxError, match="outside the model"):
         generate(tmp_path / "model", key)
     assert (tmp_path / "outside/secrets.yml").read_text() == GOOD
+
+
+@pytest.fixture
+def deployment(tmp_path: Path, key: str) -> Path:
+    """A model whose one deployment has one secret."""
+    file = tmp_path / "classes/cluster/a/secrets.yml"
+    file.parent.mkdir(parents=True)
+    file.write_text(GOOD)
+    generate(tmp_path, key)
+    return tmp_path
+
+
+def test_a_secret_is_added_and_the_others_are_left_alone(deployment: Path, key: str) -> None:
+    file = deployment / "classes/cluster/a/secrets.yml"
+    before = file.read_text().splitlines()
+    assert add(deployment, key, ["two", "three"], "fernet") == file
+    after = file.read_text().splitlines()
+    remaining = iter(after)
+    assert all(line in remaining for line in before), "a line of what was there is gone or has moved"
+    parameters = yaml.safe_load(file.read_text())["parameters"]
+    assert parameters["_secret"]["two"] == parameters["_secret"]["three"] == {"kind": "fernet"}
+    assert list(parameters["_param"]) == ["one", "two", "three"]
+    assert len({value for value in parameters["_param"].values() if "BEGIN PGP MESSAGE" in value}) == 3
+
+
+def test_a_secret_that_is_asked_for_and_missing_keeps_its_kind(deployment: Path, key: str) -> None:
+    file = deployment / "classes/cluster/a/secrets.yml"
+    document = yaml.safe_load(file.read_text())
+    document["parameters"]["_secret"]["later"] = {"kind": "cookie"}
+    file.write_text(yaml.safe_dump(document))
+    add(deployment, key, ["later"])
+    parameters = yaml.safe_load(file.read_text())["parameters"]
+    assert parameters["_secret"]["later"] == {"kind": "cookie"} and "later" in parameters["_param"]
+
+
+def test_a_secret_that_is_there_is_not_replaced(deployment: Path, key: str) -> None:
+    before = (deployment / "classes/cluster/a/secrets.yml").read_text()
+    with pytest.raises(SecretsError, match="there is a secret one already"):
+        add(deployment, key, ["new", "one"])
+    assert (deployment / "classes/cluster/a/secrets.yml").read_text() == before
+
+
+def test_which_deployment_is_asked_where_there_are_several(deployment: Path, key: str) -> None:
+    other = deployment / "classes/cluster/b/secrets.yml"
+    other.parent.mkdir()
+    other.write_text(GOOD)
+    with pytest.raises(SecretsError, match=r"which deployment is not said; with a secrets\.yml: a, b"):
+        add(deployment, key, ["two"])
+    with pytest.raises(SecretsError, match="there is no deployment c"):
+        add(deployment, key, ["two"], cluster="c")
+    assert add(deployment, key, ["two"], cluster="b") == other
+
+
+def test_the_command_adds_or_makes_all_anew(deployment: Path, key: str) -> None:
+    file = deployment / "classes/cluster/a/secrets.yml"
+    one = yaml.safe_load(file.read_text())["parameters"]["_param"]["one"]
+    done = CliRunner().invoke(command, ["add", "two", "--public-key", "-"], input=key, obj=deployment)
+    assert done.exit_code == 0, done.output
+    assert yaml.safe_load(file.read_text())["parameters"]["_param"]["one"] == one
+    done = CliRunner().invoke(command, ["--public-key", "-"], input=key, obj=deployment)
+    assert done.exit_code == 0, done.output
+    assert yaml.safe_load(file.read_text())["parameters"]["_param"]["one"] != one
+    assert CliRunner().invoke(command, [], obj=deployment).exit_code == 2

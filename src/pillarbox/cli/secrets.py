@@ -2,31 +2,56 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 import click
 
-from pillarbox.secrets import SecretsError, generate
+from pillarbox.secrets import KINDS, SecretsError, add, generate
 
 
-@click.command("secrets")
-@click.option(
-    "--public-key",
-    type=click.File("r"),
-    required=True,
-    help="The Salt master's public key, as `gpg --armor --export` prints it; - for standard input.",
-)
-@click.pass_obj
-def command(model: Path, public_key: TextIO) -> None:
-    """Generate new values for all secrets in classes/cluster/*/secrets.yml.
+def _public_key(required: bool) -> Callable[[Any], Any]:
+    return click.option(
+        "--public-key",
+        type=click.File("r"),
+        required=required,
+        help="The Salt master's public key, as `gpg --armor --export` prints it; - for standard input.",
+    )
+
+
+@click.group("secrets", invoke_without_command=True)
+@_public_key(required=False)
+@click.pass_context
+def command(context: click.Context, public_key: TextIO | None) -> None:
+    """Generate new values for all secrets in classes/cluster/*/secrets.yml, or add one.
 
     The values are encrypted to the key at once and never stored or shown in the clear. Running pods get new secrets at
     the next deploy.
     """
+    if context.invoked_subcommand is not None:
+        if public_key is not None:
+            raise click.UsageError(f"give --public-key after {context.invoked_subcommand}")
+        return
+    if public_key is None:
+        raise click.UsageError("Missing option '--public-key'.")
+    for file in generate(context.obj, _text(public_key)):
+        click.echo(f"wrote {file}")
+
+
+@command.command("add")
+@click.argument("names", metavar="NAME...", nargs=-1, required=True)
+@click.option("--kind", type=click.Choice(sorted(KINDS)), default="password", show_default=True)
+@click.option("--cluster", help="Which deployment, where the model has several: a name under classes/cluster.")
+@_public_key(required=True)
+@click.pass_obj
+def add_command(model: Path, names: tuple[str, ...], kind: str, cluster: str | None, public_key: TextIO) -> None:
+    """Add new secrets to a deployment, and leave its others as they are."""
+    click.echo(f"wrote {add(model, _text(public_key), names, kind, cluster)}")
+
+
+def _text(public_key: TextIO) -> str:
     try:
-        key = public_key.read()
+        return public_key.read()
     except UnicodeDecodeError:
         raise SecretsError("the public key is not text", hint="Export it with `gpg --armor --export`.") from None
-    for file in generate(model, key):
-        click.echo(f"wrote {file}")

@@ -10,7 +10,7 @@ import base64
 import secrets
 import string
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,8 @@ from pillarbox.model.read import yaml11
 from pillarbox.secrets.errors import SecretsError
 from pillarbox.system import files, gpg
 from pillarbox.system.yaml_text import dump
+
+FOLDER = "classes/cluster"
 
 _ALPHABET = string.ascii_letters + string.digits
 
@@ -41,15 +43,53 @@ def generate(model: Path, public_key: str) -> tuple[Path, ...]:
     process and in gpg's standard input. Raises :class:`SecretsError` for what is wrong in a file, and
     :class:`~pillarbox.system.gpg.GpgError` for a key that gpg refuses.
     """
-    files = sorted((model / "classes" / "cluster").glob("*/secrets.yml"))
+    found = sorted((model / FOLDER).glob("*/secrets.yml"))
     with tempfile.TemporaryDirectory(prefix="pillarbox-gpg-") as scratch:
         home = Path(scratch)
         recipient = gpg.import_key(home, public_key)
         # All before any is written: half of a deployment's secrets is none.
-        filled = {file: _fill(_read(model, file), home, recipient) for file in files}
+        filled = {file: _filled(_read(model, file), home, recipient) for file in found}
     for file, document in filled.items():
         _write(file, document)
-    return tuple(files)
+    return tuple(found)
+
+
+def add(model: Path, public_key: str, names: Sequence[str], kind: str = "password", cluster: str | None = None) -> Path:
+    """Add new secrets called ``names`` to the deployment's ``secrets.yml`` and leave the others as they are.
+
+    A name that the file asks for already and that has no value keeps the kind that stands there. ``cluster`` says which
+    deployment is meant where the model has several. Returns the file written. Raises :class:`SecretsError` for a name
+    that has a value and for a deployment that is not there, else what :func:`generate` raises.
+    """
+    file = _file(model, cluster)
+    document = _read(model, file)
+    parameters = dict(document.get("parameters") or {})
+    present = parameters.get("_param") or {}
+    for name in names:
+        if name in present:
+            hint = "Take another name; running services use this one."
+            raise SecretsError(f"there is a secret {name} already", file=file.relative_to(model), hint=hint)
+    asked = parameters.get("_secret") or {}
+    parameters["_secret"] = asked | {name: asked.get(name) or {"kind": kind} for name in names}
+    with tempfile.TemporaryDirectory(prefix="pillarbox-gpg-") as scratch:
+        home = Path(scratch)
+        recipient = gpg.import_key(home, public_key)
+        filled = _filled({**document, "parameters": parameters}, home, recipient, names)
+    _write(file, filled)
+    return file
+
+
+def _file(model: Path, cluster: str | None) -> Path:
+    found = {file.parent.name: file for file in sorted((model / FOLDER).glob("*/secrets.yml"))}
+    if cluster is None and len(found) == 1:
+        return next(iter(found.values()))
+    if cluster not in found:
+        known = ", ".join(found) or "none"
+        what = "which deployment is not said" if cluster is None else f"there is no deployment {cluster} with secrets"
+        raise SecretsError(
+            f"{what}; with a secrets.yml: {known}", hint=f"A deployment's file is {FOLDER}/NAME/secrets.yml."
+        )
+    return found[cluster]
 
 
 def _read(model: Path, file: Path) -> dict[str, Any]:
@@ -78,17 +118,17 @@ def _mapping(value: Any, what: str, shown: Path) -> dict[str, Any]:
     return value
 
 
-def _fill(document: dict[str, Any], home: Path, recipient: str) -> dict[str, Any]:
+def _filled(document: dict[str, Any], home: Path, recipient: str, names: Sequence[str] | None = None) -> dict[str, Any]:
+    """The document with new values for the secrets called ``names``, by default for all that it asks for."""
     parameters = document.get("parameters") or {}
     values = dict(parameters.get("_param") or {})
-    for name, options in (parameters.get("_secret") or {}).items():
-        kind = (options or {}).get("kind", "password")
+    asked = parameters.get("_secret") or {}
+    for name in asked if names is None else names:
+        kind = (asked[name] or {}).get("kind", "password")
         values[name] = gpg.encrypt(home, recipient, KINDS[kind]())
     return {**document, "parameters": {**parameters, "_param": values}}
 
 
 def _write(file: Path, document: dict[str, Any]) -> None:
-    header = (
-        "# Written by pillarbox: this deployment's secrets, for the Salt master that holds the key.\n"
-    )
+    header = "# Written by pillarbox: this deployment's secrets, for the Salt master that holds the key.\n"
     files.write(file, header + dump(document))
