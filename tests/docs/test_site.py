@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from pillarbox.cli import COMMANDS
 
@@ -13,6 +16,19 @@ FETCHED = re.compile(r"<(?:script|link|img|iframe|source)\b[^>]*?(?:src|href)=\"
 STYLE = re.compile(r"(?:url\(|@import)\s*[\"']?((?:https?:)?//[^\"')]*)")
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
 GENERATED = "generated/"
+
+
+def _generator() -> Any:
+    """`docs/generate.py`, which is no package."""
+    path = Path(__file__).resolve().parents[2] / "docs" / "generate.py"
+    spec = importlib.util.spec_from_file_location("generate", path)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+generate = _generator()
 
 
 def test_pages_fetch_nothing_from_elsewhere(site: Path) -> None:
@@ -73,3 +89,14 @@ def test_the_first_pages_name_the_two_commands(repository: Path, name: str) -> N
         assert re.search(r"^ {4}make lab$", text, re.MULTILINE)
         assert re.search(r"^ {4}make test\b", text, re.MULTILINE)
     assert "tutorial/first-cloud.md" in text
+
+
+def test_every_pillar_key_says_what_it_means(repository: Path) -> None:
+    bare = [
+        f"{schema.relative_to(repository)}: {path}"
+        for schema in sorted((repository / "formulas").glob("*/schemas/*.yml"))
+        for path, _, meaning in generate.keys(yaml.safe_load(schema.read_text(encoding="utf-8")))
+        if not meaning.partition("Default:")[0].removesuffix("Required.").strip()
+        and not path.endswith(("[]", "<name>"))
+    ]
+    assert bare == []
