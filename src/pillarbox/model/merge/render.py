@@ -22,13 +22,12 @@ from pillarbox.model.merge.cells import (
     OpenDict,
     OpenList,
     Template,
-    merge_dicts,
     weight,
     without_flags,
 )
-from pillarbox.model.merge.entity import kind
+from pillarbox.model.merge.combine import Weights, combine
 from pillarbox.model.merge.plain import expanded_size
-from pillarbox.model.merge.problems import ConstantChanged, Cycle, Problem, TooLarge, TypeConflict, Unresolved
+from pillarbox.model.merge.problems import ConstantChanged, Cycle, Problem, TooLarge, Unresolved
 from pillarbox.model.merge.query import Query
 from pillarbox.model.merge.template import Part, Reference, Syntax
 from pillarbox.model.read.settings import Settings
@@ -73,8 +72,7 @@ class Renderer:
         self._stack: list[Any] = []
         self._trail: list[Any] = []
         self._kept: list[Any] = []
-        self._weights: dict[int, int] = {}
-        self._work = 0
+        self._weights = Weights()
 
     def render(self, section: dict[str, Any]) -> dict[str, Any]:
         """``section`` as plain data. What does not render is ``None``, and its reason is among ``problems``."""
@@ -293,64 +291,16 @@ class Renderer:
             if output is None or overwrite:
                 output, size = new, 0
             elif type(output) in CONTAINERS and type(new) in CONTAINERS:
-                size = self._weigh(size or self._weight(output), self._weight(new))
-                output = self._combine(output, new)
+                size = self._weights.both(size or self._weights.of(output), self._weights.of(new))
+                output = combine(output, new, settings)
                 if size > limits.VALUES:
-                    size = self._weigh(weight(output), 0)
+                    size = self._weights.both(weight(output), 0)
             else:
-                output, size = self._combine(output, new), 0
+                output, size = combine(output, new, settings), 0
             constant = fixed
         if missing is not None and type(output) in CONTAINERS:
             raise missing
         return output
-
-    def _weight(self, container: Any) -> int:
-        known = self._weights.get(id(container))
-        if known is None:
-            known = self._weights[id(container)] = weight(container)
-            # Keeps the container alive as long as its id is a key.
-            self._kept.append(container)
-        return known
-
-    def _weigh(self, old: int, new: int) -> int:
-        """The most that two containers of these weights can weigh together. Raises :class:`TooLarge` when one of them,
-        or all that was put together for this node, is beyond the limits."""
-        if old > limits.VALUES or new > limits.VALUES:
-            raise TooLarge(f"references make it more than {limits.VALUES} values")
-        self._work += limits.STEP + old + new
-        if self._work > limits.WORK:
-            raise TooLarge(
-                "references put too much together", hint="Does a value that has several layers contain itself?"
-            )
-        return old + new
-
-    def _combine(self, old: Any, new: Any) -> Any:
-        settings = self.settings
-        if type(old) in DICTS:
-            if type(new) in DICTS:
-                return merge_dicts(old, new)
-            if type(new) not in LISTS and (
-                settings.allow_scalar_over_dict or (settings.allow_none_override and new is None)
-            ):
-                return new
-        elif type(old) in LISTS:
-            if type(new) in LISTS:
-                both = old + new
-                return OpenList(both) if type(old) is OpenList or type(new) is OpenList else both
-            if type(new) not in DICTS and (
-                settings.allow_scalar_over_list or (settings.allow_none_override and new is None)
-            ):
-                return new
-        elif type(new) in DICTS:
-            if settings.allow_dict_over_scalar:
-                return new
-        elif type(new) in LISTS:
-            if settings.allow_list_over_scalar:
-                both = [old, *new]
-                return OpenList(both) if type(new) is OpenList else both
-        else:
-            return new
-        raise TypeConflict(f"cannot merge {kind(_plainly(new))} over {kind(_plainly(old))}")
 
     def _unresolved(self, path: tuple[str, ...], number: int, reference: str | None, container: Any) -> Unresolved:
         known = [str(key) for key in container] if type(container) in DICTS else []
@@ -360,9 +310,3 @@ class Renderer:
         start = next(number for number, each in enumerate(self._stack) if each is cell)
         texts = [each.text for each in self._stack[start:] if type(each) is Template]
         return Cycle("references form a cycle: " + " -> ".join([*texts, *texts[:1]]))
-
-
-def _plainly(value: Any) -> Any:
-    if type(value) is OpenDict:
-        return {}
-    return [] if type(value) is OpenList else value
