@@ -28,6 +28,11 @@ def unrendered(model: Path) -> None:
     """Nothing is rendered from this model."""
 
 
+def nobody_reads(line: str) -> None:
+    """Where `head` has gone away."""
+    raise BrokenPipeError(32, "Broken pipe")
+
+
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory, container_engine: engine.LabEngine) -> Iterator[LabSettings]:
     model = tmp_path_factory.mktemp("model")
@@ -65,6 +70,10 @@ def test_hosts_come_up_and_know_each_other(lab: LabSettings) -> None:
         assert shell.run(container, ["hostname"]).out.strip() == name
         assert shell.run(container, ["systemctl", "is-system-running"], check=False).out.strip() == "running"
         assert shell.run(container, ["salt-call", "--local", "--version"]).out.startswith("salt-call ")
+    with pytest.raises(BrokenPipeError):
+        shell.run(one, ["echo", "nobody reads this"], on_out=nobody_reads)
+    with pytest.raises(LabError, match=r"false on .* ended with 1"):
+        shell.run(one, ["false"])
     assert f"{SUBNET}.11" in shell.run(one, ["getent", "hosts", "two"]).out
     shell.run(one, ["sh", "-c", "echo shared > /all/file; echo mine > /data/file"])
     assert shell.run(two, ["cat", "/all/file"]).out == "shared\n"

@@ -11,11 +11,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import docker
+import requests
 from docker.models.containers import Container
 
 from pillarbox.lab.errors import LabError
 from pillarbox.system.command import tail
-from pillarbox.system.engine import translated
 from pillarbox.system.execution import Completed, execute, owned_by_root, pack
 
 
@@ -36,8 +37,12 @@ def run(
     With ``check``, raises :class:`LabError` with the last lines when the command fails; ``what`` names it there.
     """
     api = container.client.api
-    with translated(f"{what or command[0]} on {container.name}"):
+    try:
         result = execute(api, container.id, command, environment=environment, on_out=on_out, on_err=on_err)
+    except (docker.errors.DockerException, requests.exceptions.RequestException) as error:
+        # What reading the lines raises (a pipe that nobody reads any more) is not the engine's.
+        reason = getattr(error, "explanation", None) or error
+        raise LabError(f"{what or command[0]} on {container.name}: {reason}") from error
     if check and result.code != 0:
         said = tail(result.err if result.err.strip() else result.out) or "    (it said nothing)"
         raise LabError(f"{what or ' '.join(command[:3])} on {container.name} ended with {result.code}:\n{said}")

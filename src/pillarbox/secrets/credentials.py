@@ -18,11 +18,10 @@ import shlex
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import yaml
-
 from pillarbox.model import Inventory
 from pillarbox.secrets.errors import SecretsError
 from pillarbox.secrets.keyring import Keyring
+from pillarbox.system.yaml_text import dump
 
 PILLAR = "pillarbox:credentials"
 _FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -69,10 +68,6 @@ def _opened(data: Any, keyring: Keyring) -> Any:
     return data
 
 
-def _yaml(data: dict[str, Any]) -> str:
-    return yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=120)
-
-
 def _env(data: dict[str, Any]) -> str:
     """Variables for a shell to read with ``.``."""
     for name, value in data.items():
@@ -83,4 +78,4 @@ def _env(data: dict[str, Any]) -> str:
     return "".join(f"export {name}={shlex.quote(str(value))}\n" for name, value in data.items())
 
 
-FORMATS: dict[str, Callable[[dict[str, Any]], str]] = {"yaml": _yaml, "env": _env}
+FORMATS: dict[str, Callable[[dict[str, Any]], str]] = {"yaml": dump, "env": _env}
