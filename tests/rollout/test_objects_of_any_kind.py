@@ -16,6 +16,7 @@ from __future__ import annotations
 import copy
 import secrets
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -48,10 +49,14 @@ class Controller(threading.Thread):
 
     def run(self) -> None:
         while not self.stopping.wait(0.1):
-            if self.cluster.serves(self.api_version, "Backup"):
-                backups, _ = self.cluster.list(self.api_version, "Backup", self.namespace)
-                for backup in backups:
-                    self.serve(backup)
+            try:
+                if self.cluster.serves(self.api_version, "Backup"):
+                    for backup in self.cluster.list(self.api_version, "Backup", self.namespace)[0]:
+                        self.serve(backup)
+            except ApiError as error:
+                # Definitions and their objects come and go while they are looked at.
+                if error.status not in (404, 409):
+                    raise
 
     def serve(self, backup: dict[str, Any]) -> None:
         metadata = backup["metadata"]
@@ -61,11 +66,7 @@ class Controller(threading.Thread):
         path = f"/apis/{self.api_version}/namespaces/{self.namespace}/backups/{metadata['name']}/status"
         conditions = [{"type": "Ready", "status": ready, "message": message}]
         body = {"status": {"observedGeneration": metadata["generation"], "conditions": conditions}}
-        try:
-            self.cluster._request("PATCH", path, body=body, content_type="application/merge-patch+json")
-        except ApiError as error:
-            if error.status not in (404, 409):
-                raise
+        self.cluster._request("PATCH", path, body=body, content_type="application/merge-patch+json")
 
 
 @pytest.fixture
@@ -258,6 +259,37 @@ def test_what_waits_for_finalizers_keeps_what_comes_after_it(
     finalizers([])
     outcome = roll(*model(only=("CustomResourceDefinition",)))
     assert [step.ref.kind for step in outcome.steps if step.action == "delete"] == ["Deployment"]
+
+
+def test_an_extension_that_is_down_does_not_fail_a_rollout(
+    roll: Any, manifest: Any, cluster: Cluster, group: str, namespace: str
+) -> None:
+    service = {
+        "apiVersion": "apiregistration.k8s.io/v1",
+        "kind": "APIService",
+        "metadata": {"name": f"v1.{group}"},
+        "spec": {
+            "group": group,
+            "version": "v1",
+            "groupPriorityMinimum": 100,
+            "versionPriority": 100,
+            "insecureSkipTLSVerify": True,
+            "service": {"name": "nobody", "namespace": namespace},
+        },
+    }
+    there = ObjectRef("apiregistration.k8s.io/v1", "APIService", "", f"v1.{group}")
+    # Kubernetes 1.20 does not survive a server-side apply of this kind.
+    cluster._request("POST", "/apis/apiregistration.k8s.io/v1/apiservices", body=service)
+    try:
+        # From then on the API server answers for it, and says that it is unavailable.
+        assert until(lambda: "ServiceNotFound" in str(cluster.get(there)), "the group", patience=30)
+        assert group in str(cluster._request("GET", "/apis"))
+        assert roll(manifest("ConfigMap", "c", {"data": {}})).succeeded
+        start = time.monotonic()
+        assert [step.ref.name for step in roll().steps] == ["c"]
+        assert time.monotonic() - start < 10, "nobody waits for it to come back"
+    finally:
+        cluster.delete(there)
 
 
 def test_a_scope_that_the_cluster_does_not_have_is_refused(roll: Any, namespace: str) -> None:

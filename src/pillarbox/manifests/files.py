@@ -5,12 +5,20 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path, PurePosixPath
-from typing import Literal
 
 from pillarbox.manifests.errors import ManifestError
 from pillarbox.manifests.manifest import HEADER, Manifest
 from pillarbox.system import files
+
+
+class FileState(StrEnum):
+    """How a file of manifests differs from the model."""
+
+    MISSING = "missing"
+    STALE = "stale"
+    EXTRA = "extra"
 
 
 @dataclass(frozen=True)
@@ -18,7 +26,7 @@ class FileDifference:
     """A file that is not as the model has it."""
 
     filename: str
-    state: Literal["missing", "stale", "extra"]
+    state: FileState
 
     def __str__(self) -> str:
         return f"{self.state}: {self.filename}"
@@ -28,13 +36,13 @@ def check(manifests: Iterable[Manifest], directory: str | Path) -> list[FileDiff
     """How ``directory`` differs from ``manifests``; an empty list when it does not. Files of others do not count."""
     root, expected = Path(directory), {each.filename: each.text for each in manifests}
     present = {name: file for name, file in _owned(root)}
-    found = [FileDifference(name, "extra") for name in present if name not in expected]
+    found = [FileDifference(name, FileState.EXTRA) for name in present if name not in expected]
     for name, text in expected.items():
         file = _inside(root, name)
         if not file.is_file():
-            found.append(FileDifference(name, "missing"))
+            found.append(FileDifference(name, FileState.MISSING))
         elif file.read_bytes() != text.encode():
-            found.append(FileDifference(name, "stale"))
+            found.append(FileDifference(name, FileState.STALE))
     return sorted(found, key=lambda each: each.filename)
 
 
@@ -50,12 +58,12 @@ def write(manifests: Iterable[Manifest], directory: str | Path) -> list[FileDiff
     texts = {each.filename: each.text for each in wanted}
     for change in changes:
         file = _inside(root, change.filename)
-        if change.state == "stale" and not _is_ours(file):
+        if change.state is FileState.STALE and not _is_ours(file):
             raise ManifestError("a file that pillarbox did not write is in the way", file=file, hint="Move it away.")
     try:
         for change in changes:
             file = _inside(root, change.filename)
-            if change.state == "extra":
+            if change.state is FileState.EXTRA:
                 file.unlink()
                 _prune(file.parent, root)
             else:

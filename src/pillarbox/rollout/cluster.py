@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode
@@ -94,7 +94,7 @@ class Cluster:
     def kinds(self) -> Iterator[tuple[str, str]]:
         """Every kind that can be listed and deleted, with an API version: one for each API group that serves it.
 
-        Groups whose server does not answer are passed over: an extension that is down is no reason to fail.
+        Groups that the API server says it cannot serve are passed over: an extension that is down is no reason to fail.
         """
         yield from self._listable("v1")
         for group in self._request("GET", "/apis")["groups"]:
@@ -206,11 +206,13 @@ class Cluster:
             return ""
         return text if response.status == 200 else ""
 
-    def _resources(self, api_version: str, *, again: bool = False, patience: float | None = None) -> dict[str, _Served]:
+    def _resources(
+        self, api_version: str, *, again: bool = False, passing: Callable[[BaseException], bool] | None = None
+    ) -> dict[str, _Served]:
         with self._lock:
             known = self._kinds.get(api_version)
         if known is None or again:
-            answer = self._request("GET", _prefix(api_version), patience=patience)
+            answer = self._request("GET", _prefix(api_version), passing=passing)
             known = {
                 item["kind"]: _Served(item["name"], bool(item["namespaced"]), frozenset(item.get("verbs") or ()))
                 for item in answer["resources"]
@@ -226,8 +228,8 @@ class Cluster:
 
     def _listable(self, api_version: str) -> Iterator[tuple[str, str]]:
         try:
-            found = self._resources(api_version, patience=0)
-        except (ApiError, Unreachable):
+            found = self._resources(api_version, passing=_unreached)
+        except ApiError:
             return
         yield from ((api_version, kind) for kind, served in found.items() if served.verbs >= {"list", "delete"})
 
@@ -261,7 +263,7 @@ class Cluster:
         *,
         body: object = None,
         content_type: str = "application/json",
-        patience: float | None = None,
+        passing: Callable[[BaseException], bool] | None = None,
     ) -> Object:
         def once() -> Object:
             try:
@@ -277,8 +279,7 @@ class Cluster:
             answer: Object = json.loads(payload) if payload else {}
             return answer
 
-        longest = self.patience if patience is None else patience
-        return retry(once, f"{method} {path}", passing=_passes, patience=longest)
+        return retry(once, f"{method} {path}", passing=passing or _passes, patience=self.patience)
 
     def _send(
         self,
@@ -329,6 +330,11 @@ def _passes(error: BaseException) -> bool:
     if isinstance(error, ApiError):
         passing = any(word in error.message for word in _PASSING_WORDS)
         return error.status in _PASSING or (error.status == 500 and passing)
+    return _unreached(error)
+
+
+def _unreached(error: BaseException) -> bool:
+    """Whether nobody answered, who may be there a little later."""
     return isinstance(error, Unreachable) and not isinstance(error.__cause__, urllib3.exceptions.SSLError)
 
 

@@ -31,9 +31,9 @@ def contracted(cluster: Cluster, namespaces: Iterable[str]) -> dict[tuple[str, s
             found[namespace, service] = release
         jobs, _ = cluster.list("batch/v1", "Job", namespace, labels=f"{MANAGED_BY}=pillarbox")
         for job in jobs:
-            marks = marked(job)
-            if marks and marks[1] == CONTRACT and job_state(job) is JobState.COMPLETE:
-                _raise_to(found, (namespace, marks[0]), marks[2])
+            mark = marked(job)
+            if mark and mark.phase == CONTRACT and job_state(job) is JobState.COMPLETE:
+                _raise_to(found, (namespace, mark.service), mark.release)
     return found
 
 
@@ -55,10 +55,9 @@ def refuse_return(cluster: Cluster, manifests: Iterable[Manifest]) -> None:
     """Raise :class:`Refused` when a manifest is of an older release than its service's schema allows."""
     asked: dict[tuple[str, str], tuple[str, str]] = {}
     for manifest in manifests:
-        marks = marked(manifest.object)
-        if marks and marks[2]:
-            namespace = manifest.object["metadata"].get("namespace") or "default"
-            asked[namespace, marks[0]] = (marks[2], manifest.filename)
+        mark = marked(manifest.object)
+        if mark and mark.release:
+            asked[manifest.namespace or "default", mark.service] = (mark.release, manifest.filename)
     floors = contracted(cluster, {namespace for namespace, _ in asked})
     for (namespace, service), (release, filename) in sorted(asked.items()):
         floor = floors.get((namespace, service))

@@ -47,7 +47,7 @@ def orphans(
 
     with ThreadPoolExecutor(_PARALLEL) as pool:
         labelled = [found for each in pool.map(listed, cluster.kinds()) for found in each]
-    # One object may be served by several groups, and is told by its uid.
+    # Several groups may serve one object, which has the same uid in all of them.
     seen = {item["metadata"]["uid"] for identity, item in labelled if identity.same in known}
     found: list[tuple[ObjectRef, Object]] = []
     for identity, item in sorted(labelled, key=lambda each: (-kinds.order(each[0].type), each[0])):

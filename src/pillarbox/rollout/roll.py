@@ -353,15 +353,15 @@ class _Run:
             self.store.put(change.ref, _closed(change.prepared))
 
     def _note_contraction(self, prepared: Prepared) -> None:
-        marks = marked(prepared.object)
-        if not marks or marks.phase != CONTRACT:
+        mark = marked(prepared.object)
+        if not mark or mark.phase != CONTRACT:
             return
         live = self.cluster.get(prepared.ref)
         known = memory.contracted(self.cluster, [prepared.ref.namespace])
-        floor = known.get((prepared.ref.namespace, marks[0]))
+        floor = known.get((prepared.ref.namespace, mark.service))
         recorded = self.cluster.get(ObjectRef("v1", "ConfigMap", prepared.ref.namespace, memory.NAME)) or {}
-        if job_state(live) is JobState.COMPLETE and (recorded.get("data") or {}).get(marks[0]) != floor:
-            memory.remember(self.cluster, prepared.ref.namespace, marks[0], marks[2])
+        if job_state(live) is JobState.COMPLETE and (recorded.get("data") or {}).get(mark.service) != floor:
+            memory.remember(self.cluster, prepared.ref.namespace, mark.service, mark.release)
 
     def _prune(self) -> None:
         stuck = ""

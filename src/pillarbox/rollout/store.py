@@ -36,5 +36,6 @@ class GoodStore:
         self._file(unwanted).unlink(missing_ok=True)
 
     def _file(self, wanted: ObjectRef) -> Path:
-        # Kubernetes names have no comma, and never start with a dot.
-        return self.directory / ",".join((wanted.kind, wanted.namespace, wanted.name.replace("/", ","), "json"))
+        # Kubernetes names have no comma, and never start with a dot. Several groups may have a kind of one name.
+        kind = wanted.kind if wanted.type.apis else f"{wanted.kind}.{wanted.group}"
+        return self.directory / ",".join((kind, wanted.namespace, wanted.name.replace("/", ","), "json"))
