@@ -100,7 +100,7 @@ def test_which_deployment_is_asked_where_there_are_several(deployment: Path, key
     other = deployment / "classes/cluster/b/secrets.yml"
     other.parent.mkdir()
     other.write_text(GOOD)
-    with pytest.raises(SecretsError, match=r"which deployment is not said; with a secrets\.yml: a, b"):
+    with pytest.raises(SecretsError, match=r"no deployment was named; with a secrets\.yml: a, b"):
         add(deployment, key, ["two"])
     with pytest.raises(SecretsError, match="there is no deployment c"):
         add(deployment, key, ["two"], cluster="c")

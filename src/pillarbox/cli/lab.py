@@ -162,7 +162,7 @@ def clone(settings: LabSettings, directory: Path) -> None:
 def show_credentials(settings: LabSettings) -> None:
     """Print the directory of the files with which clients reach what the lab runs.
 
-    `pillarbox lab up` writes them anew; the model says which there are (pillarbox:credentials).
+    `pillarbox lab up` writes them again; the model says which there are (pillarbox:credentials).
     """
     if not settings.credentials.is_dir():
         raise LabError("the lab has no credentials yet", hint="`make lab` makes them.")

@@ -31,7 +31,7 @@ def volume(store: Store, engine: Engine, image: str, base: str) -> str:
     """The name of the engine's volume with Salt, for containers whose Python is that of ``image``.
 
     ``base`` is the key of the base image, whose Python it is. The volume is filled when it is missing; one that was
-    left half filled, by a kill or a full disk, is made anew.
+    left half filled, by a kill or a full disk, is made again.
     """
     name = f"{_PREFIX}{_version()}-{base[:16]}"
     # A volume of the same name on another engine, or made by somebody else, has another birth.

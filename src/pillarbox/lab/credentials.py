@@ -1,4 +1,4 @@
-"""The files with which clients on this machine reach what the lab runs: said by the model, opened on its master."""
+"""The files with which clients on this machine reach what the lab runs: named by the model, opened on its master."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ def fetch(settings: LabSettings, master: Container) -> tuple[str, ...]:
     Those that the model names no longer go.
     """
     # The key that opens secrets never leaves the master.
-    said = shell.run(master, ["pillarbox", "credentials", "-"], environment={"LC_ALL": "C.UTF-8"}, what="credentials")
-    found: dict[str, str] = json.loads(said.out)
+    done = shell.run(master, ["pillarbox", "credentials", "-"], environment={"LC_ALL": "C.UTF-8"}, what="credentials")
+    found: dict[str, str] = json.loads(done.out)
     directory = settings.credentials
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     for old in directory.iterdir():

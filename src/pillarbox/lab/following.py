@@ -1,4 +1,4 @@
-"""Telling now and then what something that takes long is doing."""
+"""Showing now and then what something that takes long is doing."""
 
 from __future__ import annotations
 

@@ -109,8 +109,8 @@ def await_answers(master: Container, names: list[str]) -> None:
 
     def all_answer() -> bool:
         command = ["salt", "--out=txt", "--timeout=5", "-L", ",".join(sorted(missing)), "test.ping"]
-        said = shell.run(master, command, check=False).out
-        missing.difference_update(line.split(":")[0] for line in said.splitlines() if line.endswith(": True"))
+        printed = shell.run(master, command, check=False).out
+        missing.difference_update(line.split(":")[0] for line in printed.splitlines() if line.endswith(": True"))
         return not missing
 
     if missing and not waiting.until(all_answer, "answers of all minions", patience=_WAIT_SECONDS):

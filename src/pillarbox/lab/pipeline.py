@@ -53,10 +53,10 @@ def deploy(master: Container, say: Callable[[str], None]) -> None:
 
 
 def _runner(master: Container, arguments: list[str], what: str, say: Callable[[str], None]) -> None:
-    said: list[str] = []
+    lines: list[str] = []
 
     def tell(line: str) -> None:
-        said.append(line)
+        lines.append(line)
         if line.strip():
             say(line.rstrip())
 
@@ -64,8 +64,8 @@ def _runner(master: Container, arguments: list[str], what: str, say: Callable[[s
     command = ["salt-run", "--out=json", "--log-level=error", *arguments]
     result = shell.run(master, command, on_err=tell, environment={"LC_ALL": "C.UTF-8"}, check=False)
     if result.code != 0:
-        told = "" if said else f":\n{result.out.strip()[-3000:]}"
+        rest = "" if lines else f":\n{result.out.strip()[-3000:]}"
         raise LabError(
-            f"{what} failed with exit code {result.code}{told}",
+            f"{what} failed with exit code {result.code}{rest}",
             hint="`pillarbox lab exec <master> -- pillarbox report` shows the run; `make lab` tries again.",
         )

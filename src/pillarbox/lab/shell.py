@@ -30,7 +30,7 @@ def run(
     check: bool = True,
     what: str | None = None,
 ) -> Completed:
-    """Run ``command`` on a host and return what it said; lines go to ``on_out`` and ``on_err`` as they come.
+    """Run ``command`` on a host and return what it printed; lines go to ``on_out`` and ``on_err`` as they come.
 
     The engine knows no way to end what it runs: see :func:`interruptible`.
 
@@ -44,8 +44,8 @@ def run(
         reason = getattr(error, "explanation", None) or error
         raise LabError(f"{what or command[0]} on {container.name}: {reason}") from error
     if check and result.code != 0:
-        said = tail(result.err if result.err.strip() else result.out) or "    (it said nothing)"
-        raise LabError(f"{what or ' '.join(command[:3])} on {container.name} ended with {result.code}:\n{said}")
+        text = tail(result.err if result.err.strip() else result.out) or "    (it printed nothing)"
+        raise LabError(f"{what or ' '.join(command[:3])} on {container.name} ended with {result.code}:\n{text}")
     return result
 
 

@@ -57,8 +57,8 @@ def _apply(master: Container, container: Container, name: str, say: Callable[[st
     for _ in range(_ATTEMPTS):
         # `queue`: a run that was cut off may still have its states going there.
         command = ["salt", "--async", "--out=txt", name, "state.highstate", "queue=True"]
-        said = shell.run(master, command, check=False)
-        found = re.search(r"\b(\d{20})\b", said.out)
+        started = shell.run(master, command, check=False)
+        found = re.search(r"\b(\d{20})\b", started.out)
         results = _await(master, container, name, found[1]) if found else None
         minions.settle(container, name)
         if results is not None:

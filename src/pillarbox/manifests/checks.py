@@ -122,7 +122,7 @@ def pods(world: World) -> None:
 
 
 def configuration(world: World) -> None:
-    """Keys of ConfigMaps and Secrets that pods cannot start without must be in the model, or said to be elsewhere."""
+    """Keys of ConfigMaps and Secrets that pods cannot start without must be in the model, or be named as external."""
     for each in world.manifests:
         for wanted in dict.fromkeys(references(each.object)):
             kind, name, key = wanted.kind, wanted.name, wanted.key

@@ -1,4 +1,4 @@
-"""What can be said about an object only once all of them are there: its configuration's digest, a Job's name."""
+"""What is known about an object only once all of them are there: its configuration's digest, a Job's name."""
 
 from __future__ import annotations
 

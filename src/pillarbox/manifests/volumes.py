@@ -47,7 +47,7 @@ def remote(section: PillarSection, kind: str) -> Object:
     if path is None:
         section.problem(f"a volume of type {kind} has a path")
     if kind == "hostPath":
-        # A type that is not a hostPath's own would clash with the volume's type, hence the longer key.
+        # A type that is not a hostPath's own would clash with the volume's type, so the key is longer.
         return compact(path=path, type=section.text("path_type", "host_path_type"))
     where = "server" if kind == "nfs" else "endpoints"
     host = section.text(where)

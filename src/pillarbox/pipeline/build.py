@@ -73,7 +73,7 @@ def build_pushed(
 ) -> tuple[Run, ...]:
     """Build what was pushed until the branch's newest revision is dealt with; the runs that took.
 
-    Only the newest counts: revisions that were pushed and overtaken meanwhile are told so. ``again`` builds the newest
+    Only the newest counts: revisions that were overtaken meanwhile end with that result. ``again`` builds the newest
     even when a run has dealt with it already. Waits for a run that is going on.
     """
     runs: list[Run] = []
@@ -101,26 +101,26 @@ def _build(places: Places, revision: str, builder: Builder, progress: Progress) 
         if note.revision != revision and repo.is_ancestor(note.revision, revision):
             Journal(places.progress, note.revision).end("superseded", f"overtaken by {revision[:12]}, which is built")
         note.file.unlink(missing_ok=True)
-    told = tee(progress, journal)
-    told.step(f"building revision {revision[:12]}, asked by {run.by}")
+    shown = tee(progress, journal)
+    shown.step(f"building revision {revision[:12]}, asked by {run.by}")
     try:
-        _steps(places, run, builder, told)
+        _steps(places, run, builder, shown)
     except PillarboxError as error:
-        run.durations = dict(told.durations)
+        run.durations = dict(shown.durations)
         run.finish(RunState.INTERRUPTED if isinstance(error, Interrupted) else RunState.FAILED, str(error))
     except BaseException as error:
-        run.durations = dict(told.durations)
-        # Interrupted by a person or a signal: to be taken up again. Anything else is a fault of ours, told as such.
+        run.durations = dict(shown.durations)
+        # Interrupted by a person or a signal: to be taken up again. Anything else is a fault of ours, reported as such.
         stopped = isinstance(error, KeyboardInterrupt | SystemExit)
         text = "interrupted" if stopped else f"{type(error).__name__}: {error}"
         run.finish(RunState.INTERRUPTED if stopped else RunState.FAILED, text)
         journal.end(run.state, f"build {run.id}: {run.state}: {text}")
         raise
     else:
-        run.durations = dict(told.durations)
+        run.durations = dict(shown.durations)
         run.finish(RunState.SUCCEEDED)
     for line in run.as_text().rstrip().splitlines():
-        told.step(line)
+        shown.step(line)
     journal.end(run.state, _last_words(places, run))
     return run
 

@@ -19,13 +19,13 @@ from pillarbox.system.errors import PillarboxError
 
 #: A build says something at least this often, or the hook stops listening; the build goes on.
 PATIENCE = 1800.0
-#: After this long without a sign of the master the pusher is told.
+#: After this long without a sign of the master the pusher gets a line about it.
 SILENCE = 15.0
 
 
 @dataclass(frozen=True)
 class Update:
-    """One line of what git tells a hook: a ref and its value before and after."""
+    """One line of what git passes to a hook: a ref and its value before and after."""
 
     old: str
     new: str
@@ -104,11 +104,11 @@ def post_receive(
         spool.leave(places.spool, update.new, pusher(places.repository, update.new))
     except OSError:
         say("The master has no spool here yet; it finds the push on the branch when it starts.")
-    told = [False]
+    warned = [False]
 
     def idle(waited: float) -> None:
-        if waited > SILENCE and not told[0] and not begun[0]:
-            told[0] = True
+        if waited > SILENCE and not warned[0] and not begun[0]:
+            warned[0] = True
             say("The master has not begun: another run goes on there, or it is down. The push is safe and comes next.")
             say("Waiting for it; Ctrl-C leaves, and stops nothing.")
 

@@ -52,7 +52,7 @@ class Places:
 
     @property
     def spool(self) -> Path:
-        """Where hooks leave word of a push."""
+        """Where hooks leave notes of pushes."""
         return self.root / "spool"
 
     @property

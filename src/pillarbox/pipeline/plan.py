@@ -1,4 +1,4 @@
-"""What the step from one revision to another does, told before any of it is done."""
+"""What the step from one revision to another does, worked out before any of it is done."""
 
 from __future__ import annotations
 
@@ -242,7 +242,7 @@ def _returns(before: Revision | None, after: Revision) -> Iterator[str]:
         for item in (before.manifests if before else ())
         if (mark := marked(item.object)) and mark.phase == CONTRACT
     }
-    told = {}
+    found = {}
     for item in after.manifests:
         mark = marked(item.object)
         if mark is None:
@@ -250,11 +250,11 @@ def _returns(before: Revision | None, after: Revision) -> Iterator[str]:
         service, _, release = mark
         known = newest.get((item.namespace, service))
         if known and order(release) < order(known):
-            told[service] = (
+            found[service] = (
                 f"{service} goes back from release {known} to {release}: "
                 f"the deploy refuses that once its schema has been contracted to {known}"
             )
-    yield from told.values()
+    yield from found.values()
 
 
 def hosts(before: Revision | None, after: Revision, changed: Iterable[str]) -> tuple[HostChange, ...]:

@@ -255,7 +255,7 @@ def _recording(path: Path) -> Iterator[None]:
         raise PipelineError(
             f"the record of the run cannot be written: {error.strerror}",
             file=path,
-            hint="Make room there, or mend its rights; what was pushed is taken up again by itself.",
+            hint="Make room there, or correct its rights; what was pushed is taken up again by itself.",
         ) from error
 
 

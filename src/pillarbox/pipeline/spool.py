@@ -1,4 +1,4 @@
-"""Word of a push: left by the hook, read by the master, lost without harm because the branch itself tells the same."""
+"""Notes of pushes: left by the hook, read by the master, lost without harm because the branch itself says the same."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Note:
 
 
 def leave(spool: Path, revision: str, by: str) -> Path:
-    """Leave word of a push; complete or not there at all. Raises ``OSError`` when the spool takes nothing."""
+    """Leave a note of a push; complete or not there at all. Raises ``OSError`` when the spool takes nothing."""
     name = f"{time.time_ns():020d}-{revision}.json"
     files.write_json(spool / name, {"revision": revision, "by": by, "at": time.time()})
     return spool / name

@@ -25,7 +25,7 @@ from pillarbox.rollout.objects import Object, ObjectRef, ref
 from pillarbox.system.waiting import retry
 
 FIELD_MANAGER = "pillarbox"
-#: Answers of an API server that is starting, or whose etcd is: worth asking again. A 500 can also be its last word.
+#: Answers of an API server that is starting, or whose etcd is: worth asking again. A 500 can also be final.
 _PASSING = (429, 502, 503, 504)
 _PASSING_WORDS = ("etcdserver", "timed out", "connection refused", "context deadline")
 

@@ -20,7 +20,7 @@ class Refused(RolloutError):
 
 
 class ApiError(RolloutError):
-    """The API server answered, and said no.
+    """The API server answered, and refused.
 
     ``status`` is the HTTP status, ``reason`` the server's word for it (``Invalid``, ``Conflict``), ``causes`` the
     fields it blames as ``(field, message)``.

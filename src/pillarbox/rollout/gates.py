@@ -152,8 +152,8 @@ def _hopeless(cluster: Cluster, known: Health, obj: Mapping[str, Any], since: di
                 token = f"{name}/{container['name']}"
                 seen.add(token)
                 if now - since.setdefault(token, now) >= _STUCK[reason]:
-                    said = waiting.get("message", "").strip()
-                    return f"{reason}: {where}{': ' + said if said else ''}", name, container["name"]
+                    message = waiting.get("message", "").strip()
+                    return f"{reason}: {where}{': ' + message if message else ''}", name, container["name"]
     for token in since.keys() - seen:
         del since[token]
     return "", "", ""

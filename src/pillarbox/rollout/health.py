@@ -27,7 +27,7 @@ class Health(ABC):
 
     #: Whether the object runs pods of its own.
     pods = True
-    #: Whether what Kubernetes said of a failure before a change is still there right after it.
+    #: Whether what Kubernetes reported of a failure before a change is still there right after it.
     lingers = False
 
     @abstractmethod
@@ -155,10 +155,10 @@ class _Conditions(Health):
             return False, "not yet seen by its controller"
         if not found:
             return False, f"no condition {self.wanted.type} yet"
-        said = f"{self.wanted.type} is {found.get('status')}"
+        text = f"{self.wanted.type} is {found.get('status')}"
         if found.get("status") == self.wanted.status:
-            return True, said
-        return False, f"{said}: {why}" if (why := found.get("message") or found.get("reason")) else said
+            return True, text
+        return False, f"{text}: {why}" if (why := found.get("message") or found.get("reason")) else text
 
     def seen(self, obj: Mapping[str, Any]) -> bool:
         return _current(obj, _status(obj))
@@ -210,6 +210,6 @@ def _status(obj: Mapping[str, Any]) -> Mapping[str, Any]:
     return obj.get("status") or {}
 
 
-def _current(obj: Mapping[str, Any], said: Mapping[str, Any]) -> bool:
-    observed = said.get("observedGeneration")
+def _current(obj: Mapping[str, Any], status: Mapping[str, Any]) -> bool:
+    observed = status.get("observedGeneration")
     return observed is None or int(observed) >= int(obj["metadata"].get("generation") or 0)

@@ -73,7 +73,7 @@ def meaning(obj: Mapping[str, Any]) -> Object:
 def owned(obj: Mapping[str, Any], manager: str) -> Object | None:
     """The part of a live object that field manager ``manager`` applied, as a manifest; ``None`` if it applied nothing.
 
-    This is what was last applied, told by the API server itself: it needs no store that could be lost. List items
+    This is what was last applied, according to the API server itself: it needs no store that could be lost. List items
     are found by the keys that managedFields names them by; atomic lists and maps count as a whole.
     """
     entry = _applied(obj, manager)

@@ -128,7 +128,7 @@ def roll_out(
     the model no longer has is deleted at the end (data only with ``data_too``).
 
     Raises :class:`PillarboxError` when nothing was written: the manifests are refused, a schema forbids going back,
-    the cluster is out of reach. What fails later is in the outcome. On Ctrl-C and the like, ``cut_off`` is told what
+    the cluster is out of reach. What fails later is in the outcome. On Ctrl-C and the like, ``cut_off`` gets what
     was done so far, before the interrupt goes on.
     """
     ordered = waves(manifests)

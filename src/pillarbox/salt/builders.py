@@ -29,7 +29,7 @@ STAGED = "salt://"
 ROUNDS = 2
 #: Seconds that a master or its builders may take to come back from a restart.
 PATIENCE = 60.0
-#: Seconds without a word of any builder, after which it is said that they are waited for.
+#: Seconds without a line of any builder, after which a line says that they are waited for.
 SILENCE = 30.0
 #: Seconds to wait for a line of a builder before the returns are looked at again.
 _LOOK = 0.2
@@ -152,5 +152,5 @@ class BuilderMinions:
                     heard = time.monotonic()
 
     def _client(self) -> salt.client.LocalClient:
-        # Opened anew each time: a master that restarts changes its key and drops its sockets.
+        # Opened again each time: a master that restarts changes its key and drops its sockets.
         return salt.client.get_local_client(mopts=master_options(self.opts), listen=True)

@@ -13,7 +13,7 @@ def inventory(model: str | Path) -> Inventory:
     """The model under ``model``; a published revision, which never changes, is kept until the next is published.
 
     ``model`` that is a symbolic link leads to a revision's own directory; any other directory may change at any time
-    and is read anew.
+    and is read again.
     """
     global _latest
     link = Path(model)

@@ -1,4 +1,4 @@
-"""The files with which clients reach what a deployment runs: said by the model, secrets opened.
+"""The files with which clients reach what a deployment runs: named by the model, secrets opened.
 
 A node's ``pillarbox:credentials`` names them, and what is in each::
 
@@ -42,8 +42,8 @@ def credentials(inventory: Inventory, keyring: Keyring) -> dict[str, str]:
                 text = _text(str(name), entry, keyring)
             except ValueError as error:
                 raise SecretsError(f"node {node.name}: {PILLAR}:{name}: {error}", file=node.file) from None
-            other, said = found.setdefault(str(name), (node.name, text))
-            if said != text:
+            other, before = found.setdefault(str(name), (node.name, text))
+            if before != text:
                 raise SecretsError(f"nodes {other} and {node.name} say different things of {PILLAR}:{name}")
     return {name: text for name, (_, text) in found.items()}
 

@@ -85,7 +85,7 @@ def _file(model: Path, cluster: str | None) -> Path:
         return next(iter(found.values()))
     if cluster not in found:
         known = ", ".join(found) or "none"
-        what = "which deployment is not said" if cluster is None else f"there is no deployment {cluster} with secrets"
+        what = "no deployment was named" if cluster is None else f"there is no deployment {cluster} with secrets"
         raise SecretsError(
             f"{what}; with a secrets.yml: {known}", hint=f"A deployment's file is {FOLDER}/NAME/secrets.yml."
         )

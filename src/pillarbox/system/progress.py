@@ -1,4 +1,4 @@
-"""Telling a person what a long operation is doing, one line at a time."""
+"""Showing a person what a long operation is doing, one line at a time."""
 
 from __future__ import annotations
 

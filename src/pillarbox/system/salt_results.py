@@ -33,7 +33,7 @@ class StateResults:
     """One host's states: how many there are, how many changed something, which failed, in the order they ran.
 
     States that did not run because another one failed count as ``skipped``; ``failed`` names them only where nothing
-    else did. ``error`` is what Salt said where it could not even begin.
+    else did. ``error`` is what Salt reported where it could not even begin.
     """
 
     total: int = 0

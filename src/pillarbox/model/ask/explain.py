@@ -42,7 +42,7 @@ def explain(model: Model, node: str, path: str) -> Explanation:
 
 @dataclass
 class _Memory:
-    """What one explanation has said and looked up so far."""
+    """What one explanation has shown and looked up so far."""
 
     values: set[tuple[str, Section, tuple[str, ...], int]] = field(default_factory=set)
     """Explained values: node, section, path, and how many of the node's files were merged by then."""

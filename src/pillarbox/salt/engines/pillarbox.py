@@ -1,6 +1,6 @@
 """Engine of the master: notices pushes, and sees to it that each is built.
 
-The hook leaves word in the spool; the branch itself tells the same. The engine raises ``pillarbox/push`` on the bus,
+The hook leaves a note in the spool; the branch itself says the same. The engine raises ``pillarbox/push`` on the bus,
 which the reactor turns into the build orchestration. Where nothing comes of the event (no reactor, a published model
 that lacks the orchestration, a dropped event, a master that was down), the engine builds by itself.
 """
@@ -28,23 +28,23 @@ __opts__: dict[str, Any] = {}
 def start(interval: float = 1.0, grace: float = 20.0) -> None:
     """Run until the master stops. ``grace`` is how many seconds the event has to get a build started."""
     places = Places.of(__opts__.get("pillarbox"))
-    told: tuple[str, float] | None = None
+    raised: tuple[str, float] | None = None
     pause = threading.Event()
     while True:
         try:
             places.ensure()
             revision = None if locks.busy(places.lock) else wanted(places)
             if revision is None:
-                told = None
+                raised = None
             elif publish.current(places) is None:
                 # The very first: there is no orchestration yet that the reactor could run.
                 _build()
-            elif told is None or told[0] != revision:
+            elif raised is None or raised[0] != revision:
                 _raise(revision)
-                told = (revision, time.monotonic())
-            elif time.monotonic() - told[1] > grace:
+                raised = (revision, time.monotonic())
+            elif time.monotonic() - raised[1] > grace:
                 log.warning("pillarbox: nothing came of the event for %s; building it from the engine", revision)
-                told = None
+                raised = None
                 _build()
         except Exception:
             # An engine that dies is restarted by the master at once, and would fill the log with the same.

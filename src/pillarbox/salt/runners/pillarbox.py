@@ -62,7 +62,7 @@ def build(again: bool = False, local: bool = False) -> dict[str, Any]:
 
 
 def reconcile() -> dict[str, Any]:
-    """Build what was pushed and no event told the master of.
+    """Build what was pushed and no event reported to the master.
 
     CLI Example:
 
@@ -109,7 +109,7 @@ def prepare(revision: str | None = None, dry_run: bool = False) -> dict[str, Any
             text += f"\n{unwritten}"
         return {"revision": name, "hosts": [], "masters": [], "error": text}
     if other and dry_run:
-        # The hosts' pillar is that of the published revision; a trial run against it would tell of another change.
+        # The hosts' pillar is that of the published revision; a trial run against it would report another change.
         hosts = []
     for host in hosts:
         progress.step(f"host {host.name} changes: {', '.join(host.why[:6])}")
