@@ -61,8 +61,8 @@ class Node:
 class Inventory:
     """The model under ``path``, a directory that holds ``nodes/`` and ``classes/``, or that directory at ``revision``.
 
-    ``reclass-config.yml`` in that directory is honoured. The object is a snapshot: a file is read when a node first
-    needs it, and not again. It may be used from several threads, and in forked processes.
+    ``reclass-config.yml`` in that directory is honoured. A class's file is read when a node first needs it, and not
+    again; a node's own file when the node is merged. It may be used from several threads, and in forked processes.
 
     ``cache`` is the directory of the disk cache, ``None`` for none; by default ``$PILLARBOX_CACHE``, else the user's
     cache directory. ``revision`` is any name that git knows a commit or tree by; the files come from git's objects.

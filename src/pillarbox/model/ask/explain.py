@@ -23,7 +23,7 @@ from pillarbox.model.merge.template import Part, Reference
 from pillarbox.system.names import did_you_mean
 
 MAX_DEPTH = 12
-"""How many references are followed, one into the next."""
+"""How many references, and choices of classes, are followed, one into the next."""
 
 
 def explain(model: Model, node: str, path: str) -> Explanation:

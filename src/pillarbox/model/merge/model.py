@@ -18,7 +18,7 @@ from pillarbox.system.errors import PillarboxError, raise_all
 
 
 class Model:
-    """Reads and renders one tree, a snapshot: what a node needs is read when it is first needed.
+    """Reads and renders one tree; what a node needs is read when it is needed.
 
     Raises :class:`~pillarbox.model.errors.ModelError` when the tree is no model. Safe to use from several threads.
     """
