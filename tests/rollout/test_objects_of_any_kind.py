@@ -237,6 +237,17 @@ def test_what_left_the_model_goes_of_whatever_kind(
     assert [step.ref.kind for step in roll(data_too=True).steps] == ["CustomResourceDefinition"]
 
 
+def test_what_the_model_wants_kept_stays(
+    roll: Any, model: Any, controller: Controller, kubelet: Any, cluster: Cluster, group: str, namespace: str
+) -> None:
+    assert roll(*model(keep=True)).succeeded
+    outcome = roll(*model(only=("CustomResourceDefinition",)))
+    assert [(item.ref.name, item.kept) for item in outcome.kept] == [("nightly", "the model had it as one to keep")]
+    assert backup(cluster, group, namespace)
+    roll(*model(only=("CustomResourceDefinition",)), data_too=True)
+    assert backup(cluster, group, namespace) is None
+
+
 def test_what_waits_for_finalizers_keeps_what_comes_after_it(
     roll: Any, model: Any, controller: Controller, kubelet: Any, cluster: Cluster, group: str, namespace: str,
     monkeypatch: pytest.MonkeyPatch,

@@ -11,8 +11,15 @@ Version = tuple[int, int]
 
 #: The section that makes objects of any kind.
 OBJECT = "object"
+#: The annotation of an object that stays when it leaves the model, although its kind would not.
+KEEP = "pillarbox.io/keep"
 
 _ALWAYS: Version = (0, 0)
+
+
+def group(api_version: str) -> str:
+    """The API group of ``group/version``; empty for the core's ``v1``."""
+    return api_version.rpartition("/")[0]
 
 
 class Gate(Enum):
@@ -61,11 +68,6 @@ class Kind:
     def api(self, version: Version) -> str:
         """The API version that serves this kind in Kubernetes ``version``."""
         return next(api for since, api in reversed(self.apis) if version >= since)
-
-    @property
-    def groups(self) -> frozenset[str]:
-        """The API groups that this kind has been served in."""
-        return frozenset(group(api) for _, api in self.apis)
 
     @property
     def file_suffix(self) -> str:
@@ -141,6 +143,7 @@ TABLE: tuple[Kind, ...] = (
 )
 
 _BY_NAME: Mapping[str, Kind] = {kind.name: kind for kind in TABLE}
+_BY_GROUP: Mapping[tuple[str, str], Kind] = {(group(api), kind.name): kind for kind in TABLE for _, api in kind.apis}
 _ORDER: Mapping[Kind, int] = {kind: place for place, kind in enumerate(TABLE)}
 
 
@@ -156,15 +159,9 @@ def of(obj: Mapping[str, Any]) -> Kind:
 
 def find(api_version: str, name: str) -> Kind:
     """What is known of a kind; a kind of another API group that shares the name is another kind."""
-    found = _BY_NAME.get(name)
-    return found if found and group(api_version) in found.groups else Kind(name)
+    return _BY_GROUP.get((group(api_version), name)) or Kind(name)
 
 
 def order(kind: Kind) -> int:
     """A kind's place in the order in which objects need each other; kinds that no table knows need all the others."""
     return _ORDER.get(kind, len(TABLE))
-
-
-def group(api_version: str) -> str:
-    """The API group of ``group/version``; empty for the core's ``v1``."""
-    return api_version.rpartition("/")[0]

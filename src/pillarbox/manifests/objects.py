@@ -41,7 +41,8 @@ def any_object(key: str, section: PillarSection, scope: Scope) -> Iterator[Manif
         if namespace and not namespaced:
             section.problem(f"a {name} has no namespace", key="namespace")
         where = (namespace or scope.namespace) if namespaced else None
-        metadata = scope.metadata(title, where, section.texts("labels"), section.texts("annotations"))
+        annotations = section.texts("annotations") | ({kinds.KEEP: "true"} if section.flag("keep") else {})
+        metadata = scope.metadata(title, where, section.texts("labels"), annotations)
         found = {"apiVersion": api_version, "kind": name, "metadata": metadata, **_body(section)}
         yield Manifest(
             # Several groups may have a kind of this name.

@@ -31,7 +31,7 @@ def orphans(
     """What ``deployment`` left behind in the cluster, in the order in which it can be deleted.
 
     Every kind that the cluster serves is asked for, so that no record of what was ever deployed can be lost.
-    ``data_too`` gives up volumes, claims, namespaces and definitions as well, and Secrets that pods still use.
+    ``data_too`` gives up what is kept as well: what may hold data, and Secrets that pods still use.
     """
     known = {item.same for item in wanted}
     labels = selector({MANAGED_BY: "pillarbox", DEPLOYMENT: deployment})
@@ -55,7 +55,7 @@ def orphans(
             seen.add(item["metadata"]["uid"])
             found.append((identity, item))
     used = _used_secrets(cluster, {item.namespace for item, _ in found if item.type is kinds.SECRET}, found)
-    return tuple(Orphan(item, "" if data_too else _reason(item, used)) for item, _ in found)
+    return tuple(Orphan(identity, "" if data_too else _reason(identity, item, used)) for identity, item in found)
 
 
 def _is_ours(item: Object) -> bool:
@@ -63,10 +63,12 @@ def _is_ours(item: Object) -> bool:
     return not item["metadata"].get("ownerReferences") and applied_by(item, FIELD_MANAGER)
 
 
-def _reason(item: ObjectRef, used: set[tuple[str, str]]) -> str:
-    if item.type.precious:
-        return item.type.precious
-    if item.type is kinds.SECRET and (item.namespace, item.name) in used:
+def _reason(identity: ObjectRef, item: Object, used: set[tuple[str, str]]) -> str:
+    if identity.type.precious:
+        return identity.type.precious
+    if (item["metadata"].get("annotations") or {}).get(kinds.KEEP) == "true":
+        return "the model had it as one to keep"
+    if identity.type is kinds.SECRET and (identity.namespace, identity.name) in used:
         return "pods still use it"
     return ""
 
