@@ -144,6 +144,8 @@ TABLE: tuple[Kind, ...] = (
 
 _BY_NAME: Mapping[str, Kind] = {kind.name: kind for kind in TABLE}
 _BY_GROUP: Mapping[tuple[str, str], Kind] = {(group(api), kind.name): kind for kind in TABLE for _, api in kind.apis}
+#: The API groups of the table, but for the core, which has none.
+GROUPS = frozenset(name for name, _ in _BY_GROUP) - {""}
 _ORDER: Mapping[Kind, int] = {kind: place for place, kind in enumerate(TABLE)}
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode
@@ -22,7 +22,7 @@ import urllib3
 
 from pillarbox.rollout.errors import ApiError, RolloutError, Unreachable
 from pillarbox.rollout.objects import Object, ObjectRef, ref
-from pillarbox.system.waiting import retry
+from pillarbox.system.waiting import retry, until
 
 FIELD_MANAGER = "pillarbox"
 #: Answers of an API server that is starting, or whose etcd is: worth asking again. A 500 can also be final.
@@ -91,13 +91,21 @@ class Cluster:
                 return False
             raise
 
-    def kinds(self) -> Iterator[tuple[str, str]]:
+    def kinds(self, expected: Collection[str] = ()) -> Iterator[tuple[str, str]]:
         """Every kind that can be listed and deleted, with an API version: one for each API group that serves it.
 
+        ``expected`` are groups that every API server has; one that has just started lists them a moment later.
         Groups that the API server says it cannot serve are passed over: an extension that is down is no reason to fail.
         """
         yield from self._listable("v1")
-        for group in self._request("GET", "/apis")["groups"]:
+        groups: list[Object] = []
+
+        def complete() -> bool:
+            groups[:] = self._request("GET", "/apis")["groups"]
+            return {group["name"] for group in groups} >= set(expected)
+
+        until(complete, f"{self.server} to list its API groups", patience=self.patience)
+        for group in groups:
             found: dict[str, str] = {}
             for version in (group["preferredVersion"], *group["versions"]):
                 for api_version, kind in self._listable(version["groupVersion"]):

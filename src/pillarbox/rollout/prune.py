@@ -46,7 +46,7 @@ def orphans(
             return []
 
     with ThreadPoolExecutor(_PARALLEL) as pool:
-        labelled = [found for each in pool.map(listed, cluster.kinds()) for found in each]
+        labelled = [found for each in pool.map(listed, cluster.kinds(kinds.GROUPS)) for found in each]
     # Several groups may serve one object, which has the same uid in all of them.
     seen = {item["metadata"]["uid"] for identity, item in labelled if identity.same in known}
     found: list[tuple[ObjectRef, Object]] = []
