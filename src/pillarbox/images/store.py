@@ -15,10 +15,10 @@ CACHE = "/var/cache/pillarbox"
 
 
 class Store:
-    """A directory for caches and locks: ``path``, else ``PILLARBOX_CACHE``, else ``/var/cache/pillarbox``."""
+    """A directory for caches and locks: ``path``, else ``PILLARBOX_BUILD_CACHE``, else ``/var/cache/pillarbox``."""
 
     def __init__(self, path: str | Path | None = None) -> None:
-        self.path = Path(path or os.environ.get("PILLARBOX_CACHE") or CACHE)
+        self.path = Path(path or os.environ.get("PILLARBOX_BUILD_CACHE") or CACHE)
 
     def folder(self, name: str) -> Path:
         """A directory of the store, made where it is missing."""
@@ -26,7 +26,7 @@ class Store:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            hint = "Set PILLARBOX_CACHE to a directory that this user may write to."
+            hint = "Set PILLARBOX_BUILD_CACHE to a directory that this user may write to."
             raise EngineError(f"cannot make {folder}: {error.strerror}", hint=hint) from error
         return folder
 
