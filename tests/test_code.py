@@ -33,14 +33,6 @@ FLOOR_CALLS = {
     ".replace": "pillarbox.system.files",
     ".wait": "pillarbox.system.waiting",
 }
-#: What stands elsewhere for now: module, and what it does itself. This list only gets shorter.
-NOT_YET = {
-    ("images/builder.py", "git"),
-    ("lab/git.py", "git"),
-    ("lab/repository.py", "git"),
-    ("pipeline/journal.py", "time.sleep"),
-    ("salt/engines/pillarbox.py", ".wait"),
-}
 #: What has to be so, and why.
 EXCEPTIONS = {
     # The terminal's own flags, not a lock.
@@ -109,14 +101,14 @@ def test_what_is_the_floors_is_done_on_the_floor(repository: Path) -> None:
         if not module.startswith("system/")
         for line, what in own_floor(tree)
     }
-    known = NOT_YET | EXCEPTIONS
     offers = {**FLOOR_MODULES, **FLOOR_CALLS}
     wrong = [
         f"src/pillarbox/{module}:{line}: {what}: use {offers[what]}"
         for (module, what), line in sorted(found.items())
-        if (module, what) not in known
+        if (module, what) not in EXCEPTIONS
     ]
     assert not wrong, "\n".join(wrong)
+    assert found.keys() >= EXCEPTIONS, "an exception that nothing needs any more"
 
 
 def test_a_class_name_means_one_thing(repository: Path) -> None:

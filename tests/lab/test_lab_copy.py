@@ -8,9 +8,10 @@ import pytest
 import yaml
 from tests import gnupg
 
-from pillarbox.lab import copy, git, repository
+from pillarbox.lab import copy, repository
 from pillarbox.lab.settings import LabSettings
 from pillarbox.secrets import generate
+from pillarbox.system import git
 
 SECRETS = {"parameters": {"_secret": {"one_password": {"kind": "password"}}}}
 
@@ -85,7 +86,7 @@ def test_overlay_brings_changes_but_never_secrets(settings: LabSettings, keys: l
 
 
 def test_ignored_files_of_a_work_tree_stay_out(settings: LabSettings) -> None:
-    git.git(settings.source, "init", "--quiet")
+    git.run(settings.source, "init", "--quiet")
     (settings.source / ".gitignore").write_text("*.local\n")
     (settings.source / "nodes" / "x.local").write_text("")
     (settings.source / "nodes" / "new.yml").write_text("{}")

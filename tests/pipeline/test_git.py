@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from tests.pipeline.support import Deployment, git
 
 from pillarbox.pipeline import publish
-from pillarbox.pipeline.errors import Interrupted
 from pillarbox.pipeline.git import Repository
 from pillarbox.revision import RevisionError
+from pillarbox.system.errors import Interrupted
 
 
 def blob(repository: Path, content: bytes) -> str:

@@ -9,14 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from git import InvalidGitRepositoryError, Repo
-
 from pillarbox.images import base, spec, stage, thin
 from pillarbox.images.errors import BuildError, RegistryError
 from pillarbox.images.registry import Registry
 from pillarbox.images.spec import ImageSpec, key_tag
 from pillarbox.images.store import Store
 from pillarbox.model import DirectoryTree
+from pillarbox.system import git
 from pillarbox.system.engine import Engine
 from pillarbox.system.progress import SILENT, Progress, elapsed
 
@@ -92,7 +91,7 @@ class _Build:
         self.engine = engine
         self.progress = progress
         self.store = store
-        self.revision = revision or _revision(model_dir)
+        self.revision = revision or git.state(model_dir)
         self.stop = stop
         self.registry = Registry(image.registry)
         self.start = time.monotonic()
@@ -288,13 +287,3 @@ class _Build:
         return Built(
             image.name, image.reference, manifest.digest, image.content_key, seconds, False, size, manifest.pushed_size
         )
-
-
-def _revision(model_dir: Path) -> str:
-    """The commit of the repository that holds the model, marked where files differ from it."""
-    try:
-        with Repo(model_dir, search_parent_directories=True) as repo:
-            dirty = repo.is_dirty(untracked_files=False)
-            return repo.head.commit.hexsha + ("-modified" if dirty else "")
-    except (InvalidGitRepositoryError, ValueError, OSError):
-        return ""

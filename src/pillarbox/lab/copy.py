@@ -8,10 +8,12 @@ from pathlib import Path
 
 import yaml
 
-from pillarbox.lab import digest, git
+from pillarbox.lab import digest
 from pillarbox.lab.errors import LabError
 from pillarbox.lab.settings import LabSettings
+from pillarbox.system import git
 
+_IDENTITY = ("Pillarbox lab", "lab@localhost")
 # What a deployment's repository holds of a checkout; the program itself is installed, not pushed.
 PARTS = ("classes", "nodes", "formulas", "images", "manifests", "ci", "setup.cfg", "README.md", "reclass-config.yml")
 
@@ -44,7 +46,7 @@ def repair(settings: LabSettings) -> None:
     """Make the copy whole again, which a run that was killed may have left half-written."""
     if _followed(settings).is_file():
         (settings.model / ".git" / "index.lock").unlink(missing_ok=True)
-        git.git(settings.model, "reset", "--quiet", "--hard", "HEAD")
+        git.run(settings.model, "reset", "--quiet", "--hard", "HEAD")
 
 
 def followed(settings: LabSettings) -> None:
@@ -102,13 +104,13 @@ def commit(settings: LabSettings, message: str) -> bool:
     """Commit whatever changed in the copy; whether there was anything."""
     copy = settings.model
     if not (copy / ".git" / "HEAD").is_file():
-        git.git(copy, "init", "--quiet", "--initial-branch=main")
+        git.run(copy, "init", "--quiet", "--initial-branch=main")
     # A run that was killed may have left git's lock; nobody else works here, for we hold the lab's.
     (copy / ".git" / "index.lock").unlink(missing_ok=True)
-    git.git(copy, "add", "--all", "--force")
-    if git.head(copy) and not git.git(copy, "status", "--porcelain").strip():
+    git.run(copy, "add", "--all", "--force")
+    if git.head(copy) and not git.run(copy, "status", "--porcelain").strip():
         return False
-    git.git(copy, "commit", "--quiet", "--message", message)
+    git.run(copy, "commit", "--quiet", "--message", message, identity=_IDENTITY)
     return True
 
 

@@ -6,12 +6,12 @@ from collections.abc import Callable
 
 from docker.models.containers import Container
 
-from pillarbox.lab import copy, git, minions, shell
+from pillarbox.lab import copy, minions, shell
 from pillarbox.lab.errors import LabError
 from pillarbox.lab.following import following
 from pillarbox.lab.settings import LabSettings
 from pillarbox.lab.software import BOOTSTRAP
-from pillarbox.system import salt_results
+from pillarbox.system import git, salt_results
 from pillarbox.system.command import tail
 from pillarbox.system.salt_results import StateResults
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +11,12 @@ from typing import Any
 
 from docker.models.containers import Container
 
-from pillarbox.lab import copy, git, shell
+from pillarbox.lab import copy, shell
 from pillarbox.lab.errors import LabError
 from pillarbox.lab.layout import Layout
 from pillarbox.lab.settings import LabSettings
 from pillarbox.model import Inventory
+from pillarbox.system import git
 from pillarbox.system.command import run
 
 
@@ -96,7 +96,7 @@ def _user() -> str:
 
 def head(master: Container, repository: LabRepository) -> str | None:
     """The commit that was pushed last; nothing for a repository that is empty or does not exist."""
-    command = ["git", "-c", f"safe.directory={repository.directory}", "-C", repository.directory]
+    command = git.command(repository.directory)
     found = shell.run(
         master, [*command, "rev-parse", "--verify", "--quiet", f"refs/heads/{repository.branch}"], check=False
     )
@@ -107,10 +107,10 @@ def follow(settings: LabSettings, repository: LabRepository, config: Path) -> No
     """Make the lab's copy what was pushed: from the first push on, the repository is the truth."""
     settings.model.mkdir(parents=True, exist_ok=True)
     if not (settings.model / ".git" / "HEAD").is_file():
-        git.git(settings.model, "init", "--quiet", "--initial-branch=main")
+        git.run(settings.model, "init", "--quiet", "--initial-branch=main")
     (settings.model / ".git" / "index.lock").unlink(missing_ok=True)
-    git.git(settings.model, "fetch", "--quiet", repository.url, repository.branch, ssh_config=config)
-    git.git(settings.model, "reset", "--quiet", "--hard", "FETCH_HEAD")
+    git.run(settings.model, "fetch", "--quiet", repository.url, repository.branch, ssh_config=config)
+    git.run(settings.model, "reset", "--quiet", "--hard", "FETCH_HEAD")
     copy.followed(settings)
 
 
@@ -127,7 +127,7 @@ def push(settings: LabSettings, repository: LabRepository, config: Path, say: Ca
                 say(part[8:].rstrip())
 
     url, branch = repository.url, repository.branch
-    git.git(settings.model, "push", url, f"HEAD:refs/heads/{branch}", ssh_config=config, on_line=tell)
+    git.run(settings.model, "push", url, f"HEAD:refs/heads/{branch}", ssh_config=config, on_line=tell)
     copy.followed(settings)
 
 
@@ -138,12 +138,7 @@ def clone(settings: LabSettings, repository: LabRepository, directory: Path) -> 
     config = settings.ssh / "config"
     if not config.is_file():
         raise LabError("the lab has no repository yet", hint="`make lab` makes it.")
-    command = f"ssh -F '{config}'"
-    run(["git", "clone", "--quiet", "-c", f"core.sshCommand={command}", repository.url, directory])
-    if subprocess.run(["git", "-C", directory, "config", "user.email"], capture_output=True).returncode != 0:
-        # On a machine where git does not know its user yet, the first commit would fail.
-        run(["git", "-C", directory, "config", "user.name", _user()])
-        run(["git", "-C", directory, "config", "user.email", f"{_user()}@localhost"])
+    git.clone(repository.url, directory, ssh_config=config, identity=(_user(), f"{_user()}@localhost"))
 
 
 def differs(settings: LabSettings) -> list[str]:

@@ -14,7 +14,6 @@ from pillarbox.lab import (
     copy,
     credentials,
     firewall,
-    git,
     hosts,
     image,
     kept,
@@ -39,7 +38,7 @@ from pillarbox.lab.layout import Layout
 from pillarbox.lab.repository import LabRepository
 from pillarbox.lab.settings import LabSettings
 from pillarbox.model import Inventory
-from pillarbox.system import locks
+from pillarbox.system import git, locks
 from pillarbox.system.errors import PillarboxError
 from pillarbox.system.progress import Progress
 

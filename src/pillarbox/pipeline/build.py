@@ -13,7 +13,7 @@ from pillarbox.images import ImageSpec, stock
 from pillarbox.images import plan as image_plan
 from pillarbox.images.builder import Built
 from pillarbox.pipeline import publish, spool
-from pillarbox.pipeline.errors import Interrupted, PipelineError
+from pillarbox.pipeline.errors import PipelineError
 from pillarbox.pipeline.git import Repository
 from pillarbox.pipeline.journal import Journal, tee
 from pillarbox.pipeline.places import Places
@@ -21,7 +21,7 @@ from pillarbox.pipeline.record import ImageRecord, ImageState, Run, RunKind, Run
 from pillarbox.revision import Revision
 from pillarbox.system import files, locks
 from pillarbox.system.engine import Engine
-from pillarbox.system.errors import PillarboxError
+from pillarbox.system.errors import Interrupted, PillarboxError
 from pillarbox.system.progress import SILENT, Progress
 
 #: A build whose process dies this often is not tried again unasked.

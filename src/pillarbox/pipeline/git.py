@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 import os
-import re
-import signal
-import subprocess
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from pathlib import Path
 
-from pillarbox.pipeline.errors import Interrupted
 from pillarbox.revision import contents
 from pillarbox.revision.contents import Entry
 from pillarbox.revision.errors import RevisionError
 from pillarbox.system import git
-
-_NAME = re.compile(r"[0-9a-f]{40,64}")
 
 
 class Repository:
@@ -28,22 +21,22 @@ class Repository:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
+        self._git = git.Git(path)
 
     def resolve(self, revision: str) -> str:
         """The commit that ``revision`` names. Raises :class:`RevisionError` when there is none."""
-        done = self._git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
-        if done.returncode != 0:
+        found = self._git.name(revision)
+        if found is None:
             raise RevisionError(f"no revision {revision} in {self.path}")
-        return done.stdout.decode().strip()
+        return found
 
     def head(self, ref: str) -> str | None:
         """The commit of a full ref name, or ``None`` when there is no such ref."""
-        done = self._git("rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}")
-        return done.stdout.decode().strip() if done.returncode == 0 else None
+        return self._git.name(ref)
 
     def is_ancestor(self, old: str, new: str) -> bool:
         """Whether ``new`` contains ``old``."""
-        return self._git("merge-base", "--is-ancestor", old, new).returncode == 0
+        return self._git.run("merge-base", "--is-ancestor", old, new).returncode == 0
 
     def subject(self, revision: str) -> str:
         """The first line of the commit message, as plain text."""
@@ -60,16 +53,14 @@ class Repository:
 
     def entries(self, revision: str) -> tuple[Entry, ...]:
         """The files and links in the tree of ``revision``. Raises :class:`RevisionError` for what no model may hold."""
-        done = self._git("ls-tree", "-r", "-l", "-z", "--full-tree", revision)
-        if done.returncode != 0:
-            raise RevisionError(
-                f"revision {revision} has no readable tree: {done.stderr.decode(errors='replace').strip()}"
-            )
-        found = tuple(_entry(line) for line in done.stdout.split(b"\0") if line)
+        found = tuple(
+            _entry(line)
+            for line in self._read("ls-tree", "-r", "-l", "-z", "--full-tree", revision).split("\0")
+            if line
+        )
         contents.refuse(found)
         links = [entry for entry in found if entry.is_link]
-        targets = zip(links, self._contents(links), strict=True) if links else ()
-        contents.refuse_links({entry.path: target for entry, target in targets})
+        contents.refuse_links({entry.path: target for entry, target in zip(links, self._contents(links), strict=True)})
         return found
 
     def extract(self, revision: str, target: Path) -> None:
@@ -91,68 +82,24 @@ class Repository:
             file.chmod(0o755 if entry.mode == "100755" else 0o644)
 
     def _contents(self, entries: Sequence[Entry]) -> Iterator[bytes]:
-        process = subprocess.Popen(
-            [*git.command(self.path), "cat-file", "--batch"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env=git.environment(),
-        )
-        assert process.stdin and process.stdout
-        try:
+        with self._git.objects() as objects:
             for entry in entries:
-                with suppress(BrokenPipeError):
-                    process.stdin.write(f"{entry.object}\n".encode())
-                    process.stdin.flush()
-                header = process.stdout.readline().split()
-                if len(header) != 3 or header[1] != b"blob":
-                    break
-                size = int(header[2])
-                content = process.stdout.read(size + 1)
-                if len(content) <= size:
-                    break
-                yield content[:size]
-            else:
-                return
-        finally:
-            with suppress(BrokenPipeError):
-                process.stdin.close()
-            process.stdout.close()
-            process.wait()
-        _survived(process.returncode)
-        raise RevisionError("its content is missing from the repository", file=entry.path)
+                try:
+                    yield objects.read(entry.object)
+                except git.NoObject as error:
+                    raise RevisionError(f"its content is missing: {error.message}", file=entry.path) from error
 
     def _read(self, *arguments: str) -> str:
-        done = self._git(*arguments)
-        if done.returncode != 0:
-            raise RevisionError(f"git {arguments[0]}: {done.stderr.decode(errors='replace').strip()}")
-        return os.fsdecode(done.stdout).rstrip("\n")
-
-    def _git(self, *arguments: str) -> subprocess.CompletedProcess[bytes]:
         try:
-            done = subprocess.run(
-                [*git.command(self.path), *arguments], capture_output=True, check=False, env=git.environment()
-            )
-        except FileNotFoundError:
-            raise RevisionError("git is not installed") from None
-        _survived(done.returncode)
-        return done
+            return self._git.read(*arguments)
+        except git.GitError as error:
+            raise RevisionError(error.message, hint=error.hint) from error
 
 
-def is_name(text: str) -> bool:
-    """Whether ``text`` is a full commit name, fit for a file name."""
-    return _NAME.fullmatch(text) is not None
-
-
-def _survived(returncode: int) -> None:
-    # SIGPIPE is our own doing: we stopped reading.
-    if returncode < 0 and returncode != -signal.SIGPIPE:
-        raise Interrupted(f"git was ended by {signal.Signals(-returncode).name}", hint="Try again.")
-
-
-def _entry(line: bytes) -> Entry:
-    meta, _, path = line.partition(b"\t")
-    mode, _, name, size = meta.decode().split()
-    return Entry(mode, name, int(size) if size.isdigit() else 0, os.fsdecode(path))
+def _entry(line: str) -> Entry:
+    meta, _, path = line.partition("\t")
+    mode, _, name, size = meta.split()
+    return Entry(mode, name, int(size) if size.isdigit() else 0, path)
 
 
 def _plain(text: str) -> str:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from pillarbox.pipeline.git import is_name
+from pillarbox.system import git, waiting
 from pillarbox.system.progress import Progress
 
 #: As many files are kept.
@@ -20,7 +20,7 @@ class Journal:
     """The public progress of one revision's build. Nothing secret is ever part of a build's progress."""
 
     def __init__(self, directory: Path, revision: str) -> None:
-        assert is_name(revision)
+        assert git.is_name(revision)
         self.file = directory / f"{revision}.jsonl"
         self._lock = threading.Lock()
 
@@ -83,7 +83,7 @@ def follow(
                 return
             idle(waited)
             # The file grows by another process's hand; a fifth of a second is unnoticed by people and machines alike.
-            time.sleep(0.2)
+            waiting.pause(0.2, str(file))
 
 
 def tee(progress: Progress, journal: Journal) -> Progress:

@@ -6,10 +6,10 @@ import os
 from pathlib import Path
 
 from pillarbox.pipeline.errors import PipelineError
-from pillarbox.pipeline.git import Repository, is_name
+from pillarbox.pipeline.git import Repository
 from pillarbox.pipeline.places import Places
 from pillarbox.revision import Revision
-from pillarbox.system import files
+from pillarbox.system import files, git
 
 #: Revisions that stay on disk, the current one included.
 KEEP = 5
@@ -18,7 +18,7 @@ KEEP = 5
 def current(places: Places) -> str | None:
     """The revision that is published now."""
     target = places.current.resolve()
-    return target.name if places.current.is_symlink() and target.is_dir() and is_name(target.name) else None
+    return target.name if places.current.is_symlink() and target.is_dir() and git.is_name(target.name) else None
 
 
 def publish(places: Places, revision: str) -> Path:
@@ -36,7 +36,7 @@ def publish(places: Places, revision: str) -> Path:
 
 def prepare(places: Places, revision: str) -> Path:
     """The directory with the whole tree of ``revision``; the link is left as it is."""
-    if not is_name(revision):
+    if not git.is_name(revision):
         raise PipelineError(f"not a full commit name: {revision!r}")
     target = places.published / revision
     if target.is_dir():
@@ -58,7 +58,7 @@ def read(repository: Path, revision: str) -> Revision:
 def _forget(places: Places) -> None:
     kept = current(places)
     known = sorted(
-        (path for path in places.published.iterdir() if is_name(path.name) and path.name != kept),
+        (path for path in places.published.iterdir() if git.is_name(path.name) and path.name != kept),
         key=lambda path: path.stat().st_mtime,
     )
     for path in known[: max(0, len(known) - (KEEP - 1))]:

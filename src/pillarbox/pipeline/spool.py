@@ -10,8 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from pillarbox.pipeline.git import is_name
-from pillarbox.system import files
+from pillarbox.system import files, git
 
 _LONGEST = 64 * 1024
 
@@ -48,7 +47,7 @@ def notes(spool: Path) -> Iterator[Note]:
             revision, by, at = given["revision"], str(given.get("by", "")), float(given.get("at", 0))
         except (OSError, ValueError, KeyError, TypeError):
             continue
-        if isinstance(revision, str) and is_name(revision):
+        if isinstance(revision, str) and git.is_name(revision):
             yield Note(revision, "".join(char for char in by if char.isprintable())[:200], at, file)
 
 

@@ -15,10 +15,10 @@ from pillarbox.images import ImageSpec
 from pillarbox.images.builder import Built
 from pillarbox.images.plan import PARALLEL, Results
 from pillarbox.model import Inventory
-from pillarbox.pipeline.errors import Interrupted, PipelineError
+from pillarbox.pipeline.errors import PipelineError
 from pillarbox.pipeline.places import Places
 from pillarbox.salt import share
-from pillarbox.system.errors import PillarboxError
+from pillarbox.system.errors import Interrupted, PillarboxError
 from pillarbox.system.progress import Progress
 from pillarbox.system.waiting import retry
 

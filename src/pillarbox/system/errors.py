@@ -38,6 +38,10 @@ class PillarboxError(Exception):
         return f"{text}\n  {self.hint}" if self.hint else text
 
 
+class Interrupted(PillarboxError):
+    """Something outside ended the work, by no fault of what the work is about: it may be taken up again."""
+
+
 class ErrorGroup(PillarboxError):
     """Several errors found in one run, reported together and once each; groups among them are taken apart."""
 

@@ -1,22 +1,276 @@
-"""Running git on a repository that somebody else may write to."""
+"""Running git, on repositories that somebody else may write to and in work trees of our own.
+
+Objects are read by git itself, whose process a hook starts in a few milliseconds; GitPython, which takes half a second
+to load, does what is about a person's work tree: its state, and a clone to work in.
+"""
 
 from __future__ import annotations
 
+import logging
 import os
+import re
+import shlex
+import signal
+import subprocess
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
+from pillarbox.system import command as programs
+from pillarbox.system.errors import Interrupted, PillarboxError
 
-def command(path: Path) -> list[str]:
-    """The beginning of a git command about the repository at ``path``."""
+log = logging.getLogger(__name__)
+
+_NAME = re.compile(r"[0-9a-f]{40,64}")
+# A configuration that the caller's environment injects must not make git run programs.
+_INJECTED = "GIT_CONFIG"
+_PLAIN = {"GIT_TERMINAL_PROMPT": "0", "GIT_NO_LAZY_FETCH": "1", "LC_ALL": "C.UTF-8"}
+# Nor has the user's own configuration (hooks, signing, templates) a say in a work tree that is not the user's.
+_OURS = {
+    "GIT_TERMINAL_PROMPT": "0",
+    "GIT_CONFIG_GLOBAL": "/dev/null",
+    "GIT_CONFIG_SYSTEM": "/dev/null",
+    "GIT_CONFIG_COUNT": "0",
+    "GIT_CONFIG_PARAMETERS": "",
+}
+
+
+class GitError(PillarboxError):
+    """git is not installed, or says no; in its own words."""
+
+
+class NoObject(GitError):
+    """The repository lacks an object."""
+
+
+class LargeObject(GitError):
+    """An object is larger than it may be; ``size`` is in bytes."""
+
+    def __init__(self, message: str, size: int) -> None:
+        super().__init__(message)
+        self.size = size
+
+
+def is_name(text: str) -> bool:
+    """Whether ``text`` is a full name of a commit or another object, fit for a file name."""
+    return _NAME.fullmatch(text) is not None
+
+
+def command(path: str | Path) -> list[str]:
+    """The beginning of a git command about the repository at ``path``, on this machine or another."""
     # The repository belongs to the git user, and the master's user reads it: that is meant.
     return ["git", "-c", f"safe.directory={path}", "-c", "safe.directory=*", "-C", str(path)]
 
 
-def environment() -> dict[str, str]:
-    """The environment for git: a configuration that the caller's environment injects must not make it run programs."""
-    return {
-        **{key: value for key, value in os.environ.items() if not key.startswith("GIT_CONFIG")},
-        "GIT_TERMINAL_PROMPT": "0",
-        "GIT_NO_LAZY_FETCH": "1",
-        "LC_ALL": "C.UTF-8",
-    }
+class Git:
+    """The repository at ``path``, bare or not: its objects and refs, never its work tree, and nothing that runs code
+    of the repository. Works inside a pre-receive hook, on objects still in quarantine.
+
+    Every method raises :class:`Interrupted` when a signal ended git, as a stop of the master does to all its children:
+    that says nothing about the repository. Safe to use from several threads.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[bytes]:
+        """Run git to its end, whatever it says. Raises :class:`GitError` where it is not installed."""
+        log.debug("git -C %s %s", self.path, " ".join(arguments))
+        try:
+            done = subprocess.run(
+                [*command(self.path), *arguments], capture_output=True, check=False, env=_environment()
+            )
+        except OSError as error:
+            raise GitError(f"cannot run git: {error.strerror}", hint="Install it.") from None
+        _survived(done.returncode)
+        return done
+
+    def read(self, *arguments: str) -> str:
+        """What git prints, without the last line's end. Raises :class:`GitError` when it fails."""
+        done = self.run(*arguments)
+        if done.returncode != 0:
+            reason = done.stderr.decode(errors="replace").strip().removeprefix("fatal: ")
+            raise GitError(f"git {arguments[0]}: {reason or f'ended with {done.returncode}'}")
+        return os.fsdecode(done.stdout).removesuffix("\n")
+
+    def name(self, revision: str, kind: str = "commit") -> str | None:
+        """The full name of the ``kind`` of object that ``revision`` names (any spelling that git knows), if any."""
+        done = self.run("rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{{kind}}}")
+        return done.stdout.decode().strip() if done.returncode == 0 else None
+
+    def objects(self) -> ObjectReader:
+        """A reader of the repository's objects."""
+        return ObjectReader(self.path)
+
+
+class ObjectReader:
+    """Reads objects of a repository, all through one process, which is started for the first of them.
+
+    Close it, or use it as a context manager. Safe to use from several threads.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> ObjectReader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End git's process; reading on starts another."""
+        with self._lock:
+            self._end()
+
+    def read(self, name: str, *, most: int | None = None) -> bytes:
+        """The content of the object ``name``.
+
+        Raises :class:`NoObject`, :class:`LargeObject` for more than ``most`` bytes (which are then not kept in memory),
+        and :class:`Interrupted` when a signal ended git.
+        """
+        with self._lock:
+            process = self._start()
+            assert process.stdin is not None and process.stdout is not None
+            with suppress(BrokenPipeError):
+                process.stdin.write(f"{name}\n".encode())
+                process.stdin.flush()
+            header = process.stdout.readline().split()
+            if len(header) != 3:
+                if not header:
+                    _survived(self._end())
+                raise NoObject(f"git has no object {name} in {self._path}")
+            size = int(header[2])
+            if most is not None and size > most:
+                left = size + 1
+                while left > 0 and (chunk := process.stdout.read(min(1 << 20, left))):
+                    left -= len(chunk)
+                raise LargeObject(f"expected at most {most} bytes, found {size}", size)
+            content = process.stdout.read(size + 1)
+            if len(content) <= size:
+                _survived(self._end())
+                raise NoObject(f"git ended while it read object {name} in {self._path}")
+            return content[:size]
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        if self._process is None:
+            log.debug("git -C %s cat-file --batch", self._path)
+            try:
+                self._process = subprocess.Popen(
+                    [*command(self._path), "cat-file", "--batch"],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    env=_environment(),
+                )
+            except OSError as error:
+                raise GitError(f"cannot run git: {error.strerror}", hint="Install it.") from None
+        return self._process
+
+    def _end(self) -> int:
+        process, self._process = self._process, None
+        if process is None:
+            return 0
+        assert process.stdin is not None and process.stdout is not None
+        with suppress(BrokenPipeError):
+            process.stdin.close()
+        process.stdout.close()
+        return process.wait()
+
+
+def run(
+    directory: Path,
+    *arguments: str | Path,
+    identity: tuple[str, str] | None = None,
+    ssh_config: Path | None = None,
+    on_line: Callable[[str], None] | None = None,
+    check: bool = True,
+) -> str:
+    """Run git in ``directory``, a work tree of ours, and return all that it prints.
+
+    ``identity`` is the name and mail address of who commits; remote hosts are reached with ``ssh_config`` alone.
+    Each line goes to ``on_line`` as it comes. Raises :class:`CommandError` when git is missing or, with ``check``,
+    when it fails.
+    """
+    environment: Mapping[str, str] = _OURS
+    if identity is not None:
+        name, mail = identity
+        who = {f"GIT_{role}_{what}": value for role in ("AUTHOR", "COMMITTER")
+               for what, value in (("NAME", name), ("EMAIL", mail))}  # fmt: skip
+        environment = {**environment, **who}
+    if ssh_config is not None:
+        environment = {**environment, "GIT_SSH_COMMAND": ssh_command(ssh_config)}
+    log.debug("git -C %s %s", directory, " ".join(map(str, arguments)))
+    return programs.run(["git", "-C", directory, *arguments], env=environment, on_line=on_line, check=check)
+
+
+def head(directory: Path) -> str | None:
+    """The commit that is checked out in ``directory``; nothing where there is no repository, or none with a commit."""
+    if not (directory / ".git").is_dir():
+        return None
+    return run(directory, "rev-parse", "--verify", "--quiet", "HEAD", check=False).strip() or None
+
+
+def listed(directory: Path, *paths: str) -> list[Path]:
+    """The files under ``paths`` that git knows or would add: tracked, or new and not ignored.
+
+    Files that are tracked and deleted are left out; outside a work tree there are none.
+    """
+    arguments = ("ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", *paths)
+    output = run(directory, *arguments, check=False)
+    if output.startswith("fatal:"):
+        return []
+    files = [directory / name for name in sorted(set(output.split("\0"))) if name]
+    return [file for file in files if file.is_file() or file.is_symlink()]
+
+
+def ssh_command(config: Path) -> str:
+    """How git is to call ssh so that it reads the configuration ``config`` and no other."""
+    return shlex.join(["ssh", "-F", str(config)])
+
+
+def state(directory: Path) -> str:
+    """The commit that is checked out where ``directory`` is, with ``-modified`` where tracked files differ from it;
+    an empty text where no commit is."""
+    from git import InvalidGitRepositoryError, NoSuchPathError, Repo
+
+    try:
+        with Repo(directory, search_parent_directories=True) as repository:
+            modified = repository.is_dirty(untracked_files=False)
+            return repository.head.commit.hexsha + ("-modified" if modified else "")
+    except (InvalidGitRepositoryError, NoSuchPathError, ValueError, OSError):
+        return ""
+
+
+def clone(url: str, directory: Path, *, ssh_config: Path, identity: tuple[str, str]) -> None:
+    """Clone ``url`` for a person to work in: ssh goes by ``ssh_config`` there, from now on.
+
+    Who commits is for the person's own configuration to say, and ``identity`` (name and mail address) where that says
+    nothing: the first commit would fail. Raises :class:`GitError`.
+    """
+    from git import GitCommandError, Repo
+
+    option = shlex.join(["-c", f"core.sshCommand={ssh_command(ssh_config)}"])
+    try:
+        # The option is ours, and so not one that somebody slipped in.
+        repository = Repo.clone_from(url, directory, multi_options=[option], allow_unsafe_options=True)
+    except GitCommandError as error:
+        raise GitError(f"git clone of {url} failed: {str(error.stderr).strip()}") from error
+    with repository:
+        if not repository.config_reader().get_value("user", "email", default=""):
+            with repository.config_writer() as configuration:
+                for key, value in zip(("name", "email"), identity, strict=True):
+                    configuration.set_value("user", key, value)
+
+
+def _environment() -> dict[str, str]:
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(_INJECTED)}
+    return {**kept, **_PLAIN}
+
+
+def _survived(returncode: int) -> None:
+    # SIGPIPE is our own doing: we stopped reading.
+    if returncode < 0 and returncode != -signal.SIGPIPE:
+        raise Interrupted(f"git was ended by {signal.Signals(-returncode).name}", hint="Try again.")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -26,16 +24,18 @@ class GitTree:
     def __init__(self, path: Path, revision: str) -> None:
         self.path = path
         self.revision = revision
-        self._lock = threading.Lock()
-        self._process: subprocess.Popen[bytes] | None = None
-        wanted = f"{revision}^{{object}}"
-        self.commit = self._git("rev-parse", "--verify", "--quiet", "--end-of-options", wanted).strip()
-        prefix = self._git("rev-parse", "--show-prefix").strip().rstrip("/")
+        self._git = git.Git(path)
+        self._objects = self._git.objects()
+        prefix = self._run("rev-parse", "--show-prefix").rstrip("/")
+        commit = self._git.name(revision, "object")
+        if commit is None:
+            raise ModelError(f"no revision {revision} in {path}")
+        self.commit = commit
         self._prefix = f"{prefix}/" if prefix else ""
         self._blobs: dict[str, str] = {}
         self._members: list[Member] = []
         found: dict[str, str] = {}
-        listing = self._git("ls-tree", "-r", "-z", "--full-tree", self.commit, *([prefix] if prefix else []))
+        listing = self._run("ls-tree", "-r", "-z", "--full-tree", self.commit, *([prefix] if prefix else []))
         for entry in listing.split("\0"):
             head, _, name = entry.partition("\t")
             if not entry or not name.startswith(self._prefix):
@@ -56,13 +56,7 @@ class GitTree:
 
     def close(self) -> None:
         """End the git process that reads objects."""
-        with self._lock:
-            if self._process is not None:
-                assert self._process.stdin is not None and self._process.stdout is not None
-                self._process.stdin.close()
-                self._process.wait()
-                self._process.stdout.close()
-                self._process = None
+        self._objects.close()
 
     def files(self, folder: str) -> list[str]:
         above = f"{folder}/"
@@ -120,40 +114,16 @@ class GitTree:
                 raise ModelError(f"expected at most {limits.FILES} files, found more", file=name)
 
     def _read(self, blob: str, file: str) -> bytes:
-        with self._lock:
-            if self._process is None:
-                self._process = subprocess.Popen(
-                    [*git.command(self.path), "cat-file", "--batch"],
-                    env=git.environment(),
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                )
-            stdin, stdout = self._process.stdin, self._process.stdout
-            assert stdin is not None and stdout is not None
-            stdin.write(f"{blob}\n".encode())
-            stdin.flush()
-            header = stdout.readline().split()
-            if len(header) != 3:
-                raise ModelError(f"git has no object {blob}", file=file)
-            size = int(header[2])
-            if size > limits.FILE_BYTES:
-                left = size + 1
-                while left > 0:
-                    left -= len(stdout.read(min(1 << 20, left)))
-                raise ModelError(f"expected at most {limits.FILE_BYTES} bytes, found {size}", file=file)
-            data = stdout.read(size)
-            stdout.read(1)
-            return data
-
-    def _git(self, *arguments: str) -> str:
         try:
-            done = subprocess.run([*git.command(self.path), *arguments], capture_output=True, env=git.environment())
-        except OSError as error:
-            raise ModelError(f"cannot run git: {error.strerror}") from None
-        if done.returncode != 0:
-            reason = done.stderr.decode(errors="replace").strip() or f"no revision {self.revision} in {self.path}"
-            raise ModelError(reason.removeprefix("fatal: "))
-        return done.stdout.decode("utf-8", "surrogateescape")
+            return self._objects.read(blob, most=limits.FILE_BYTES)
+        except git.GitError as error:
+            raise ModelError(error.message, file=file) from error
+
+    def _run(self, *arguments: str) -> str:
+        try:
+            return self._git.read(*arguments)
+        except git.GitError as error:
+            raise ModelError(error.message, hint=error.hint) from error
 
 
 def _above(path: str) -> Iterator[str]:

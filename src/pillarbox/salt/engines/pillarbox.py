@@ -8,7 +8,6 @@ that lacks the orchestration, a dropped event, a master that was down), the engi
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from typing import Any
 
@@ -18,7 +17,7 @@ import salt.utils.event
 from pillarbox.pipeline import publish
 from pillarbox.pipeline.build import wanted
 from pillarbox.pipeline.places import Places
-from pillarbox.system import locks
+from pillarbox.system import locks, waiting
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +28,6 @@ def start(interval: float = 1.0, grace: float = 20.0) -> None:
     """Run until the master stops. ``grace`` is how many seconds the event has to get a build started."""
     places = Places.of(__opts__.get("pillarbox"))
     raised: tuple[str, float] | None = None
-    pause = threading.Event()
     while True:
         try:
             places.ensure()
@@ -49,8 +47,8 @@ def start(interval: float = 1.0, grace: float = 20.0) -> None:
         except Exception:
             # An engine that dies is restarted by the master at once, and would fill the log with the same.
             log.exception("pillarbox: looking for pushes failed; trying again")
-            pause.wait(30)
-        pause.wait(interval)
+            waiting.pause(30, "pushes, which failed")
+        waiting.pause(interval, "pushes")
 
 
 def _raise(revision: str) -> None:
