@@ -70,7 +70,8 @@ def build(
     tagged or pushed). ``revision`` is what the label says; by default the commit of the repository at ``model_dir``.
     Once ``stop`` is set, the build ends before its next step.
 
-    Raises :class:`BuildError`, :class:`EngineError`, :class:`RegistryError`.
+    Raises :class:`BuildError`, :class:`~pillarbox.system.engine.EngineError`, :class:`RegistryError`,
+    :class:`StoreError`.
     """
     return _Build(image, Path(model_dir).resolve(), engine, progress, store or Store(), revision, stop).run()
 

@@ -1,4 +1,4 @@
-"""What can go wrong with images: in the model, in the registry, in a build."""
+"""What can go wrong with images: in the model, in the registry, in the store, in a build."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ from pillarbox.system.errors import PillarboxError
 
 class SpecError(PillarboxError):
     """An image node that cannot become an image, and why."""
+
+
+class StoreError(PillarboxError):
+    """What a builder keeps on its machine cannot be made."""
 
 
 class RegistryError(PillarboxError):

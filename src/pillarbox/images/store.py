@@ -8,8 +8,8 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from pillarbox.images.errors import StoreError
 from pillarbox.system import locks
-from pillarbox.system.engine import EngineError
 
 CACHE = "/var/cache/pillarbox"
 
@@ -27,7 +27,7 @@ class Store:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             hint = "Set PILLARBOX_BUILD_CACHE to a directory that this user may write to."
-            raise EngineError(f"cannot make {folder}: {error.strerror}", hint=hint) from error
+            raise StoreError(f"cannot make {folder}: {error.strerror}", hint=hint) from error
         return folder
 
     @contextlib.contextmanager

@@ -13,6 +13,7 @@ import tarfile
 import tempfile
 from pathlib import Path
 
+from pillarbox.images.errors import StoreError
 from pillarbox.images.store import Store
 from pillarbox.system import files
 from pillarbox.system.command import tail
@@ -79,7 +80,7 @@ def _make(file: Path) -> None:
     with tempfile.TemporaryDirectory(dir=file.parent) as work:
         done = subprocess.run([sys.executable, "-c", MAKE, work], capture_output=True, text=True)
         if done.returncode:
-            raise EngineError(f"cannot pack Salt for the containers: {done.stderr.strip()}")
+            raise StoreError(f"cannot pack Salt for the containers: {done.stderr.strip()}")
         thin = done.stdout.splitlines()[-1]
         with (
             files.replacing(file) as stream,
