@@ -84,6 +84,39 @@ def test_deploy_reports_what_it_did(
     assert '"wrong": []' in ready.run("pillarbox.status", "--out=json", check=False).stdout.replace("\n", "")
 
 
+def test_a_custom_resource_comes_and_goes_with_the_model(
+    deployment: Deployment, ready: Salt, model: dict[str, Any], apiserver: ControlPlane
+) -> None:
+    schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    spec = {
+        "group": "example.org",
+        "scope": "Namespaced",
+        "names": {"kind": "Backup", "plural": "backups"},
+        "versions": [{"name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": schema}}],
+    }
+    definition = {"api_version": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "body": {"spec": spec}}
+    control = model["nodes/control.yml"]["parameters"]["kubernetes"]["control"]
+    control["object"] = {
+        "backups.example.org": definition,
+        "nightly": {"api_version": "example.org/v1", "kind": "Backup", "body": {"spec": {"schedule": "daily"}}},
+    }
+    revision = deployment.commit(model)
+    assert "Backup nightly: appears" in deployment.push().stderr
+    assert deployment.finished(revision).succeeded
+    done = ready.run(*ORCHESTRATE)
+    assert "create  CustomResourceDefinition backups.example.org" in done.stderr
+    assert "create  Backup default/nightly" in done.stderr
+    assert '"wrong": []' in ready.run("pillarbox.status", "--out=json", check=False).stdout.replace("\n", "")
+
+    del control["object"]
+    revision = deployment.commit(model)
+    deployment.push()
+    assert deployment.finished(revision).succeeded
+    done = ready.run(*ORCHESTRATE)
+    assert "delete  Backup default/nightly" in done.stderr
+    assert "CustomResourceDefinition backups.example.org: not in the model, all objects of its kind" in done.stderr
+
+
 def test_failing_looks_like_failing(
     deployment: Deployment, ready: Salt, model: dict[str, Any], apiserver: ControlPlane
 ) -> None:

@@ -94,6 +94,21 @@ def test_scaling_is_no_roll_and_leaving_is_told(deployment: Deployment, web: dic
     assert [(item.kind, item.action) for item in made.workloads] == [("Deployment", "updates"), ("ConfigMap", "goes")]
 
 
+def test_an_object_of_any_kind_is_in_the_plan(deployment: Deployment, web: dict[str, Any]) -> None:
+    base = deployment.commit(web)
+    nightly = {"api_version": "example.org/v1", "kind": "Backup", "body": {"spec": {"schedule": "daily"}}}
+    control = web["nodes/control.yml"]["parameters"]["kubernetes"]["control"]
+    control["object"] = {"nightly": nightly}
+    added = deployment.commit(web)
+    made = plan.make(deployment.work, base, added, registry=False)
+    assert "Backup nightly: appears" in made.as_text() and made.hosts == ()
+    nightly["body"]["spec"]["schedule"] = "hourly"
+    made = plan.make(deployment.work, added, deployment.commit(web), registry=False)
+    assert "Backup nightly: updates (spec.schedule)" in made.as_text()
+    del control["object"]
+    assert "Backup nightly: goes" in plan.make(deployment.work, added, deployment.commit(web), registry=False).as_text()
+
+
 def test_a_formula_changes_the_hosts_that_run_it(deployment: Deployment, web: dict[str, Any]) -> None:
     base = deployment.commit({**web, "formulas/demo/init.sls": "{}\n", "formulas/other/init.sls": "{}\n"})
     head = deployment.commit({"formulas/demo/init.sls": "a: test.nop\n", "formulas/other/init.sls": "a: test.nop\n"})
