@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import subprocess
 import sys
 from collections import defaultdict
@@ -11,6 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from pillarbox.system import environment
 
 BIN = Path(sys.executable).parent
 
@@ -109,6 +112,23 @@ def test_what_is_the_floors_is_done_on_the_floor(repository: Path) -> None:
     ]
     assert not wrong, "\n".join(wrong)
     assert found.keys() >= EXCEPTIONS, "an exception that nothing needs any more"
+
+
+def test_variables_of_the_environment_are_those_of_the_table(repository: Path) -> None:
+    known = {each.name for each in environment.VARIABLES}
+    assert len(known) == len(environment.VARIABLES)
+    # Click's own, for completion.
+    known |= {"_PILLARBOX_COMPLETE"}
+    wrong = []
+    for module, tree in sources(repository):
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                named = set(re.findall(r"\b_?PILLARBOX_[A-Z_]*", node.value))
+                # Texts for people may name a variable; what is nothing but a name is about to be read.
+                alone = node.value.strip() in named and module != "system/environment.py"
+                if alone or named - known:
+                    wrong.append(f"src/pillarbox/{module}:{node.lineno}: {node.value[:60]!r}")
+    assert not wrong, "\n".join(wrong)
 
 
 def test_a_class_name_means_one_thing(repository: Path) -> None:

@@ -15,6 +15,7 @@ from tests.model.reference import write
 from pillarbox.model import Inventory
 from pillarbox.model.keep import pages
 from pillarbox.model.read import tree as trees
+from pillarbox.system.environment import VariableError
 from pillarbox.system.errors import PillarboxError
 
 MODEL: dict[str, Any] = {
@@ -103,7 +104,15 @@ def test_the_environment_turns_it_off(tmp_path: Path, monkeypatch: pytest.Monkey
     Inventory(root).all()
     assert list((tmp_path / "c").iterdir())
     monkeypatch.setenv("PILLARBOX_CACHE", "off")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.chdir(tmp_path)
     Inventory(root).all()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["c", "m"]
+    monkeypatch.setenv("PILLARBOX_CACHE", "relative")
+    with pytest.raises(VariableError, match="PILLARBOX_CACHE=relative: expected an absolute path"):
+        Inventory(root)
+    assert not (tmp_path / "relative").exists()
 
 
 def test_threads_and_processes(tmp_path: Path) -> None:

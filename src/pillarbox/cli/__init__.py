@@ -16,7 +16,7 @@ import click
 
 from pillarbox import __version__
 from pillarbox.cli.output import print_error
-from pillarbox.system import logs
+from pillarbox.system import environment, logs
 from pillarbox.system.errors import PillarboxError
 
 COMMANDS = {
@@ -54,9 +54,13 @@ class Commands(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl([(name, COMMANDS[name]) for name in self.list_commands(ctx)])
 
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Environment variables"):
+            formatter.write_dl([(each.name, each.meaning.replace("`", "")) for each in environment.VARIABLES])
+
 
 def _default_model() -> Path:
-    here, published = Path("."), Path("/srv/pillarbox/published/current")
+    here, published = Path("."), environment.ROOT.directory() / "published" / "current"
     # os.path, for not everybody on a master may look there.
     return published if not os.path.isdir("nodes") and os.path.isdir(published / "nodes") else here
 
@@ -64,7 +68,7 @@ def _default_model() -> Path:
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
     "--model",
-    envvar="PILLARBOX_MODEL",
+    envvar=environment.MODEL.name,
     type=click.Path(file_okay=False, path_type=Path),
     default=_default_model,
     help="The directory of the model (default: the current one; on a master, the published model).",

@@ -13,13 +13,13 @@ from pillarbox.cli.output import format_option, print_data
 from pillarbox.lab import settings as lab_settings
 from pillarbox.lab.errors import LabError
 from pillarbox.lab.settings import LabSettings
-from pillarbox.model.keep.cache import VARIABLE as MODEL_CACHE
+from pillarbox.system import environment
 from pillarbox.system.errors import PillarboxError
 from pillarbox.system.progress import Progress
 
 
 @click.group("lab")
-@click.option("--name", envvar="PILLARBOX_LAB_NAME", help="The lab's name (default: pillarbox-lab).")
+@click.option("--name", envvar=environment.LAB_NAME.name, help="The lab's name (default: pillarbox-lab).")
 @click.pass_context
 def command(ctx: click.Context, name: str | None) -> None:
     """Hosts as containers on this machine.
@@ -32,7 +32,7 @@ def command(ctx: click.Context, name: str | None) -> None:
     source: Path | None = None if given is None or default else given
     ctx.obj = lab_settings.load(name, source)
     # Not the user's own cache: what the lab leaves is taken away with the lab.
-    os.environ.setdefault(MODEL_CACHE, str(ctx.obj.cache / "model"))
+    environment.CACHE.set_default(str(ctx.obj.cache / "model"))
 
 
 def complete_host(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:

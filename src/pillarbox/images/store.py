@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from pillarbox.images.errors import StoreError
-from pillarbox.system import locks
-
-CACHE = "/var/cache/pillarbox"
+from pillarbox.system import environment, locks
 
 
 class Store:
-    """A directory for caches and locks: ``path``, else ``PILLARBOX_BUILD_CACHE``, else ``/var/cache/pillarbox``."""
+    """A directory for caches and locks: ``path``, else what ``PILLARBOX_BUILD_CACHE`` names.
+
+    Raises :class:`VariableError` for one that is not absolute.
+    """
 
     def __init__(self, path: str | Path | None = None) -> None:
-        self.path = Path(path or os.environ.get("PILLARBOX_BUILD_CACHE") or CACHE)
+        self.path = Path(path) if path else environment.BUILD_CACHE.directory()
 
     def folder(self, name: str) -> Path:
         """A directory of the store, made where it is missing."""
@@ -26,7 +26,7 @@ class Store:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            hint = "Set PILLARBOX_BUILD_CACHE to a directory that this user may write to."
+            hint = f"Set {environment.BUILD_CACHE.name} to a directory that this user may write to."
             raise StoreError(f"cannot make {folder}: {error.strerror}", hint=hint) from error
         return folder
 

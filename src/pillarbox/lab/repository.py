@@ -16,7 +16,7 @@ from pillarbox.lab.errors import LabError
 from pillarbox.lab.layout import Layout
 from pillarbox.lab.settings import LabSettings
 from pillarbox.model import Inventory
-from pillarbox.system import git
+from pillarbox.system import environment, git
 from pillarbox.system.command import run
 
 
@@ -69,7 +69,7 @@ def open_door(settings: LabSettings, layout: Layout, repository: LabRepository, 
     public = key.with_suffix(".pub").read_text().strip()
     if public not in shell.run(master, ["cat", repository.keys_file], check=False).out:
         # With the name, a push's report says who it was.
-        line = f'restrict,environment="PILLARBOX_USER={_user()}" {public}\n'
+        line = f'restrict,environment="{environment.USER.name}={_user()}" {public}\n'
         shell.put(master, repository.keys_file, line)
     host_key = shell.run(master, ["cat", "/etc/ssh/ssh_host_ed25519_key.pub"], what="reading the host's ssh key").out
     known = directory / "known_hosts"

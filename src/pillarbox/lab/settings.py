@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
 import pillarbox
 from pillarbox.lab.errors import LabError
+from pillarbox.system import environment
 
-DEFAULT_NAME = "pillarbox-lab"
+DEFAULT_NAME = environment.LAB_NAME.default
 ENGINES = ("auto", "private", "system")
 
 
@@ -73,14 +73,14 @@ def load(name: str | None = None, source: Path | None = None) -> LabSettings:
     name = name or DEFAULT_NAME
     if not re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?", name):
         raise LabError(f"lab name {name!r}: expected up to 32 lower case letters, digits and inner dashes")
-    engine = os.environ.get("PILLARBOX_LAB_ENGINE") or "auto"
+    engine = environment.LAB_ENGINE.get() or "auto"
     if engine not in ENGINES:
-        raise LabError(f"PILLARBOX_LAB_ENGINE={engine}: expected one of {', '.join(ENGINES)}")
+        raise LabError(f"{environment.LAB_ENGINE.name}={engine}: expected one of {', '.join(ENGINES)}")
     checkout = Path(pillarbox.__file__).resolve().parents[2]
     if not (checkout / "ci" / "host").is_dir():
         raise LabError(
             f"{checkout} is not a checkout of Pillarbox", hint="Run `make lab` in a clone of Pillarbox's repository."
         )
-    root = Path(os.environ.get("PILLARBOX_LAB_DIR") or "/var/lib/pillarbox-lab").resolve()
-    cache = Path(os.environ.get("PILLARBOX_LAB_CACHE") or "/var/cache/pillarbox-lab").resolve()
+    root = environment.LAB_DIR.directory().resolve()
+    cache = environment.LAB_CACHE.directory().resolve()
     return LabSettings(name, root, cache, checkout, (source or checkout).resolve(), engine)

@@ -15,6 +15,7 @@ from pillarbox.pipeline.git import Repository
 from pillarbox.pipeline.journal import follow
 from pillarbox.pipeline.places import Places
 from pillarbox.pipeline.publish import read
+from pillarbox.system import environment
 from pillarbox.system.errors import PillarboxError
 
 #: A build says something at least this often, or the hook stops listening; the build goes on.
@@ -128,7 +129,7 @@ def post_receive(
 
 def pusher(repository: Path, revision: str) -> str:
     """Who is pushing: the identity that the server gave the connection, else who committed."""
-    for variable in ("PILLARBOX_USER", "GL_USERNAME", "GL_USER", "REMOTE_USER"):
+    for variable in (environment.USER.name, "GL_USERNAME", "GL_USER", "REMOTE_USER"):
         name = re.sub(r"[^\w@.+ <>-]", "", os.environ.get(variable, ""))
         if name:
             return name

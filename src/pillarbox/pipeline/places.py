@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-ROOT = Path("/srv/pillarbox")
-STATE = Path("/var/lib/pillarbox")
+from pillarbox.system import environment
+
+ROOT = Path(environment.ROOT.default)
+STATE = Path(environment.STATE.default)
 
 
 @dataclass(frozen=True)
@@ -29,16 +31,16 @@ class Places:
     @classmethod
     def of(cls, options: Mapping[str, Any] | None = None) -> Places:
         """From master options (``pillarbox: {root, state, repository, branch}``) or the environment
-        (``PILLARBOX_ROOT`` and so on), else the defaults."""
-        given = {key: (options or {}).get(key) or os.environ.get(f"PILLARBOX_{key.upper()}") for key in
-                 ("root", "state", "repository", "branch")}  # fmt: skip
-        root = Path(given["root"] or ROOT)
-        return cls(
-            root,
-            Path(given["state"] or STATE),
-            Path(given["repository"] or root / "model.git"),
-            given["branch"] or "main",
-        )
+        (``PILLARBOX_ROOT`` and so on), else the defaults.
+
+        Raises :class:`VariableError` for a directory in the environment that is not absolute.
+        """
+        given = options or {}
+        root = Path(given.get("root") or environment.ROOT.directory())
+        state = Path(given.get("state") or environment.STATE.directory())
+        repository = Path(given.get("repository") or environment.REPOSITORY.path() or root / "model.git")
+        branch = given.get("branch") or environment.BRANCH.get() or environment.BRANCH.default
+        return cls(root, state, repository, branch)
 
     @property
     def published(self) -> Path:

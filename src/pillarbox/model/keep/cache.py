@@ -15,13 +15,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from pillarbox.system import environment
+
 try:
     import msgpack  # type: ignore[import-untyped]
 except ImportError:  # pragma: no cover - installed with Salt, which Pillarbox needs anyway
     msgpack = None
 
-VARIABLE = "PILLARBOX_CACHE"
-OFF = frozenset({"", "0", "off", "no"})
 MAX_BYTES = 512 << 20
 _BATCH = 2000
 _CHECK = 8
@@ -40,10 +40,15 @@ def version() -> bytes:
 
 
 def default_directory() -> Path | None:
-    """``$PILLARBOX_CACHE``, or ``pillarbox`` in the user's cache directory; ``None`` where the cache is off."""
-    chosen = os.environ.get(VARIABLE)
+    """``$PILLARBOX_CACHE``, or ``pillarbox`` in the user's cache directory; ``None`` where the cache is off.
+
+    Raises :class:`VariableError` for a path that is not absolute.
+    """
+    if environment.CACHE.is_off():
+        return None
+    chosen = environment.CACHE.path()
     if chosen is not None:
-        return None if chosen.lower() in OFF else Path(chosen)
+        return chosen
     try:
         home = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
     except RuntimeError:
