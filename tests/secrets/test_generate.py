@@ -117,3 +117,9 @@ def test_the_command_adds_or_makes_all_anew(deployment: Path, key: str) -> None:
     assert done.exit_code == 0, done.output
     assert yaml.safe_load(file.read_text())["parameters"]["_param"]["one"] != one
     assert CliRunner().invoke(command, [], obj=deployment).exit_code == 2
+
+
+def test_a_model_without_secrets_is_not_passed_over_in_silence(tmp_path: Path, key: str) -> None:
+    done = CliRunner().invoke(command, ["--public-key", "-"], input=key, obj=tmp_path)
+    assert done.exit_code == 0
+    assert "no deployment of the model has a secrets.yml" in done.output

@@ -35,8 +35,11 @@ def command(context: click.Context, public_key: TextIO | None) -> None:
         return
     if public_key is None:
         raise click.UsageError("Missing option '--public-key'.")
-    for file in generate(context.obj, _text(public_key)):
+    written = generate(context.obj, _text(public_key))
+    for file in written:
         click.echo(f"wrote {file}")
+    if not written:
+        click.echo("nothing to write: no deployment of the model has a secrets.yml", err=True)
 
 
 @command.command("add")
