@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.manifests.control_pillars import BLOCK
 
-from pillarbox.manifests import render
+from pillarbox.manifests import kinds, render
 from pillarbox.system.errors import PillarboxError
 from pillarbox.system.yaml_text import dump
 
@@ -198,14 +198,15 @@ WORDS = (
     "binding", "subject", "ingress", "endpoints", "subsets", "paths", "hosts", "external", "affinity",
     "spread", "strategy", "command", "persistent_volume", "persistent_volume_claim", "storage",
     "env_from", "resources", "requests", "kind", "schedule", "init_containers", "host_aliases",
-    "lifecycle", "pre_stop", "security_context", "items",
+    "lifecycle", "pre_stop", "security_context", "items", "object", "api_version", "body", "gate", "condition", "scope",
+    "spec", "template", "containers", "versions", "names",
 )  # fmt: skip
 NONSENSE = st.recursive(
     st.none()
     | st.booleans()
     | st.integers()
     | st.floats()
-    | st.sampled_from((*WORDS, "Deployment", "http", "a", "$(A)")),
+    | st.sampled_from((*WORDS, "Deployment", "http", "a", "$(A)", "v1", "apps/v1")),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(WORDS), inner, max_size=4),
     max_leaves=25,
 )
@@ -222,6 +223,21 @@ def test_nonsense_is_an_error_not_a_crash(control: Any) -> None:
     else:
         for each in manifests:
             assert yaml.safe_load(each.text) == each.object
+
+
+BODIES = st.dictionaries(st.sampled_from(["spec", "data", "imagePullSecrets", *WORDS]), NONSENSE, max_size=3)
+
+
+@settings(quick, max_examples=200)
+@given(st.sampled_from([(api, kind.name) for kind in kinds.TABLE for _, api in kind.apis]), BODIES)
+def test_nonsense_in_an_object_of_any_kind_is_the_servers_to_refuse(named: tuple[str, str], body: Any) -> None:
+    entry = {"api_version": named[0], "kind": named[1], "body": body}
+    other = {"service": {"a": {"container": {"a": {"image": "a:1", "env_from": [{"config_map": "b"}]}}}}}
+    elsewhere = {"external": {"configmap": ["b"]}}
+    try:
+        render(OneNode({"object": {"b": entry}, **other, **elsewhere}))
+    except PillarboxError as error:
+        assert "node cfg01" in str(error)
 
 
 @settings(quick, max_examples=100)
