@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from pillarbox.manifests import names
 from pillarbox.manifests.errors import PillarPlace, Problems
+from pillarbox.system.names import did_you_mean
 
 
 class Image(Protocol):
@@ -100,7 +100,7 @@ class Catalog:
             and registry in (None, node.registry, f"{node.registry}/{node.deploy_name}")
         ):
             return self.pinned(node)
-        close = names.nearest(image, self.images, cutoff=0.85) if registry is None and tag is None else None
+        close = did_you_mean(image, self.images, cutoff=0.85) if registry is None and tag is None else None
         if close and node is None:
             problems.add(place, f"no image node {image}", f"{close} Any other image needs a tag.")
         reference = "/".join(part for part in (registry, image) if part)
@@ -116,7 +116,7 @@ class Catalog:
                 continue
             name = reference.removeprefix(space).partition("@")[0].partition(":")[0]
             if name not in self.images:
-                hint = names.nearest(name, self.images) or f"Add a node {name} with the pillar image."
+                hint = did_you_mean(name, self.images) or f"Add a node {name} with the pillar image."
                 problems.add(
                     place, f"image {reference} belongs to {deploy_name}, but no image node {name} exists", hint
                 )

@@ -16,6 +16,7 @@ from pillarbox.manifests.kinds import Kind
 from pillarbox.manifests.manifest import Manifest, Object
 from pillarbox.manifests.references import ReferenceUse, references
 from pillarbox.system import gpg
+from pillarbox.system.names import did_you_mean
 
 ENTRYPOINT = "/entrypoint.sh"
 
@@ -98,7 +99,7 @@ def target_ports(world: World) -> None:
         for port in _service_ports(each):
             target = port.get("targetPort")
             if isinstance(target, str) and target not in known:
-                hint = names.nearest(target, {name for name in known if name})
+                hint = did_you_mean(target, {name for name in known if name})
                 world.problems.add(each.place / "ports", f"no container has a port named {target}", hint)
 
 
@@ -118,7 +119,7 @@ def pods(world: World) -> None:
                 port = found.get("httpGet", found.get("tcpSocket", {})).get("port")
                 if isinstance(port, str) and port not in known:
                     text = f"a probe asks port {port}, which the container does not name"
-                    world.problems.add(place, text, names.nearest(port, known))
+                    world.problems.add(place, text, did_you_mean(port, known))
 
 
 def configuration(world: World) -> None:
@@ -133,9 +134,9 @@ def configuration(world: World) -> None:
                 data = _data(known[name])
                 if key is not None and key not in data:
                     text = f"{kind.name} {name} of namespace {each.namespace} has no key {key}"
-                    world.problems.add(each.place, text, names.nearest(key, data))
+                    world.problems.add(each.place, text, did_you_mean(key, data))
                 continue
-            close = names.nearest(name, known, cutoff=0.8)
+            close = did_you_mean(name, known, cutoff=0.8)
             # Users of the original formula make their ConfigMaps with kubectl, and mount them.
             if kind is kinds.CONFIG_MAP and wanted.use is ReferenceUse.VOLUME and not close:
                 continue
@@ -158,7 +159,7 @@ def supply(world: World) -> None:
             for name in _expansions(container):
                 if name not in explicit and name not in injected:
                     hint = (
-                        names.nearest(name, injected, cutoff=0.85)
+                        did_you_mean(name, injected, cutoff=0.85)
                         or "Kubernetes injects it for a Service of the same namespace."
                     )
                     world.problems.add(place / container["name"], f"$({name}) refers to no Service", hint)
@@ -169,7 +170,7 @@ def supply(world: World) -> None:
                 if name in explicit or name in injected or name in _RUNTIME:
                     continue
                 text = f"image {image.name} needs {name}, and no variable, ConfigMap, Secret or Service supplies it"
-                hint = names.nearest(name, {*explicit, *injected}, cutoff=0.85) or _supply_hint(name)
+                hint = did_you_mean(name, {*explicit, *injected}, cutoff=0.85) or _supply_hint(name)
                 world.problems.add(place / container["name"], text, hint)
 
 

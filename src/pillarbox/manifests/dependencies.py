@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from dataclasses import replace
 from graphlib import CycleError, TopologicalSorter
 
-from pillarbox.manifests import names
 from pillarbox.manifests.definitions import definition
 from pillarbox.manifests.errors import Problems
 from pillarbox.manifests.manifest import Manifest
+from pillarbox.system.names import did_you_mean
 
 
 def resolved(manifests: Iterable[Manifest], problems: Problems) -> tuple[Manifest, ...]:
@@ -39,7 +39,7 @@ def resolved(manifests: Iterable[Manifest], problems: Problems) -> tuple[Manifes
                 whole.append(unit)
             else:
                 candidates = [str(unit) for deployment, unit in known if deployment == each.deployment]
-                hint = names.nearest(name, candidates) or "Expected service/<name>, job/<name> or object/<name>."
+                hint = did_you_mean(name, candidates) or "Expected service/<name>, job/<name> or object/<name>."
                 problems.add(each.place / "depends_on", f"depends on {name}, which does not exist", hint)
         changed.append(replace(each, depends_on=tuple(dict.fromkeys(whole))) if whole or each.depends_on else each)
     for deployment in sorted({each.deployment for each in found}):

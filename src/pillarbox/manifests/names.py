@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-
-from pillarbox.system.names import did_you_mean
 
 LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 SERVICE = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
@@ -33,11 +30,6 @@ def camel(key: str) -> str:
 def slug(text: str, limit: int = 63) -> str:
     """The nearest valid DNS label to ``text``; empty when nothing of it may stay."""
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:limit].strip("-")
-
-
-def nearest(name: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
-    """A hint that names what was probably meant, or nothing."""
-    return did_you_mean(name, known, cutoff=cutoff)
 
 
 def variable(name: str) -> str:

@@ -12,6 +12,7 @@ from pillarbox.manifests.manifest import Object
 from pillarbox.manifests.scope import Scope, compact
 from pillarbox.manifests.section import PillarSection
 from pillarbox.manifests.volumes import volume
+from pillarbox.system.names import did_you_mean
 
 HOSTNAME = "kubernetes.io/hostname"
 ZONE = "topology.kubernetes.io/zone"
@@ -91,7 +92,7 @@ def _volumes(section: PillarSection, inline: Mapping[str, Object], containers: l
     for each in containers:
         for mount in each.get("volumeMounts", ()):
             if mount["name"] not in found and mount["name"] not in claimed:
-                hint = names.nearest(mount["name"], {*found, *claimed}) or f"Define it under volume:{mount['name']}."
+                hint = did_you_mean(mount["name"], {*found, *claimed}) or f"Define it under volume:{mount['name']}."
                 section.problem(f"container {each['name']} mounts volume {mount['name']}, which is not defined", hint)
     return [found[name] for name in sorted(found)]
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from pillarbox.manifests import names
 from pillarbox.manifests.errors import PillarPlace, Problems
+from pillarbox.system.names import did_you_mean
 
 _FLAGS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 _QUANTITY = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([numkKMGTPE]|[KMGTPE]i|[eE][+-]?\d+)?")
@@ -56,7 +57,7 @@ class PillarSection:
     def close(self) -> None:
         for key, (spelling, _) in self._values.items():
             if key not in self._asked:
-                hint = names.nearest(key, self._asked) or f"Known keys: {', '.join(sorted(self._asked))}."
+                hint = did_you_mean(key, self._asked) or f"Known keys: {', '.join(sorted(self._asked))}."
                 self.problem(f"unknown key {spelling}", hint)
 
     @property
@@ -151,7 +152,7 @@ class PillarSection:
         for option in options:
             if value.lower().replace("_", "") == option.lower().replace("_", ""):
                 return option
-        hint = names.nearest(value, options) or f"Known: {', '.join(options)}."
+        hint = did_you_mean(value, options) or f"Known: {', '.join(options)}."
         self.problem(f"unknown {key} {value}", hint, key=self.spelling(key))
         return default
 

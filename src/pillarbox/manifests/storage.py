@@ -10,6 +10,7 @@ from pillarbox.manifests.pods import HOSTNAME
 from pillarbox.manifests.scope import Scope, compact
 from pillarbox.manifests.section import PillarSection
 from pillarbox.manifests.volumes import remote
+from pillarbox.system.names import did_you_mean
 
 MODES = ("ReadWriteOnce", "ReadOnlyMany", "ReadWriteMany")
 TYPES = ("hostPath", "local", "nfs", "glusterfs")
@@ -85,7 +86,7 @@ def _modes(section: PillarSection) -> list[str]:
     modes = section.words("access_modes", "access_mode") or ["ReadWriteOnce"]
     for mode in modes:
         if mode not in MODES:
-            section.problem(f"unknown access mode {mode}", names.nearest(mode, MODES) or f"Known: {', '.join(MODES)}.")
+            section.problem(f"unknown access mode {mode}", did_you_mean(mode, MODES) or f"Known: {', '.join(MODES)}.")
     return modes
 
 

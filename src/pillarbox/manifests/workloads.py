@@ -12,6 +12,7 @@ from pillarbox.manifests.scope import Scope, compact, unit_name
 from pillarbox.manifests.section import PillarSection
 from pillarbox.manifests.services import service
 from pillarbox.manifests.storage import claim
+from pillarbox.system.names import did_you_mean
 
 KINDS = tuple(kind.name for kind in kinds.TABLE if kind.section == "service" and kind.runs_pods)
 PHASES = ("expand", "contract")
@@ -109,7 +110,7 @@ def _kind(section: PillarSection) -> str:
         return "StatefulSet"
     if given not in KINDS:
         hint = (
-            names.nearest(given or "", KINDS) or f"Known: {', '.join(KINDS)}; jobs stand under kubernetes:control:job."
+            did_you_mean(given or "", KINDS) or f"Known: {', '.join(KINDS)}; jobs stand under kubernetes:control:job."
         )
         section.problem(f"unsupported kind {given}", hint, key="kind")
         return "Deployment"
