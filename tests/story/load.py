@@ -14,6 +14,7 @@ KEYSTONE_PORT = 30500
 #: What is asked of each other service, with a token: its node port, a path, and what the answer to it has.
 APIS = {
     "glance": (30929, "/v2/images", "images"),
+    "placement": (30778, "/resource_providers", "resource_providers"),
 }
 PAUSE_SECONDS = 0.1
 TIMEOUT_SECONDS = 20
