@@ -6,9 +6,12 @@ import json
 from typing import Any
 
 import pytest
+import salt.config as salt_config
+from salt.utils.event import get_master_event
 from tests.controlplane import ControlPlane
 from tests.pipeline.support import Deployment, Salt, formulas
 
+from pillarbox.pipeline import publish
 from pillarbox.pipeline.git import Repository
 from pillarbox.rollout import Cluster
 from pillarbox.rollout.objects import ObjectRef
@@ -151,12 +154,42 @@ def test_failing_looks_like_failing(
     assert done.returncode != 0
     run = deployment.runs.last("deploy")
     assert run and run.state == "failed" and "states of a host failed" in run.error
+    assert run.hosts["m1"].startswith("failed: demo: Failure!"), run.hosts
+    assert run.rollout is None
     assert greeting(apiserver) == before
 
     # A runner by itself fails, too.
     assert ready.run("pillarbox.deploy", "revision=nonsense", check=False).returncode != 0
     done = ready.run(*ORCHESTRATE, 'pillar={"revision": "nonsense"}', check=False)
     assert done.returncode != 0 and "no revision nonsense" in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "says"),
+    [
+        (("state.orchestrate_show_sls", "orch.deploy"), "{revision}"),
+        ((*ORCHESTRATE, "test=True"), "Runner function 'pillarbox.deploy' would be executed"),
+    ],
+    ids=["render", "test"],
+)
+def test_rendering_the_orchestration_does_nothing(
+    deployment: Deployment, salt: Salt, model: dict[str, Any], command: tuple[str, ...], says: str
+) -> None:
+    """However often: nothing is published, nothing recorded, nothing said on the bus."""
+    deployment.commit(formulas(deployment.root))
+    first = greet(deployment, model, "rendered")
+    revision = greet(deployment, model, "rendered later")
+    before = {path: path.stat().st_mtime_ns for path in sorted(deployment.places.state.rglob("*"))}
+    options = salt_config.master_config(str(salt.root / "master" / "master"))
+    with get_master_event(options, options["sock_dir"], listen=True) as bus:
+        for _ in range(2):
+            done = salt.run(*command, "pillar=" + json.dumps({"revision": first}))
+            assert "pillarbox_deploy" in done.stdout and says.format(revision=first) in done.stdout
+        while event := bus.get_event(wait=1, full=True):
+            assert not event["tag"].startswith("pillarbox/"), event
+            assert "pillarbox.deploy" not in str(event["data"].get("fun")), event
+    assert publish.current(deployment.places) == revision
+    assert {path: path.stat().st_mtime_ns for path in sorted(deployment.places.state.rglob("*"))} == before
 
 
 def test_an_unreachable_cluster_fails_with_its_address(

@@ -9,7 +9,7 @@ import click
 
 from pillarbox.cli.cluster import gpg_home_option, kubeconfig_option
 from pillarbox.cli.output import format_option, print_data
-from pillarbox.pipeline.deploy import deploy
+from pillarbox.pipeline.deploy import DeployOptions, deploy
 from pillarbox.pipeline.git import Repository
 from pillarbox.system.errors import PillarboxError
 from pillarbox.system.progress import Progress
@@ -32,14 +32,11 @@ def command(
     revision, subject = _revision(model)
     run = deploy(
         model,
+        DeployOptions(kubeconfig, gpg_home, dry_run, prune_data),
         revision=revision,
         by=getpass.getuser(),
         subject=subject,
-        kubeconfig=kubeconfig,
-        gpg_home=gpg_home,
         progress=Progress(),
-        dry_run=dry_run,
-        data_too=prune_data,
     )
     if output_format == "json":
         print_data(run.as_dict(), "json")

@@ -1,18 +1,22 @@
-"""From a revision whose images exist to a cluster that runs it."""
+"""From a revision whose images exist to hosts and clusters that run it."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pillarbox.images import stock
+from pillarbox.pipeline import publish
 from pillarbox.pipeline.errors import PipelineError
+from pillarbox.pipeline.git import Repository
+from pillarbox.pipeline.hosts import ApplyStates, HostState
 from pillarbox.pipeline.places import Places
+from pillarbox.pipeline.prepare import Preparation, choose, deployments, prepare, resolve
 from pillarbox.pipeline.record import Run, RunKind, Runs, RunState
 from pillarbox.revision import Deployment, Revision
-from pillarbox.rollout import Cluster, GoodStore, ObjectStatus, Unreachable, memory, roll_out, status
+from pillarbox.rollout import Cluster, GoodStore, ObjectStatus, roll_out, status
 from pillarbox.rollout.roll import RolloutOutcome
 from pillarbox.secrets import DEFAULT_HOME, Keyring
 from pillarbox.system import locks
@@ -20,67 +24,113 @@ from pillarbox.system.errors import PillarboxError
 from pillarbox.system.progress import SILENT, Progress
 
 
+@dataclass(frozen=True)
+class DeployOptions:
+    """How to deploy. ``kubeconfig`` is that of another cluster than the model's, ``gpg_home`` has the key that opens
+    secrets; a ``dry_run`` writes nothing; ``data_too`` prunes volume claims and Secrets as well."""
+
+    kubeconfig: str | Path | None = None
+    gpg_home: str | Path = DEFAULT_HOME
+    dry_run: bool = False
+    data_too: bool = False
+
+
 def deploy(
     model: str | Path,
+    options: DeployOptions,
     *,
     revision: str = "",
     by: str = "",
     subject: str = "",
-    kubeconfig: str | Path | None = None,
-    gpg_home: str | Path = DEFAULT_HOME,
     places: Places | None = None,
     progress: Progress = SILENT,
-    dry_run: bool = False,
-    data_too: bool = False,
-    hosts: Mapping[str, str] | None = None,
 ) -> Run:
-    """Roll the model in directory ``model`` out, and return the run's report; it is finished and written down.
+    """Roll the model in directory ``model`` out to its clusters, and return the run's report; it is written down.
 
-    ``revision`` is what the model is of; ``hosts`` what became of the hosts before, for the report. A failure is in
-    the report (``succeeded``, ``error``), never an exception, except for ``KeyboardInterrupt`` and the like.
+    ``revision`` is what the model is of. A failure is in the report (``succeeded``, ``error``), never an exception,
+    except for ``KeyboardInterrupt`` and the like, and for a record that cannot be written.
     """
     places = places or Places.of()
-    with locks.held(places.lock, waiting=lambda: progress.step("waiting for the run that is going on")):
-        runs = Runs(places.runs)
-        runs.close_stale()
-        run = runs.start(RunKind.DEPLOY, revision or "worktree", by, subject)
-        run.dry_run, run.hosts = dry_run, dict(hosts or {})
-        try:
-            _deploy(run, Path(model), kubeconfig, Path(gpg_home), places, progress, dry_run, data_too)
-        except PillarboxError as error:
-            run.durations = dict(progress.durations)
-            run.finish(RunState.FAILED, str(error))
-        except BaseException as error:
-            run.durations = dict(progress.durations)
-            stopped = isinstance(error, KeyboardInterrupt | SystemExit)
-            text = "interrupted; deploy again to carry on" if stopped else f"{type(error).__name__}: {error}"
-            run.finish(RunState.INTERRUPTED if stopped else RunState.FAILED, text)
-            raise
+    with _recorded(places, revision or "worktree", by, subject, progress, dry_run=options.dry_run) as run:
+        with progress.phase("rendering manifests"):
+            wanted = deployments(Revision.read(model))
+        _roll(run, wanted, options, places, progress)
     return run
 
 
-def deployments(revision: Revision) -> tuple[Deployment, ...]:
-    """What ``revision`` deploys, its images pinned to what the registry has.
+def deploy_revision(
+    places: Places,
+    revision: str | None,
+    options: DeployOptions,
+    *,
+    by: str,
+    states: ApplyStates | None,
+    progress: Progress = SILENT,
+) -> Run:
+    """Deploy a revision of the master's repository (default: what is published) and return the run's report.
 
-    Raises :class:`PipelineError` for images that do not exist.
+    With ``states`` it is published, and the hosts that change get their states before the clusters are touched; a host
+    that fails ends the deploy there. Without, hosts and what is published are left alone. Failures are in the report,
+    as with :func:`deploy`.
     """
-    known = stock.take(revision.images)
-    if known.missing:
-        raise PipelineError(
-            f"the registry lacks {len(known.missing)} images of this revision: {', '.join(known.missing)}",
-            hint="Build them first: push the revision, or salt-run pillarbox.build again=True.",
-        )
-    return revision.deployments(known.digests)
+    repo = Repository(places.repository)
+    unknown: PillarboxError | None = None
+    try:
+        name = resolve(places, revision)
+    except PillarboxError as error:
+        name, unknown = "unknown", error
+    subject = "" if unknown else repo.subject(name)
+    with _recorded(places, name, by, subject, progress, dry_run=options.dry_run) as run:
+        if unknown:
+            raise unknown
+        with progress.phase(f"preparing revision {name[:12]}"):
+            if states:
+                prepared = prepare(places, name, dry_run=options.dry_run, progress=progress)
+            else:
+                prepared = Preparation((), (), deployments(Revision.read(publish.prepare(places, name), name)))
+        well = not states or _apply(run, states, prepared, options, progress)
+        if well or options.dry_run:
+            _roll(run, prepared.deployments, options, places, progress)
+        if not well:
+            raise PipelineError("the states of a host failed; nothing was applied to the cluster")
+    return run
 
 
-def refuse_return(wanted: Iterable[Deployment], kubeconfig: str | Path | None = None) -> None:
-    """Raise when a cluster's schemas forbid these deployments; a cluster out of reach forbids nothing yet."""
-    for item in wanted:
+@contextmanager
+def _recorded(
+    places: Places, revision: str, by: str, subject: str, progress: Progress, *, dry_run: bool
+) -> Iterator[Run]:
+    """The record of a deploy that the block makes, alone on this master; how the block ends is how the run does."""
+    with locks.held(places.lock, waiting=lambda: progress.step("waiting for the run that is going on")):
+        runs = Runs(places.runs)
+        runs.close_stale()
+        run = runs.start(RunKind.DEPLOY, revision, by, subject)
+        run.dry_run = dry_run
         try:
-            with Cluster(_choose(kubeconfig, item.kubeconfig), patience=5) as cluster:
-                memory.refuse_return(cluster, item.manifests)
-        except Unreachable:
-            continue
+            yield run
+        except PillarboxError as error:
+            state, text = RunState.FAILED, str(error)
+        except BaseException as error:
+            stopped = isinstance(error, KeyboardInterrupt | SystemExit)
+            text = "interrupted; deploy again to carry on" if stopped else f"{type(error).__name__}: {error}"
+            run.durations = dict(progress.durations)
+            run.finish(RunState.INTERRUPTED if stopped else RunState.FAILED, text)
+            raise
+        else:
+            state, text = RunState.SUCCEEDED, ""
+        run.durations = dict(progress.durations)
+        run.finish(state, text)
+
+
+def _apply(run: Run, states: ApplyStates, prepared: Preparation, options: DeployOptions, progress: Progress) -> bool:
+    """Apply the states of the hosts that change; whether all is well with them."""
+    named = (*prepared.hosts, *prepared.masters)
+    if not named:
+        return True
+    with progress.phase(f"applying the states of {len(named)} hosts"):
+        outcomes = states(prepared.hosts, prepared.masters, dry_run=options.dry_run, progress=progress)
+    run.hosts = {name: str(outcome) for name, outcome in outcomes.items()}
+    return all(outcome.state in (HostState.APPLIED, HostState.WOULD_CHANGE) for outcome in outcomes.values())
 
 
 def state(
@@ -89,23 +139,12 @@ def state(
     """The state of everything that the model in directory ``model`` deploys. Writes nothing."""
     found: list[ObjectStatus] = []
     for item in deployments(Revision.read(model)):
-        with Cluster(_choose(kubeconfig, item.kubeconfig), patience=10) as cluster:
+        with Cluster(choose(kubeconfig, item.kubeconfig), patience=10) as cluster:
             found += status(cluster, item.manifests, deployment=item.name, keyring=Keyring(gpg_home))
     return tuple(found)
 
 
-def _deploy(
-    run: Run,
-    model: Path,
-    kubeconfig: str | Path | None,
-    gpg_home: Path,
-    places: Places,
-    progress: Progress,
-    dry_run: bool,
-    data_too: bool,
-) -> None:
-    with progress.phase("rendering manifests"):
-        wanted = deployments(Revision.read(model))
+def _roll(run: Run, wanted: Sequence[Deployment], options: DeployOptions, places: Places, progress: Progress) -> None:
     if not wanted:
         raise PipelineError(
             "the model deploys nothing", hint="A node with the pillar kubernetes:control says what runs in a cluster."
@@ -116,32 +155,22 @@ def _deploy(
         run.rollout = _joined([*results, outcome.as_dict()])
 
     for item in wanted:
-        with Cluster(_choose(kubeconfig, item.kubeconfig)) as cluster:
+        with Cluster(choose(options.kubeconfig, item.kubeconfig)) as cluster:
             outcome = roll_out(
                 cluster,
                 item.manifests,
                 deployment=item.name,
-                keyring=Keyring(gpg_home),
+                keyring=Keyring(options.gpg_home),
                 store=GoodStore(places.good / item.name),
                 progress=progress,
-                dry_run=dry_run,
-                data_too=data_too,
+                dry_run=options.dry_run,
+                data_too=options.data_too,
                 cut_off=cut_off,
             )
         results.append(outcome.as_dict())
         run.rollout = _joined(results)
         if not outcome.succeeded:
             raise PipelineError(outcome.error)
-    run.durations = dict(progress.durations)
-    run.finish(RunState.SUCCEEDED)
-
-
-def _choose(given: str | Path | None, named: Path | None) -> Path:
-    if given:
-        return Path(given)
-    if named:
-        return named
-    return Path(os.environ.get("KUBECONFIG", "").partition(os.pathsep)[0] or "~/.kube/config")
 
 
 def _joined(results: list[dict[str, Any]]) -> dict[str, Any]:

@@ -7,8 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import salt.client
-import salt.config
 from salt.exceptions import SaltException
 
 from pillarbox.images import ImageSpec
@@ -18,6 +16,7 @@ from pillarbox.model import Inventory
 from pillarbox.pipeline.errors import PipelineError
 from pillarbox.pipeline.places import Places
 from pillarbox.salt import share
+from pillarbox.salt.client import local_client
 from pillarbox.system.errors import Interrupted, PillarboxError
 from pillarbox.system.progress import Progress
 from pillarbox.system.waiting import retry
@@ -33,12 +32,6 @@ PATIENCE = 60.0
 SILENCE = 30.0
 #: Seconds to wait for a line of a builder before the returns are looked at again.
 _LOOK = 0.2
-
-
-def master_options(opts: Mapping[str, Any]) -> dict[str, Any]:
-    """The master's own options. Inside an orchestration a runner is given those of the master's minion, whose caches
-    (and so the key to the master) lie elsewhere."""
-    return dict(salt.config.master_config(opts["conf_file"]))
 
 
 def builders(model: Path) -> tuple[str, ...]:
@@ -113,7 +106,7 @@ class BuilderMinions:
         """Those of the minions ``named`` that answer; the master, or all of them, may be about to be back."""
 
         def ask() -> list[str]:
-            with self._client() as client:
+            with local_client(self.opts) as client:
                 answers = client.cmd(list(named), "test.ping", tgt_type="list", timeout=10, gather_job_timeout=5)
             found = sorted(name for name, answer in answers.items() if answer is True)
             if not found:
@@ -131,7 +124,7 @@ class BuilderMinions:
         """What the minions return, as they do; nothing of one that died. Their lines go to ``progress`` meanwhile:
         a job of Salt says nothing before its end but by events."""
         tag = f"pillarbox/build/{arguments['revision']}"
-        with self._client() as client:
+        with local_client(self.opts) as client:
             client.event.subscribe(tag)
             heard = time.monotonic()
             job = client.cmd_iter_no_block(
@@ -150,7 +143,3 @@ class BuilderMinions:
                 if time.monotonic() - heard > SILENCE:
                     progress.step(f"waiting for {', '.join(minions)}")
                     heard = time.monotonic()
-
-    def _client(self) -> salt.client.LocalClient:
-        # Opened again each time: a master that restarts changes its key and drops its sockets.
-        return salt.client.get_local_client(mopts=master_options(self.opts), listen=True)

@@ -1,0 +1,39 @@
+"""The states of hosts, which a deploy applies before it touches a cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from pillarbox.system.progress import Progress
+
+
+class HostState(StrEnum):
+    """What became of a host."""
+
+    APPLIED = "states applied"
+    WOULD_CHANGE = "would change"
+    FAILED = "failed"
+    NOT_REACHED = "not reached"
+
+
+@dataclass(frozen=True)
+class HostOutcome:
+    """What became of a host, and for one that failed: why."""
+
+    state: HostState
+    why: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.state}: {self.why}" if self.why else str(self.state)
+
+
+class ApplyStates(Protocol):
+    """Applies the states of ``hosts``, and of ``masters`` once the others are well: theirs may restart the very master
+    that waits. Returns what became of each; ``dry_run`` changes none."""
+
+    def __call__(
+        self, hosts: Sequence[str], masters: Sequence[str], *, dry_run: bool, progress: Progress
+    ) -> Mapping[str, HostOutcome]: ...

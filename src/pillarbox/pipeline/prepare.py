@@ -1,0 +1,100 @@
+"""What has to be so before a revision is deployed, found out before any host or cluster is touched."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from pillarbox.images import stock
+from pillarbox.pipeline import plan, publish
+from pillarbox.pipeline.errors import PipelineError
+from pillarbox.pipeline.git import Repository
+from pillarbox.pipeline.places import Places
+from pillarbox.pipeline.record import RunKind, Runs
+from pillarbox.revision import Deployment, Revision
+from pillarbox.rollout import Cluster, Unreachable, memory
+from pillarbox.system.progress import Progress
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """What a deploy does: to the hosts that change (those with a Salt master apart), and to which clusters."""
+
+    hosts: tuple[str, ...]
+    masters: tuple[str, ...]
+    deployments: tuple[Deployment, ...]
+
+
+def resolve(places: Places, revision: str | None) -> str:
+    """The full name of ``revision``, by default of what is published. Raises :class:`PipelineError`."""
+    name = Repository(places.repository).resolve(revision) if revision else publish.current(places)
+    if not name:
+        raise PipelineError("nothing is published yet", hint="Push the model, and wait for its build.")
+    return name
+
+
+def last_deployed(places: Places) -> str | None:
+    """The revision that was deployed last, if the repository still has it."""
+    for run in reversed(Runs(places.runs)):
+        if run.kind is RunKind.DEPLOY and run.succeeded and not run.dry_run:
+            return run.revision if Repository(places.repository).head(run.revision) else None
+    return None
+
+
+def prepare(places: Places, name: str, *, dry_run: bool, progress: Progress) -> Preparation:
+    """Make the revision ``name`` what the master serves, and say what a deploy of it does. For the holder of the lock.
+
+    Raises what is wrong with the revision, :class:`PipelineError` when an image is missing, and what a cluster's
+    schemas forbid; the master serves what it did, then. A dry run leaves it so in any case.
+    """
+    head = Revision.read(publish.prepare(places, name), name)
+    wanted = deployments(head)
+    refuse_return(wanted)
+    made = plan.make(places.repository, last_deployed(places), head, registry=False)
+    changes = [host for host in made.hosts if host.name in head.hosts]
+    if name != publish.current(places):
+        if dry_run:
+            # The hosts' pillar is that of the published revision; a trial run would report another change.
+            changes = []
+        else:
+            publish.publish(places, name)
+    for host in changes:
+        progress.step(f"host {host.name} changes: {', '.join(host.why[:6])}")
+    masters = [host.name for host in changes if "master" in head.hosts[host.name].parameters["salt"]]
+    others = [host.name for host in changes if host.name not in masters]
+    return Preparation(tuple(others), tuple(masters), wanted)
+
+
+def deployments(revision: Revision) -> tuple[Deployment, ...]:
+    """What ``revision`` deploys, its images pinned to what the registry has.
+
+    Raises :class:`PipelineError` for images that do not exist.
+    """
+    known = stock.take(revision.images)
+    if known.missing:
+        raise PipelineError(
+            f"the registry lacks {len(known.missing)} images of this revision: {', '.join(known.missing)}",
+            hint="Build them first: push the revision, or salt-run pillarbox.build again=True.",
+        )
+    return revision.deployments(known.digests)
+
+
+def refuse_return(wanted: Iterable[Deployment], kubeconfig: str | Path | None = None) -> None:
+    """Raise when a cluster's schemas forbid these deployments; a cluster out of reach forbids nothing yet."""
+    for item in wanted:
+        try:
+            with Cluster(choose(kubeconfig, item.kubeconfig), patience=5) as cluster:
+                memory.refuse_return(cluster, item.manifests)
+        except Unreachable:
+            continue
+
+
+def choose(given: str | Path | None, named: Path | None) -> Path:
+    """The kubeconfig to use: the one that was asked for, else the model's, else what ``kubectl`` would take."""
+    if given:
+        return Path(given)
+    if named:
+        return named
+    return Path(os.environ.get("KUBECONFIG", "").partition(os.pathsep)[0] or "~/.kube/config")

@@ -1,0 +1,77 @@
+"""Highstates of hosts: one Salt job to all of them, and one to the masters when the others are well."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from salt.exceptions import SaltException
+from salt.utils.state import check_result
+
+from pillarbox.pipeline.errors import PipelineError
+from pillarbox.pipeline.hosts import HostOutcome, HostState
+from pillarbox.salt.client import local_client
+from pillarbox.system import salt_results
+from pillarbox.system.progress import Progress
+
+FUNCTION = "state.highstate"
+
+
+class Highstates:
+    """A :class:`pillarbox.pipeline.hosts.ApplyStates` of the master's minions."""
+
+    def __init__(self, opts: Mapping[str, Any]) -> None:
+        self.opts = opts
+
+    def __call__(
+        self, hosts: Sequence[str], masters: Sequence[str], *, dry_run: bool, progress: Progress
+    ) -> dict[str, HostOutcome]:
+        """Apply the highstates. Raises :class:`PipelineError` when the master does not answer."""
+        found: dict[str, HostOutcome] = {}
+        for group in (hosts, masters):
+            if dry_run or all(outcome.state is HostState.APPLIED for outcome in found.values()):
+                returned = dict(self._returns(group, dry_run, progress))
+                silent = HostOutcome(HostState.FAILED, "it gave no answer")
+                found |= {host: returned.get(host, silent) for host in group}
+            else:
+                found |= dict.fromkeys(group, HostOutcome(HostState.NOT_REACHED))
+        return found
+
+    def _returns(self, hosts: Sequence[str], dry_run: bool, progress: Progress) -> Iterator[tuple[str, HostOutcome]]:
+        if not hosts:
+            return
+        try:
+            with local_client(self.opts) as client:
+                test = {"test": True} if dry_run else {}
+                for returned in client.cmd_iter(list(hosts), FUNCTION, kwarg=test, tgt_type="list"):
+                    for host, answer in returned.items():
+                        if "ret" in answer:
+                            result = outcome(answer["ret"], dry_run=dry_run)
+                            progress.step(f"host {host}: {summary(answer['ret'], result)}")
+                            yield host, result
+        except SaltException as error:
+            raise PipelineError(f"the Salt master does not answer: {error}") from error
+
+
+def outcome(returned: Any, *, dry_run: bool) -> HostOutcome:
+    """What a highstate's return says of its host."""
+    if isinstance(returned, Mapping) and check_result(returned):
+        return HostOutcome(HostState.WOULD_CHANGE if dry_run else HostState.APPLIED)
+    # In a trial a state that would change something has no result, which is no failure of its.
+    if isinstance(returned, Mapping):
+        returned = {
+            key: state
+            for key, state in returned.items()
+            if not isinstance(state, Mapping) or state["result"] is not None
+        }
+    return HostOutcome(HostState.FAILED, salt_results.read(returned).failures().strip())
+
+
+def summary(returned: Any, result: HostOutcome) -> str:
+    """A host's outcome, and which states changed it, or would."""
+    changed = [
+        str(state.get("__id__", key))
+        for key, state in (returned.items() if isinstance(returned, Mapping) else ())
+        if isinstance(state, Mapping) and (state.get("changes") or state.get("result") is None)
+    ]
+    return f"{result}; changes: {', '.join(changed) or 'none'}"
