@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from tests.manifests.control_pillars import BLOCK
 
@@ -228,7 +228,13 @@ def test_nonsense_is_an_error_not_a_crash(control: Any) -> None:
 BODIES = st.dictionaries(st.sampled_from(["spec", "data", "imagePullSecrets", *WORDS]), NONSENSE, max_size=3)
 
 
+KEYS = {"secretKeyRef": {"name": "a", "key": ["a"]}}
+POD = {"containers": [{"env": [{"valueFrom": KEYS}]}], "volumes": [{"secret": {"secretName": 1}}, 2]}
+
+
 @settings(quick, max_examples=200)
+@example(("apps/v1", "Deployment"), {"spec": {"template": {"spec": POD}}})
+@example(("v1", "Service"), {"spec": None})
 @given(st.sampled_from([(api, kind.name) for kind in kinds.TABLE for _, api in kind.apis]), BODIES)
 def test_nonsense_in_an_object_of_any_kind_is_the_servers_to_refuse(named: tuple[str, str], body: Any) -> None:
     entry = {"api_version": named[0], "kind": named[1], "body": body}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ from pillarbox.manifests.definitions import definition
 from pillarbox.manifests.errors import Problems
 from pillarbox.manifests.kinds import Kind
 from pillarbox.manifests.manifest import Manifest, Object
-from pillarbox.manifests.references import ReferenceUse, references
+from pillarbox.manifests.references import ReferenceUse, mapping, mappings, references
 from pillarbox.system import gpg
 from pillarbox.system.names import did_you_mean
 
@@ -254,21 +254,21 @@ def _injected(world: World, manifest: Manifest) -> set[str]:
     if manifest.template and manifest.template["spec"].get("enableServiceLinks") is False:
         return found
     for name, service in world.objects(manifest, kinds.SERVICE).items():
-        spec = service.get("spec", {})
+        spec = mapping(service, "spec")
         if spec.get("clusterIP") != "None":
-            found |= set(_links(name, spec.get("ports", ())))
+            found |= set(_links(name, mappings(spec, "ports")))
     for deployment, kind, namespace, name in world.external:
         if (deployment, kind, namespace) == (manifest.deployment, kinds.SERVICE, manifest.namespace):
             found |= set(_links(name, ()))
     return found
 
 
-def _links(name: str, ports: Iterable[Object]) -> Iterator[str]:
+def _links(name: str, ports: Iterable[Mapping[str, Any]]) -> Iterator[str]:
     prefix = names.variable(name)
     yield from (f"{prefix}_SERVICE_HOST", f"{prefix}_SERVICE_PORT", f"{prefix}_PORT")
     for port in ports:
         if "name" in port:
-            yield f"{prefix}_SERVICE_PORT_{names.variable(port['name'])}"
+            yield f"{prefix}_SERVICE_PORT_{names.variable(str(port['name']))}"
         link = f"{prefix}_PORT_{port.get('port')}_{port.get('protocol', 'TCP')}"
         yield from (link, f"{link}_PROTO", f"{link}_PORT", f"{link}_ADDR")
 

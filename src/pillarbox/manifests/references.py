@@ -48,51 +48,58 @@ def references(obj: Mapping[str, Any]) -> Iterator[PodReference]:
     if kind is kinds.SERVICE_ACCOUNT:
         yield from _pull_secrets(obj)
     elif kind.template:
-        yield from of_pod(_at(obj, *kind.template, "spec"))
+        yield from of_pod(mapping(obj, *kind.template, "spec"))
 
 
 def of_pod(spec: Mapping[str, Any]) -> Iterator[PodReference]:
     """What a pod with this spec needs."""
-    for volume in _mappings(spec, "volumes"):
+    for volume in mappings(spec, "volumes"):
         for field, kind, key in _VOLUMES:
-            yield from _files(kind, _at(volume, field), key)
-        for source in _mappings(_at(volume, "projected"), "sources"):
+            yield from _files(kind, mapping(volume, field), key)
+        for source in mappings(mapping(volume, "projected"), "sources"):
             for field, kind in _PROJECTED:
-                yield from _files(kind, _at(source, field), "name")
-    for container in (*_mappings(spec, "initContainers"), *_mappings(spec, "containers")):
-        for variable in _mappings(container, "env"):
+                yield from _files(kind, mapping(source, field), "name")
+    for container in (*mappings(spec, "initContainers"), *mappings(spec, "containers")):
+        for variable in mappings(container, "env"):
             for field, kind in _VARIABLES:
-                yield from _one(kind, _at(variable, "valueFrom", field), ReferenceUse.ENVIRONMENT)
-        for source in _mappings(container, "envFrom"):
+                yield from _one(kind, mapping(variable, "valueFrom", field), ReferenceUse.ENVIRONMENT)
+        for source in mappings(container, "envFrom"):
             for field, kind in _ENVIRONMENTS:
-                yield from _one(kind, _at(source, field), ReferenceUse.ENVIRONMENT)
+                yield from _one(kind, mapping(source, field), ReferenceUse.ENVIRONMENT)
     yield from _pull_secrets(spec)
 
 
 def _pull_secrets(owner: Mapping[str, Any]) -> Iterator[PodReference]:
-    for item in _mappings(owner, "imagePullSecrets"):
+    for item in mappings(owner, "imagePullSecrets"):
         yield from _one(kinds.SECRET, item, ReferenceUse.PULL)
 
 
 def _files(kind: Kind, source: Mapping[str, Any], key: str) -> Iterator[PodReference]:
     name, optional = source.get(key), bool(source.get("optional"))
     if isinstance(name, str):
-        keys = [item.get("key") for item in _mappings(source, "items")] or [None]
+        keys = [_text(item, "key") for item in mappings(source, "items")] or [None]
         yield from (PodReference(kind, name, ReferenceUse.VOLUME, item, optional) for item in keys)
 
 
 def _one(kind: Kind, source: Mapping[str, Any], use: ReferenceUse) -> Iterator[PodReference]:
     name = source.get("name")
     if isinstance(name, str):
-        yield PodReference(kind, name, use, source.get("key"), bool(source.get("optional")))
+        yield PodReference(kind, name, use, _text(source, "key"), bool(source.get("optional")))
 
 
-def _at(value: Any, *path: str) -> Mapping[str, Any]:
+def _text(source: Mapping[str, Any], key: str) -> str | None:
+    value = source.get(key)
+    return value if isinstance(value, str) else None
+
+
+def mapping(value: Any, *path: str) -> Mapping[str, Any]:
+    """The mapping at ``path`` of an object that nobody has checked; empty where there is none."""
     for key in path:
         value = value.get(key) if isinstance(value, Mapping) else None
     return value if isinstance(value, Mapping) else {}
 
 
-def _mappings(owner: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:
+def mappings(owner: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:
+    """The mappings of the list ``key`` of an object that nobody has checked."""
     value = owner.get(key)
     return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list) else []
