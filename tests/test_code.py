@@ -97,6 +97,30 @@ def own_floor(tree: ast.Module) -> Iterator[tuple[int, str]]:
             yield node.lineno, called_name
 
 
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ("import fcntl", "fcntl"),
+        ("def f():\n    from difflib import get_close_matches", "difflib"),
+        ("from git import Repo", "git"),
+        ("import subprocess\nsubprocess.run(['git', 'log'])", "git"),
+        ("import os\nos.replace(a, b)", "os.replace"),
+        ("from os import rename as move\nmove(a, b)", "os.rename"),
+        ("from tempfile import mkstemp\nmkstemp()", "tempfile.mkstemp"),
+        ("import time as clock\nclock.sleep(1)", "time.sleep"),
+        ("scratch.replace(file)", ".replace"),
+        ("Path(scratch).rename(file)", ".rename"),
+        ("over.wait(5)", ".wait"),
+        ("text.replace('a', 'b')", None),
+        ("import dataclasses\ndataclasses.replace(run, state=1)", None),
+        ("over.wait()", None),
+        ("from pillarbox.system import git\ngit.run(path, 'log')", None),
+    ],
+)
+def test_it_is_found(source: str, found: str | None) -> None:
+    assert [what for _, what in own_floor(ast.parse(source))] == ([found] if found else [])
+
+
 def test_what_is_the_floors_is_done_on_the_floor(repository: Path) -> None:
     found = {
         (module, what): line
