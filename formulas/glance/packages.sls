@@ -8,8 +8,11 @@
            'python3-mysqldb', 'python3-pydot', 'python3-suds', 'qemu-utils', 'sudo'],
   loads={
     'api': ['/usr/bin/uwsgi', '/usr/lib/uwsgi/plugins/python3_plugin.so', pillar.image.wsgi,
-            'glance.common.wsgi_app', 'glance.api.v2.router', 'glance.async_.flows.api_image_import',
-            'glance_store._drivers.filesystem', 'keystonemiddleware.auth_token', 'memcache'] + common,
+            'glance.common.wsgi_app', 'glance.api.v2.router', 'glance.api.middleware.context',
+            'glance.api.middleware.version_negotiation', 'glance.async_.flows.api_image_import',
+            'glance_store._drivers.filesystem', 'keystonemiddleware.auth_token',
+            'keystoneauth1.loading._plugins.identity.generic', 'memcache', 'oslo_messaging.notify.messaging',
+            'oslo_middleware.healthcheck.disable_by_file'] + common,
     'expand': manage,
     'contract': manage,
     'register': ['/usr/bin/python3', 'http.client', 'json'],
