@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 import requests
 from tests.story.lab import Lab
 from tests.story.load import APIS
+from tests.story.test_story import change, clone, git, push, workloads
+
+__all__ = ["clone"]
 
 pytestmark = pytest.mark.lab
 
@@ -47,3 +51,26 @@ def test_its_replicas_are_on_different_hosts_behind_a_budget(lab: Lab) -> None:
     assert len({pod["spec"]["nodeName"] for pod in pods}) == 2
     budget = json.loads(lab.kubectl("get", "pdb", "placement-server", "-o", "json").stdout)
     assert budget["status"]["expectedPods"] == 2 and budget["spec"]["minAvailable"] == 1
+
+
+def test_it_goes_and_comes_and_no_other_service_notices(lab: Lab, clone: Path) -> None:
+    def others() -> dict[str, object]:
+        """What runs beside it: workloads, and the database server's pod itself."""
+        pod = json.loads(lab.kubectl("get", "pod", "mariadb-server-0", "-o", "json").stdout)
+        found = {name: value for name, value in workloads(lab).items() if name != "placement-server"}
+        return found | {"pod": (pod["metadata"]["uid"], pod["status"]["containerStatuses"][0]["restartCount"])}
+
+    before = others()
+    change(clone, "classes/cluster/lab/openstack.yml", "- system.kubernetes.control.placement\n", "")
+    (clone / "nodes/images/placement-server.yml").unlink()
+    push(clone, "Without placement")
+    lab.deploy()
+    assert "placement-server" not in workloads(lab)
+    assert others() == before
+    git(clone, "revert", "--no-edit", "HEAD")
+    said = push(clone, "With placement again")
+    assert "mariadb-server" not in said
+    lab.deploy()
+    assert others() == before
+    for address in lab.addresses:
+        lab.load().ask("placement", address, lab.load().token(address))
