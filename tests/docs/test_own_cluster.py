@@ -11,6 +11,7 @@ from tests.controlplane import ControlPlane, control_plane
 from tests.docs.pages import DOCS, Command, Reader, steps
 
 from pillarbox.rollout import Cluster
+from pillarbox.system.waiting import until
 
 CONTROL = """\
 classes:
@@ -33,7 +34,9 @@ parameters:
 def apiserver(tmp_path: Path) -> Iterator[ControlPlane]:
     root = tmp_path / "plane"
     root.mkdir()
-    with control_plane(root) as plane:
+    with control_plane(root) as plane, Cluster(plane.kubeconfig) as cluster:
+        # An API server answers before it has made the namespace that every cluster has.
+        assert until(lambda: "default" in _names(cluster, "Namespace"), "the namespace default", patience=60)
         yield plane
 
 
