@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pillarbox.lab import digest, minions, network, parallel, settings
+from pillarbox.lab import digest, minions, network, parallel, settings, software
 from pillarbox.lab.errors import LabError
 from pillarbox.lab.following import Following
 
@@ -85,3 +85,11 @@ def test_fingerprint_ignores_how_a_key_file_is_written() -> None:
     key = "-----BEGIN PUBLIC KEY-----\nAAAA\nBBBB\n-----END PUBLIC KEY-----"
     assert minions.fingerprint(key) == minions.fingerprint(key.replace("\n", "\r\n") + "\n\n")
     assert minions.fingerprint(key) != minions.fingerprint(key.replace("BBBB", "BBBC"))
+
+
+def test_wheels_that_a_host_lacks_are_found_by_name_and_version(tmp_path: Path) -> None:
+    for name in ("salt-3008.4-py3-none-any.whl", "zope.interface-7.2-cp311-linux.whl", "tenacity-9.1-py3-none-any.whl"):
+        (tmp_path / name).touch()
+    installed = {("salt", "3008.3"), ("Zope_Interface", "7.2")}
+    found = [file.name for file in software.missing(tmp_path, installed)]
+    assert found == ["salt-3008.4-py3-none-any.whl", "tenacity-9.1-py3-none-any.whl"]

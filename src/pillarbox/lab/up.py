@@ -139,7 +139,8 @@ def install_software(run: LabRun) -> None:
     bootstrap = run.settings.checkout / "ci" / "bootstrap"
 
     def one(name: str) -> None:
-        if software.install(run.containers[name], wheel, bootstrap, lambda text: run.say(f"{name}: {text}")):
+        container, say = run.containers[name], lambda text: run.say(f"{name}: {text}")
+        if software.install(container, wheel, run.wheelhouse, bootstrap, say):
             follow.note(f"{name}: {wheel.name} installed")
 
     with following(run.say, every=0, silence=5) as follow:
