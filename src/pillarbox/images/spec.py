@@ -7,7 +7,7 @@ The *content key* covers that and everything else: the whole formula, the static
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -132,15 +132,15 @@ def is_image(node: Node) -> bool:
     return isinstance(image, Mapping) and "service" in image
 
 
-def image_specs(inv: Inventory) -> dict[str, ImageSpec]:
-    """Every image of the model by name.
+def image_specs(inv: Inventory, nodes: Iterable[Node] | None = None) -> dict[str, ImageSpec]:
+    """Every image of the model by name; ``nodes`` are all of ``inv``, where somebody has rendered them already.
 
     Raises :class:`SpecError` (in an ``ErrorGroup`` when there are several) for everything wrong with image nodes, and
     what the model raises for nodes that do not render.
     """
     errors: list[PillarboxError] = []
     specs = {}
-    for node in inv.all():
+    for node in inv.all() if nodes is None else nodes:
         if is_image(node):
             checker = _Checker(node)
             spec = checker.spec(inv.tree)

@@ -45,7 +45,7 @@ class Revision:
         inventory = Inventory(model, revision=revision)
         nodes = {node.name: node for node in inventory.all()}
         raise_all([*_misnamed(nodes.values())])
-        images = image_specs(inventory)
+        images = image_specs(inventory, nodes.values())
         keys = {image.name: image.content_key for image in images.values()}
         return cls(name or revision or "", inventory, nodes, images, manifests.render(inventory, images, keys))
 

@@ -58,7 +58,7 @@ def sources(
             return tuple(kept)
     raise AptError(
         f"{etc} has no source of Debian {release} with component main",
-        hint="Name a mirror there: deb http://deb.debian.org/debian <release> main",
+        hint="Name a mirror there: deb <address of the mirror> <release> main",
     )
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping
+from operator import attrgetter
 from pathlib import Path
 
 from pillarbox.model import limits
@@ -11,6 +13,7 @@ from pillarbox.model.read.tree import SUFFIXES, Member, is_skipped
 from pillarbox.system import git, links
 
 _LINK, _EXECUTABLE = "120000", "100755"
+_path = attrgetter("path")
 
 
 class GitTree:
@@ -45,6 +48,7 @@ class GitTree:
                 name = name[len(self._prefix) :]
                 (found if mode == _LINK else self._blobs)[name] = blob
                 self._members.append(Member(name, mode == _EXECUTABLE, mode == _LINK))
+        self._members.sort(key=_path)
         self._back: list[str] = []
         self._follow({name: self._read(blob, name).decode("utf-8", "surrogateescape") for name, blob in found.items()})
 
@@ -73,7 +77,11 @@ class GitTree:
         return sorted(found)
 
     def members(self, path: str) -> list[Member]:
-        return [item for item in self._members if item.path == path or item.path.startswith(f"{path}/")]
+        # Sorted by path: what is below a folder stands together, apart from the folder's own name.
+        own = bisect_left(self._members, path, key=_path)
+        below = bisect_left(self._members, f"{path}/", key=_path)
+        after = bisect_left(self._members, f"{path}0", lo=below, key=_path)  # "0" is what follows "/"
+        return [item for item in self._members[own : own + 1] if item.path == path] + self._members[below:after]
 
     def read(self, file: str) -> bytes:
         blob = self._blobs.get(file)
