@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -107,6 +108,64 @@ def test_names_that_cannot_be_served_or_shown_are_refused(deployment: Deployment
     with pytest.raises(RevisionError, match="printable") as error:
         Repository(work).extract("HEAD", deployment.root / "out")
     assert error.value.file and error.value.file.isascii()
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        ("100644", "x", "n" * 256),
+        ("100644", "x", "é" * 128),
+        ("120000", "n" * 256, "link"),
+        ("120000", "d/../" * 200 + "a", "link"),
+    ],
+)
+def test_what_no_disk_has_room_for_is_refused(deployment: Deployment, entry: tuple[str, str, str]) -> None:
+    """Git takes such names; the build, which writes them, could only fail."""
+    repository = deployment.places.repository
+    with pytest.raises(RevisionError):
+        Repository(repository).entries(commit(repository, entry, ("100644", "x", "a")))
+
+
+def test_a_path_that_is_too_long_is_refused(deployment: Deployment) -> None:
+    repository = deployment.places.repository
+    inner = subtree(repository, ("100644", "x", "f"))
+    for _ in range(5):
+        inner = subtree(repository, ("040000", inner, "d" * 250))
+    with pytest.raises(RevisionError, match="paths of at most"):
+        Repository(repository).entries(commit(repository, ("040000", inner, "d")))
+
+
+def test_a_submodule_of_a_name_that_cannot_be_shown_is_refused(deployment: Deployment) -> None:
+    repository = deployment.places.repository
+    revision = commit(repository, ("160000", "1" * 40, "a\x1b[2Jb"))
+    with pytest.raises(RevisionError, match="printable") as error:
+        Repository(repository).entries(revision)
+    assert error.value.file and error.value.file.isprintable()
+
+
+def test_trees_within_trees_take_no_memory(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A few objects can name any number of files: reading ends at the first that is too many."""
+    repository = deployment.places.repository
+    tree = subtree(repository, *(("100644", "x", f"f{number}") for number in range(10)))
+    for _ in range(5):
+        tree = subtree(repository, *(("040000", tree, f"d{number}") for number in range(10)))
+    revision = commit(repository, ("040000", tree, "nodes"))
+    monkeypatch.setattr("pillarbox.revision.contents.MAX_FILES", 1000)
+    tracemalloc.start()
+    with pytest.raises(RevisionError, match="more than 1000 files"):
+        Repository(repository).entries(revision)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 10 * 2**20
+
+
+def test_a_commit_cannot_be_replaced_by_another(deployment: Deployment, tmp_path: Path) -> None:
+    """Anybody who may push may push to refs/replace, after the commit was checked."""
+    repository = deployment.places.repository
+    checked, other = (commit(repository, ("100644", content, "f")) for content in ("checked", "other"))
+    git("replace", checked, other, cwd=repository)
+    Repository(repository).extract(checked, tmp_path / "tree")
+    assert (tmp_path / "tree" / "f").read_text() == "checked"
 
 
 NAMES = st.text("abc .-_\"'\\é", min_size=1, max_size=8).filter(lambda name: name not in (".", ".."))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 
 from pillarbox.revision import contents
@@ -53,12 +54,12 @@ class Repository:
 
     def entries(self, revision: str) -> tuple[Entry, ...]:
         """The files and links in the tree of ``revision``. Raises :class:`RevisionError` for what no model may hold."""
-        found = tuple(
-            _entry(line)
-            for line in self._read("ls-tree", "-r", "-l", "-z", "--full-tree", revision).split("\0")
-            if line
-        )
-        contents.refuse(found)
+        # A few objects can name more files than there is memory for: the first that is too many ends the reading.
+        with closing(self._git.records("ls-tree", "-r", "-l", "-z", "--full-tree", revision)) as lines:
+            try:
+                found = tuple(contents.checked(map(_entry, lines)))
+            except git.GitError as error:
+                raise RevisionError(error.message, hint=error.hint) from error
         links = [entry for entry in found if entry.is_link]
         contents.refuse_links({entry.path: target for entry, target in zip(links, self._contents(links), strict=True)})
         return found

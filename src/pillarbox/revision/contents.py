@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import os
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from pillarbox.revision.errors import RevisionError
@@ -13,6 +14,9 @@ MAX_FILES = 50_000
 MAX_FILE = 32 * 2**20
 MAX_TREE = 256 * 2**20
 MAX_DEPTH = 64
+#: Bytes that every file system has room for, in a name; and in a link, or a path with where it is published before it.
+MAX_NAME = 255
+MAX_PATH = 1000
 
 
 @dataclass(frozen=True)
@@ -30,24 +34,25 @@ class Entry:
         return self.mode == "120000"
 
 
-def refuse(entries: Iterable[Entry]) -> None:
-    """Raise :class:`RevisionError` for the first entry that no model may hold."""
+def checked(entries: Iterable[Entry]) -> Iterator[Entry]:
+    """``entries`` as they come. Raises :class:`RevisionError` at the first that no model may hold."""
     count = total = 0
     files: set[str] = set()
     folders: set[str] = set()
     for entry in entries:
         count, total = count + 1, total + entry.size
+        _refuse_name(entry.path)
         if entry.mode == "160000":
             raise RevisionError(
                 "submodules are not part of a model", file=entry.path, hint="Commit the files themselves."
             )
         _refuse_size(entry, count, total)
-        _refuse_name(entry.path)
         above = ["/".join(entry.path.split("/")[:depth]) for depth in range(1, entry.path.count("/") + 1)]
         if entry.path in files or entry.path in folders or not files.isdisjoint(above):
             raise RevisionError("the tree has two entries of one name", file=entry.path)
         files.add(entry.path)
         folders.update(above)
+        yield entry
 
 
 def refuse_links(targets: Mapping[str, bytes]) -> None:
@@ -57,7 +62,7 @@ def refuse_links(targets: Mapping[str, bytes]) -> None:
     """
     known = {path: target.decode("utf-8", "surrogateescape") for path, target in targets.items()}
     for path, target in known.items():
-        if not target or "\0" in target:
+        if not target or "\0" in target or _is_long(target):
             raise RevisionError("not a symbolic link that a model may have", file=path)
         try:
             links.destination(path, known)
@@ -80,10 +85,22 @@ def _refuse_size(entry: Entry, count: int, total: int) -> None:
 
 def _refuse_name(path: str) -> None:
     parts = path.split("/")
-    if len(parts) > MAX_DEPTH or any(part in ("", ".", "..") or part.lower() == ".git" for part in parts):
-        raise RevisionError("not a path that a model may have", file=path)
     if not path.isprintable():
         # Salt's file server stops serving anything at a name that is not UTF-8.
         raise RevisionError(
             "expected a name of printable characters in UTF-8", file=ascii(path)[1:-1], hint="Rename the file."
         )
+    if len(parts) > MAX_DEPTH or any(part in ("", ".", "..") or part.lower() == ".git" for part in parts):
+        raise RevisionError("not a path that a model may have", file=path)
+    if _is_long(path):
+        raise RevisionError(
+            f"expected names of at most {MAX_NAME} bytes and paths of at most {MAX_PATH}",
+            file=f"{path[:80]}...",
+            hint="Rename the file.",
+        )
+
+
+def _is_long(path: str) -> bool:
+    """Whether a path could be committed, and not be written where the revision is published."""
+    name = max(len(os.fsencode(part)) for part in path.split("/"))
+    return name > MAX_NAME or len(os.fsencode(path)) > MAX_PATH

@@ -13,9 +13,10 @@ import shlex
 import signal
 import subprocess
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from pillarbox.system import command as programs
 from pillarbox.system.errors import Interrupted, PillarboxError
@@ -25,7 +26,8 @@ log = logging.getLogger(__name__)
 _NAME = re.compile(r"[0-9a-f]{40,64}")
 # A configuration that the caller's environment injects must not make git run programs.
 _INJECTED = "GIT_CONFIG"
-_PLAIN = {"GIT_TERMINAL_PROMPT": "0", "GIT_NO_LAZY_FETCH": "1", "LC_ALL": "C.UTF-8"}
+# A commit is what its name says: whoever may push could otherwise put another in its place, by a ref in refs/replace.
+_PLAIN = {"GIT_TERMINAL_PROMPT": "0", "GIT_NO_LAZY_FETCH": "1", "GIT_NO_REPLACE_OBJECTS": "1", "LC_ALL": "C.UTF-8"}
 # Nor has the user's own configuration (hooks, signing, templates) a say in a work tree that is not the user's.
 _OURS = {
     "GIT_TERMINAL_PROMPT": "0",
@@ -89,10 +91,31 @@ class Git:
     def read(self, *arguments: str) -> str:
         """What git prints, without the last line's end. Raises :class:`GitError` when it fails."""
         done = self.run(*arguments)
-        if done.returncode != 0:
-            reason = done.stderr.decode(errors="replace").strip().removeprefix("fatal: ")
-            raise GitError(f"git {arguments[0]}: {reason or f'ended with {done.returncode}'}")
+        _succeeded(arguments[0], done.returncode, done.stderr)
         return os.fsdecode(done.stdout).removesuffix("\n")
+
+    def records(self, *arguments: str) -> Generator[str, None, None]:
+        """What git prints with ``-z``, record by record as it comes. Raises :class:`GitError` when it fails.
+
+        Closing the iterator ends git.
+        """
+        log.debug("git -C %s %s", self.path, " ".join(arguments))
+        with TemporaryFile() as said:
+            try:
+                process = subprocess.Popen(
+                    [*command(self.path), *arguments], stdout=subprocess.PIPE, stderr=said, env=_environment()
+                )
+            except OSError as error:
+                raise GitError(f"cannot run git: {error.strerror}", hint="Install it.") from None
+            with process:
+                assert process.stdout is not None
+                rest = b""
+                while chunk := process.stdout.read(1 << 16):
+                    *whole, rest = (rest + chunk).split(b"\0")
+                    yield from map(os.fsdecode, whole)
+            said.seek(0)
+            _survived(process.returncode)
+            _succeeded(arguments[0], process.returncode, said.read())
 
     def name(self, revision: str, kind: str = "commit") -> str | None:
         """The full name of the ``kind`` of object that ``revision`` names (any spelling that git knows), if any."""
@@ -268,6 +291,12 @@ def clone(url: str, directory: Path, *, ssh_config: Path, identity: tuple[str, s
 def _environment() -> dict[str, str]:
     kept = {key: value for key, value in os.environ.items() if not key.startswith(_INJECTED)}
     return {**kept, **_PLAIN}
+
+
+def _succeeded(action: str, returncode: int, said: bytes) -> None:
+    if returncode != 0:
+        reason = said.decode(errors="replace").strip().removeprefix("fatal: ")
+        raise GitError(f"git {action}: {reason or f'ended with {returncode}'}")
 
 
 def _survived(returncode: int) -> None:

@@ -17,14 +17,14 @@ class LeadsNowhere(Exception):
 
 
 def destination(path: str, links: Mapping[str, str], folders: Collection[str] | None = None) -> str:
-    """The path that the link ``path`` leads to, seen from the tree's root (empty: the root itself).
+    """The path that ``path`` leads to, every link on the way followed, from the tree's root (empty: the root itself).
 
     ``links`` has the target of every link of the tree by its path. Where ``folders`` (all that the tree has) are given,
     the way must lead through those; without, nothing need exist on it. Raises :class:`LeadsOut` and
     :class:`LeadsNowhere`.
     """
-    reached = path.split("/")[:-1]
-    ahead = [path.rpartition("/")[2]]
+    reached: list[str] = []
+    ahead = path.split("/")[::-1]
     followed = 0
     while ahead:
         part = ahead.pop()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
+from itertools import count
 from operator import attrgetter
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from pillarbox.model import limits
 from pillarbox.model.errors import ModelError
 from pillarbox.model.read.tree import SUFFIXES, Member, is_skipped
 from pillarbox.system import git, links
+from pillarbox.system.errors import PillarboxError, raise_all
 
 _LINK, _EXECUTABLE = "120000", "100755"
 _path = attrgetter("path")
@@ -49,8 +51,8 @@ class GitTree:
                 (found if mode == _LINK else self._blobs)[name] = blob
                 self._members.append(Member(name, mode == _EXECUTABLE, mode == _LINK))
         self._members.sort(key=_path)
-        self._back: list[str] = []
-        self._follow({name: self._read(blob, name).decode("utf-8", "surrogateescape") for name, blob in found.items()})
+        self._links = {name: self._read(blob, name).decode("utf-8", "surrogateescape") for name, blob in found.items()}
+        self._folders = _folders((*self._blobs, *self._links))
 
     def __enter__(self) -> GitTree:
         return self
@@ -63,17 +65,12 @@ class GitTree:
         self._objects.close()
 
     def files(self, folder: str) -> list[str]:
-        above = f"{folder}/"
-        found = [
-            name
-            for name in self._blobs
-            if name.startswith(above) and name.endswith(SUFFIXES) and not is_skipped(name[len(above) :])
-        ]
-        for name in self._back:
-            if name.startswith(above):
-                raise ModelError("the link leads back to a directory above it", file=name)
-        if not any(name.startswith(above) for name in self._blobs):
+        if self._goal(folder) not in self._folders:
             raise ModelError(f"no {folder}/ in revision {self.revision}")
+        found: list[str] = []
+        errors: list[PillarboxError] = []
+        self._walk(folder, (), found, errors, count(1))
+        raise_all(errors)
         return sorted(found)
 
     def members(self, path: str) -> list[Member]:
@@ -84,42 +81,60 @@ class GitTree:
         return [item for item in self._members[own : own + 1] if item.path == path] + self._members[below:after]
 
     def read(self, file: str) -> bytes:
-        blob = self._blobs.get(file)
+        blob = self._blob(file)
         if blob is None:
             raise ModelError(f"no such file in revision {self.revision}", file=file)
         return self._read(blob, file)
 
     def exists(self, file: str) -> bool:
-        return file in self._blobs
+        return self._blob(file) is not None
 
     def stamp(self, file: str) -> tuple[int | str, ...] | None:
-        blob = self._blobs.get(file)
+        blob = self._blob(file)
         return None if blob is None else (blob,)
 
     def identity(self) -> str:
         return f"git:{self.path}"
 
-    def _follow(self, targets: Mapping[str, str]) -> None:
-        """Add what the links lead to; those that lead to nothing, or out of the tree, are no files of it."""
-        known = {above for name in (*self._blobs, *targets) for above in _above(name)}
-        folders = {}
-        for name in sorted(targets):
-            try:
-                goal = links.destination(name, targets, known)
-            except (links.LeadsOut, links.LeadsNowhere):
-                continue
-            if goal in self._blobs:
-                self._blobs[name] = self._blobs[goal]
-            elif f"{name}/".startswith(f"{goal}/"):
-                self._back.append(name)
-            else:
-                folders[name] = f"{goal}/"
-        for name, goal in folders.items():
-            inside = {each: found for each, found in self._blobs.items() if each.startswith(goal)}
-            self._blobs.update({f"{name}/{each[len(goal) :]}": found for each, found in inside.items()})
-            if len(self._blobs) > limits.FILES:
-                # Links between directories multiply the ways to them.
-                raise ModelError(f"expected at most {limits.FILES} files, found more", file=name)
+    def _walk(
+        self, folder: str, above: tuple[str, ...], found: list[str], errors: list[PillarboxError], walks: Iterator[int]
+    ) -> None:
+        """Add to ``found`` what :class:`DirectoryTree` finds below ``folder``: a file that is accepted when it is
+        pushed is built from a directory. A link that leads nowhere is a file that cannot be read, there and here."""
+        goal = self._goal(folder)
+        assert goal is not None
+        if goal in above:
+            errors.append(ModelError("the link leads back to a directory above it", file=folder))
+            return
+        if len(above) > limits.DEPTH:
+            errors.append(ModelError(f"expected at most {limits.DEPTH} levels of directories", file=folder))
+            return
+        if next(walks) > limits.FOLDERS:
+            # Links between directories multiply the ways to them.
+            raise ModelError(f"expected at most {limits.FOLDERS} directories, found more", file=folder)
+        for name in self._folders[goal]:
+            own = f"{goal}/{name}" if goal else name
+            is_folder = (self._goal(own) if own in self._links else own) in self._folders
+            if name.endswith(SUFFIXES) and not is_folder:
+                found.append(f"{folder}/{name}")
+            elif is_folder and not is_skipped(f"{name}/"):
+                self._walk(f"{folder}/{name}", (*above, goal), found, errors, walks)
+        if len(found) > limits.FILES:
+            raise ModelError(f"expected at most {limits.FILES} files, found more", file=folder)
+
+    def _blob(self, file: str) -> str | None:
+        blob = self._blobs.get(file)
+        if blob is None and self._links:
+            goal = self._goal(file)
+            return None if goal is None else self._blobs.get(goal)
+        return blob
+
+    def _goal(self, path: str) -> str | None:
+        """Where ``path`` leads, all links on the way followed; nothing where that is nowhere, or out of the tree."""
+        try:
+            return links.destination(path, self._links, self._folders)
+        except (links.LeadsOut, links.LeadsNowhere):
+            return None
 
     def _read(self, blob: str, file: str) -> bytes:
         try:
@@ -134,8 +149,13 @@ class GitTree:
             raise ModelError(error.message, hint=error.hint) from error
 
 
-def _above(path: str) -> Iterator[str]:
-    """The folders that ``path`` is in."""
-    while "/" in path:
-        path = path.rpartition("/")[0]
-        yield path
+def _folders(paths: Iterable[str]) -> dict[str, list[str]]:
+    """Every folder on the way to ``paths``, the root (an empty name) included, with the names in it."""
+    found: dict[str, list[str]] = {"": []}
+    for path in paths:
+        folder, _, name = path.rpartition("/")
+        while folder not in found:
+            found[folder] = [name]
+            folder, _, name = folder.rpartition("/")
+        found[folder].append(name)
+    return found

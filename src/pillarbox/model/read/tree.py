@@ -118,9 +118,9 @@ class DirectoryTree:
             with os.scandir(path) as entries:
                 for entry in entries:
                     name = entry.name
-                    if name.endswith(SUFFIXES) and not entry.is_dir():
+                    if name.endswith(SUFFIXES) and not _is_folder(entry):
                         found.append(f"{folder}/{name}")
-                    elif name[0] != "." and name not in _SKIPPED and entry.is_dir():
+                    elif name[0] != "." and name not in _SKIPPED and _is_folder(entry):
                         self._walk(f"{folder}/{name}", (*above, identity), found, errors)
         except OSError as error:
             errors.append(ModelError(f"cannot read the directory: {error.strerror}", file=folder))
@@ -153,6 +153,14 @@ class DirectoryTree:
 
     def identity(self) -> str:
         return str(self.root)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        # A link through a file, or in a circle: whoever reads it hears so.
+        return False
 
 
 def _open(path: str, flags: int) -> int:
