@@ -16,8 +16,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode
 
-import kubernetes.client
-import kubernetes.config
 import urllib3
 
 from pillarbox.rollout.errors import ApiError, RolloutError, Unreachable
@@ -58,6 +56,10 @@ class Cluster:
                 f"no kubeconfig at {self.kubeconfig}",
                 hint="Name it in the model (kubernetes:control:kubeconfig) or with --kubeconfig.",
             )
+        # Loading the package takes a fifth of a second, which a build of images need not wait for.
+        import kubernetes.client
+        import kubernetes.config
+
         try:
             self._api = kubernetes.client.ApiClient(_configuration(self.kubeconfig))
         except kubernetes.config.ConfigException as error:
@@ -312,6 +314,9 @@ class Cluster:
 
 
 def _configuration(kubeconfig: Path) -> Any:
+    import kubernetes.client
+    import kubernetes.config
+
     configuration = kubernetes.client.Configuration()
     kubernetes.config.load_kube_config(
         config_file=str(kubeconfig), client_configuration=configuration, persist_config=False

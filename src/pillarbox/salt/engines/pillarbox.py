@@ -25,10 +25,12 @@ __opts__: dict[str, Any] = {}
 
 
 def start(interval: float = 1.0, grace: float = 20.0) -> None:
-    """Run until the master stops. ``grace`` is how many seconds the event has to get a build started."""
+    """Run until the master stops. A note in the spool is seen at once, the branch itself every ``interval`` seconds;
+    ``grace`` is how many seconds the event has to get a build started."""
     places = Places.of(__opts__.get("pillarbox"))
     raised: tuple[str, float] | None = None
     while True:
+        seen = _spooled(places)
         try:
             places.ensure()
             revision = None if locks.busy(places.lock) else wanted(places)
@@ -48,7 +50,22 @@ def start(interval: float = 1.0, grace: float = 20.0) -> None:
             # An engine that dies is restarted by the master at once, and would fill the log with the same.
             log.exception("pillarbox: looking for pushes failed; trying again")
             waiting.pause(30, "pushes, which failed")
-        waiting.pause(interval, "pushes")
+        _rest(places, seen, interval)
+
+
+def _rest(places: Places, seen: int | None, interval: float) -> None:
+    """Let ``interval`` seconds go by, or less: until a hook has left a note since the spool was as ``seen``."""
+    over = time.monotonic() + interval
+    while time.monotonic() < over and _spooled(places) == seen:
+        waiting.pause(min(interval, 0.1), "notes of pushes")
+
+
+def _spooled(places: Places) -> int | None:
+    """What changes when a note is left or taken."""
+    try:
+        return places.spool.stat().st_mtime_ns
+    except OSError:
+        return None
 
 
 def _raise(revision: str) -> None:
