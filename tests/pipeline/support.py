@@ -27,7 +27,7 @@ from pathlib import Path
 from pillarbox.pipeline import hook
 from pillarbox.pipeline.places import Places
 places = Places(root=Path({root!r}), state=Path({state!r}), repository=Path({repository!r}))
-pushed = hook.updates(sys.stdin)
+pushed = hook.updates(sys.stdin.buffer)
 if {name!r} == "pre-receive":
     errors = hook.pre_receive(places.repository, pushed, lambda line: print(line, flush=True))
     for error in errors:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -67,3 +68,33 @@ def test_what_another_version_wrote_does_not_stop_the_reconciler(tmp_path: Path)
         (run.directory / "run.json").write_text('{"kind": "build"}')
         assert run.id not in [each.id for each in reversed(runs)]
     assert wanted(places) == head
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"_at": [None, None]},
+        {"_at": [1e400, None]},
+        {"revision": None},
+        {"subject": 1},
+        {"error": 1},
+        {"durations": {"a": [1]}},
+        {"rollout": {"steps": [{}]}},
+        {"rollout": "x"},
+    ],
+)
+def test_a_record_of_wrong_types_is_passed_over(tmp_path: Path, wrong: dict[str, object]) -> None:
+    runs = Runs(tmp_path)
+    good, bad = (runs.start(RunKind.DEPLOY, "a" * 40, "x") for _ in "ab")
+    file = bad.directory / "run.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **wrong}))
+    assert [run.id for run in runs] == [good.id]
+    runs.close_stale()
+    with pytest.raises(PipelineError, match="no run"):
+        runs.get(bad.id)
+
+
+def test_a_record_that_nests_without_end_is_passed_over(tmp_path: Path) -> None:
+    runs = Runs(tmp_path)
+    (runs.start(RunKind.BUILD, "a" * 40, "x").directory / "run.json").write_text("[" * 100_000)
+    assert runs.last() is None

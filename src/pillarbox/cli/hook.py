@@ -59,7 +59,8 @@ def pre_receive() -> None:
     """Refuse a push that does not render, naming file and line; show the plan of one that does."""
     places = _places()
     with _within(PATIENCE):
-        raise_all(list(hook.pre_receive(places.repository, hook.updates(sys.stdin), click.echo, branch=places.branch)))
+        pushed = hook.updates(sys.stdin.buffer)
+        raise_all(list(hook.pre_receive(places.repository, pushed, click.echo, branch=places.branch)))
 
 
 @command.command("post-receive")
@@ -68,4 +69,4 @@ def post_receive() -> None:
 
     Git ignores how this ends: the push is in. Leaving with Ctrl-C stops nothing.
     """
-    hook.post_receive(_places(), hook.updates(sys.stdin), click.echo)
+    hook.post_receive(_places(), hook.updates(sys.stdin.buffer), click.echo)

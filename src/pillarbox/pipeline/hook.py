@@ -43,9 +43,21 @@ class Update:
         return not self.old.strip("0")
 
 
-def updates(lines: Iterable[str]) -> tuple[Update, ...]:
-    """What a hook reads on its standard input."""
-    return tuple(Update(*line.split(None, 2)) for line in (line.strip() for line in lines) if line)
+def updates(lines: Iterable[bytes]) -> tuple[Update, ...]:
+    """What a hook reads on its standard input; a ref may be called by any bytes.
+
+    Raises :class:`PillarboxError` for a line that git does not write.
+    """
+    return tuple(_update(os.fsdecode(line)) for line in (line.strip() for line in lines) if line)
+
+
+def _update(line: str) -> Update:
+    parts = line.split(None, 2)
+    if len(parts) != 3:
+        raise PillarboxError(
+            f"expected a line `OLD NEW REF` on standard input, found {line!r}", hint="Let git run the hooks, by a push."
+        )
+    return Update(*parts)
 
 
 def pre_receive(

@@ -40,7 +40,8 @@ class Places:
         state = Path(given.get("state") or environment.STATE.directory())
         repository = Path(given.get("repository") or environment.REPOSITORY.path() or root / "model.git")
         branch = given.get("branch") or environment.BRANCH.get() or environment.BRANCH.default
-        return cls(root, state, repository, branch)
+        # Under its full name no push would be one to it, and none be checked.
+        return cls(root, state, repository, str(branch).removeprefix("refs/heads/"))
 
     @property
     def published(self) -> Path:

@@ -212,9 +212,12 @@ class Runs:
     def _load(self, name: str) -> Run | None:
         path = self.directory / name
         try:
-            return _parse(path, json.loads((path / "run.json").read_text(encoding="utf-8")))
-        except (OSError, ValueError, KeyError, TypeError):
+            run = _parse(path, json.loads((path / "run.json").read_text(encoding="utf-8")))
+            # Whoever reads it may show it, and write it down again: one that cannot be shown was not read.
+            run.as_text()
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError):
             return None
+        return run
 
     def _forget(self) -> None:
         for name in self.names()[:-KEEP]:
