@@ -99,3 +99,11 @@ def test_the_plan_of_a_first_commit(write_model: WriteModel) -> None:
     done = pillarbox("--model", model, "plan", "--offline")
     assert done.returncode == 0, done.stderr
     assert "(the first)" in done.stdout and "n (new)" in done.stdout
+
+
+def test_what_the_machine_refuses_is_an_error_and_no_traceback(write_model: WriteModel, tmp_path: Path) -> None:
+    root = write_model(MODEL)
+    (tmp_path / "file").touch()
+    done = pillarbox("--model", root, "credentials", tmp_path / "file" / "below")
+    assert done.returncode == 1
+    assert "Not a directory" in done.stderr and "Traceback" not in done.stderr

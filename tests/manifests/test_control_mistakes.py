@@ -154,6 +154,26 @@ CASES: dict[str, tuple[Any, str, str | None]] = {
         None,
     ),
     "an object of no kind": ({"object": {"a": {"body": {}}}}, "object:a: an object has api_version and kind", None),
+    "an object of a kind that leads elsewhere": (
+        {"object": {"a": {"api_version": "example.org/v1", "kind": "../../Backup"}}},
+        "object:a: no cluster has a kind '../../Backup'",
+        None,
+    ),
+    "an object of an API version that leads elsewhere": (
+        {"object": {"a": {"api_version": "../example.org/v1", "kind": "Backup"}}},
+        "of '../example.org/v1'",
+        None,
+    ),
+    "an object whose key has a slash": (
+        {"object": {"a/b": {"api_version": "example.org/v1", "kind": "Backup", "name": "a"}}},
+        "'a/b' is not a valid name",
+        None,
+    ),
+    "a gate of an empty condition": (
+        {"object": {"a": {"api_version": "example.org/v1", "kind": "Backup", "gate": {"condition": ""}}}},
+        "object:a:gate: a gate has a condition",
+        None,
+    ),
     "a Secret as an object": (
         {"object": {"a": {"api_version": "v1", "kind": "Secret", "body": {"stringData": {"a": "hunter2"}}}}},
         "object:a:kind: a Secret is no plain object",

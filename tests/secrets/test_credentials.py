@@ -64,7 +64,10 @@ def test_yaml_keeps_its_shape(write_model: WriteModel, home: Path, block: str) -
     [
         ({"../x": {"format": "env", "data": {}}}, "without a directory"),
         ({"x": {"format": "ini", "data": {}}}, "expected one of yaml, env"),
+        ({"x": {"format": ["env"], "data": {}}}, "expected one of yaml, env"),
         ({"x": {"format": "env"}}, "expected {format"),
+        ("text", "to be a mapping, found a str"),
+        (["x"], "to be a mapping, found a list"),
         ({"x": "text"}, "expected {format"),
         ({"x": {"format": "env", "data": {"A B": "x"}}}, "cannot be the name of a variable"),
         ({"x": {"format": "env", "data": {"A": {"b": "x"}}}}, "A is a dict"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -87,6 +88,22 @@ def test_a_secret_that_is_asked_for_and_missing_keeps_its_kind(deployment: Path,
     add(deployment, key, ["later"])
     parameters = yaml.safe_load(file.read_text())["parameters"]
     assert parameters["_secret"]["later"] == {"kind": "cookie"} and "later" in parameters["_param"]
+
+
+def test_secrets_that_are_added_at_once_are_all_there(deployment: Path, key: str) -> None:
+    names = [f"s{number}" for number in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda name: add(deployment, key, [name]), names))
+    folder = deployment / "classes/cluster/a"
+    parameters = yaml.safe_load((folder / "secrets.yml").read_text())["parameters"]
+    assert set(parameters["_param"]) == {"one", *names}
+    assert [file.name for file in folder.iterdir()] == ["secrets.yml"]
+
+
+@pytest.mark.parametrize("name", ["", "a b", "../x", "${_param:x}"])
+def test_a_name_that_no_reference_can_say_is_refused(deployment: Path, key: str, name: str) -> None:
+    with pytest.raises(SecretsError, match="cannot be the name of a secret"):
+        add(deployment, key, ["two", name])
 
 
 def test_a_secret_that_is_there_is_not_replaced(deployment: Path, key: str) -> None:

@@ -7,6 +7,7 @@ never waits for the Kubernetes client.
 from __future__ import annotations
 
 import importlib
+import logging
 import os
 import sys
 from pathlib import Path
@@ -18,6 +19,8 @@ from pillarbox import __version__
 from pillarbox.cli.output import print_error
 from pillarbox.system import environment, logs
 from pillarbox.system.errors import PillarboxError
+
+log = logging.getLogger(__name__)
 
 COMMANDS = {
     "check": "Check the whole model: nodes, images and manifests.",
@@ -104,4 +107,9 @@ def main(arguments: list[str] | None = None) -> None:
         # The reader went away (`| head`); what it wanted it has.
         sys.stderr.close()
         sys.exit(0)
+    except OSError as error:
+        # A disk that is full, a directory that may not be written to: the machine's state, not a fault of the program.
+        log.debug("what went wrong, and where:", exc_info=True)
+        print_error(PillarboxError(error.strerror or str(error), file=error.filename))
+        sys.exit(1)
     sys.exit(result if isinstance(result, int) else 0)

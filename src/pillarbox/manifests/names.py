@@ -11,6 +11,8 @@ PORT = re.compile(r"(?=.{1,15}$)(?=.*[a-z])(?!.*--)[a-z0-9]([-a-z0-9]*[a-z0-9])?
 PATH_SEGMENT = re.compile(r"(?!\.{1,2}$)[^/%\x00-\x20]{1,253}")
 ENVIRONMENT = re.compile(r"[-._a-zA-Z][-._a-zA-Z0-9]*")
 DATA_KEY = re.compile(r"(?=.{1,253}$)(?!\.{1,2}$)[-._a-zA-Z0-9]+")
+KIND = re.compile(r"[A-Za-z]([-A-Za-z0-9]{0,61}[A-Za-z0-9])?")
+API_VERSION = re.compile(r"([a-z0-9]([-.a-z0-9]{0,251}[a-z0-9])?/)?[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
 LABEL_VALUE = re.compile(r"([A-Za-z0-9]([-._A-Za-z0-9]{0,61}[A-Za-z0-9])?)?")
 
 _HUMP = re.compile(r"(?<=[a-z0-9])([A-Z]+)")

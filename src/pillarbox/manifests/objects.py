@@ -30,12 +30,17 @@ def any_object(key: str, section: PillarSection, scope: Scope) -> Iterator[Manif
             section.problem("an object has api_version and kind")
             section.ignore(*section.given)
             return
+        if not names.API_VERSION.fullmatch(api_version) or not names.KIND.fullmatch(name):
+            text = f"no cluster has a kind {name!r} of {api_version!r}"
+            section.problem(text, "Expected such as Ingress of networking.k8s.io/v1.")
+            section.ignore(*section.given)
+            return
         kind = kinds.find(api_version, name)
         if kind is kinds.SECRET:
             hint = "Put it under kubernetes:control:secret, where its values are encrypted."
             section.problem("a Secret is no plain object", hint, key="kind")
         title = section.checked(section.text("name", default=key) or key, names.PATH_SEGMENT)
-        unit = section.checked(key, names.PATH_SEGMENT)
+        section.checked(key, names.PATH_SEGMENT)
         namespaced = _namespaced(section, kind, name)
         namespace = section.name("namespace")
         if namespace and not namespaced:
@@ -52,7 +57,8 @@ def any_object(key: str, section: PillarSection, scope: Scope) -> Iterator[Manif
             found,
             scope.deployment,
             section.place,
-            unit_name(where or "default", kinds.OBJECT, unit),
+            # The slash of a wrong key, which is reported, would make it a unit of another section.
+            unit_name(where or "default", kinds.OBJECT, key.replace("/", "_")),
             tuple(dict.fromkeys(section.words("depends_on") or ())),
             _condition(section),
         )
@@ -106,7 +112,7 @@ def _condition(section: PillarSection) -> ConditionGate | None:
         condition = gate.text("condition")
         status = gate.choice("status", among=("True", "False", "Unknown"), default="True") or "True"
         timeout = gate.number("timeout", low=1)
-        if condition is None:
+        if not condition:
             gate.problem("a gate has a condition: the type of one of the object's status.conditions")
             return None
         return ConditionGate(condition, status) if timeout is None else ConditionGate(condition, status, float(timeout))

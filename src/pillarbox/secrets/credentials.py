@@ -18,7 +18,7 @@ import shlex
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from pillarbox.model import Inventory
+from pillarbox.model import Inventory, Node
 from pillarbox.secrets.errors import SecretsError
 from pillarbox.secrets.keyring import Keyring
 from pillarbox.system.yaml_text import dump
@@ -36,8 +36,7 @@ def credentials(inventory: Inventory, keyring: Keyring) -> dict[str, str]:
     """
     found: dict[str, tuple[str, str]] = {}
     for node in inventory.all():
-        section = (node.parameters.get("pillarbox") or {}).get("credentials") or {}
-        for name, entry in section.items():
+        for name, entry in _section(node).items():
             try:
                 text = _text(str(name), entry, keyring)
             except ValueError as error:
@@ -48,12 +47,22 @@ def credentials(inventory: Inventory, keyring: Keyring) -> dict[str, str]:
     return {name: text for name, (_, text) in found.items()}
 
 
+def _section(node: Node) -> Mapping[Any, Any]:
+    section = node.parameters
+    for key in PILLAR.split(":"):
+        section = section.get(key) or {}
+        if not isinstance(section, Mapping):
+            text = f"node {node.name}: expected {PILLAR} to be a mapping, found a {type(section).__name__}"
+            raise SecretsError(text, file=node.file)
+    return section
+
+
 def _text(name: str, entry: Any, keyring: Keyring) -> str:
     if not _FILE.fullmatch(name):
         raise ValueError("expected the name of a file, without a directory")
     if not isinstance(entry, Mapping) or not isinstance(entry.get("data"), Mapping):
         raise ValueError("expected {format: ..., data: {...}}")
-    if entry.get("format") not in FORMATS:
+    if entry.get("format") not in tuple(FORMATS):
         raise ValueError(f"format is {entry.get('format')}; expected one of {', '.join(FORMATS)}")
     return FORMATS[entry["format"]](_opened(entry["data"], keyring))
 

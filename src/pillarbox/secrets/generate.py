@@ -7,6 +7,7 @@ under ``parameters: _secret``, what each is: ``<name>: {kind: password}``. Kinds
 from __future__ import annotations
 
 import base64
+import re
 import secrets
 import string
 import tempfile
@@ -16,11 +17,13 @@ from typing import Any
 
 from pillarbox.model.read import yaml11
 from pillarbox.secrets.errors import SecretsError
-from pillarbox.system import files, gpg
+from pillarbox.system import files, gpg, locks
 from pillarbox.system.yaml_text import dump
 
 FOLDER = "classes/cluster"
 
+#: What a reference, ``${_param:NAME}``, may name.
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _ALPHABET = string.ascii_letters + string.digits
 
 KINDS: dict[str, Callable[[], str]] = {
@@ -62,6 +65,19 @@ def add(model: Path, public_key: str, names: Sequence[str], kind: str = "passwor
     that has a value and for a deployment that is not there, else what :func:`generate` raises.
     """
     file = _file(model, cluster)
+    for name in names:
+        if not _NAME.fullmatch(name):
+            raise SecretsError(f"{name!r} cannot be the name of a secret", hint="Take letters, digits and underscores.")
+    lock = file.with_name(".secrets.lock")
+    with locks.held(lock):
+        try:
+            _add(model, file, public_key, names, kind)
+        finally:
+            lock.unlink(missing_ok=True)
+    return file
+
+
+def _add(model: Path, file: Path, public_key: str, names: Sequence[str], kind: str) -> None:
     document = _read(model, file)
     parameters = dict(document.get("parameters") or {})
     present = parameters.get("_param") or {}
@@ -76,7 +92,6 @@ def add(model: Path, public_key: str, names: Sequence[str], kind: str = "passwor
         recipient = gpg.import_key(home, public_key)
         filled = _filled({**document, "parameters": parameters}, home, recipient, names)
     _write(file, filled)
-    return file
 
 
 def _file(model: Path, cluster: str | None) -> Path:
