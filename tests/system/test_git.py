@@ -161,6 +161,24 @@ def test_a_configuration_in_the_environment_runs_nothing(
     assert not trap.exists()
 
 
+@pytest.mark.parametrize("variable", ["GIT_DIR", "GIT_COMMON_DIR"])
+def test_the_environment_leads_to_no_other_repository(
+    work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    """git's own hooks, and what `git rebase --exec` runs, have these of the repository that they are about."""
+    monkeypatch.setenv(variable, str(tmp_path / "other" / ".git"))
+    assert git.Git(work).read("log", "--format=%s") == "first"
+
+
+def test_a_bare_repository_is_read_however_careful_the_user_is(
+    work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    git.run(tmp_path, "clone", "--quiet", "--bare", work, "bare.git")
+    (tmp_path / ".gitconfig").write_text("[safe]\n\tbareRepository = explicit\n")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert git.Git(tmp_path / "bare.git").read("log", "--format=%s") == "first"
+
+
 def test_the_users_own_configuration_has_no_say_in_our_work_trees(
     work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 _NAME = re.compile(r"[0-9a-f]{40,64}")
 # A configuration that the caller's environment injects must not make git run programs.
 _INJECTED = "GIT_CONFIG"
+# Nor may it lead to another repository than the one that is meant, as it does in git's own hooks and `rebase --exec`.
+_ELSEWHERE = frozenset({"GIT_DIR", "GIT_WORK_TREE", "GIT_COMMON_DIR", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_NAMESPACE"})
 # A commit is what its name says: whoever may push could otherwise put another in its place, by a ref in refs/replace.
 _PLAIN = {"GIT_TERMINAL_PROMPT": "0", "GIT_NO_LAZY_FETCH": "1", "GIT_NO_REPLACE_OBJECTS": "1", "LC_ALL": "C.UTF-8"}
 # Nor has the user's own configuration (hooks, signing, templates) a say in a work tree that is not the user's.
@@ -62,7 +64,8 @@ def is_name(text: str) -> bool:
 def command(path: str | Path) -> list[str]:
     """The beginning of a git command about the repository at ``path``, on this machine or another."""
     # The repository belongs to the git user, and the master's user reads it: that is meant.
-    return ["git", "-c", f"safe.directory={path}", "-c", "safe.directory=*", "-C", str(path)]
+    trusted = ["-c", f"safe.directory={path}", "-c", "safe.directory=*", "-c", "safe.bareRepository=all"]
+    return ["git", *trusted, "-C", str(path)]
 
 
 class Git:
@@ -289,7 +292,8 @@ def clone(url: str, directory: Path, *, ssh_config: Path, identity: tuple[str, s
 
 
 def _environment() -> dict[str, str]:
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(_INJECTED)}
+    given = os.environ.items()
+    kept = {key: value for key, value in given if not key.startswith(_INJECTED) and key not in _ELSEWHERE}
     return {**kept, **_PLAIN}
 
 
