@@ -59,11 +59,19 @@ class Cluster:
         # Loading the package takes a fifth of a second, which a build of images need not wait for.
         import kubernetes.client
         import kubernetes.config
+        import yaml
 
         try:
             self._api = kubernetes.client.ApiClient(_configuration(self.kubeconfig))
         except kubernetes.config.ConfigException as error:
             raise Unreachable(f"not a usable kubeconfig: {error}", file=self.kubeconfig) from error
+        except (yaml.YAMLError, ValueError, TypeError, AttributeError, KeyError) as error:
+            # The client looks at no type. What it says may show a part of the file, which holds keys.
+            raise Unreachable(
+                f"not a usable kubeconfig: {type(error).__name__} while it was read",
+                file=self.kubeconfig,
+                hint="See what `kubectl config view --kubeconfig FILE` says of it.",
+            ) from None
 
     def close(self) -> None:
         """Close the connections."""
