@@ -103,10 +103,10 @@ class Git:
         Closing the iterator ends git.
         """
         log.debug("git -C %s %s", self.path, " ".join(arguments))
-        with TemporaryFile() as said:
+        with TemporaryFile() as stderr:
             try:
                 process = subprocess.Popen(
-                    [*command(self.path), *arguments], stdout=subprocess.PIPE, stderr=said, env=_environment()
+                    [*command(self.path), *arguments], stdout=subprocess.PIPE, stderr=stderr, env=_environment()
                 )
             except OSError as error:
                 raise GitError(f"cannot run git: {error.strerror}", hint="Install it.") from None
@@ -116,9 +116,9 @@ class Git:
                 while chunk := process.stdout.read(1 << 16):
                     *whole, rest = (rest + chunk).split(b"\0")
                     yield from map(os.fsdecode, whole)
-            said.seek(0)
+            stderr.seek(0)
             _survived(process.returncode)
-            _succeeded(arguments[0], process.returncode, said.read())
+            _succeeded(arguments[0], process.returncode, stderr.read())
 
     def name(self, revision: str, kind: str = "commit") -> str | None:
         """The full name of the ``kind`` of object that ``revision`` names (any spelling that git knows), if any."""
@@ -297,9 +297,9 @@ def _environment() -> dict[str, str]:
     return {**kept, **_PLAIN}
 
 
-def _succeeded(action: str, returncode: int, said: bytes) -> None:
+def _succeeded(action: str, returncode: int, stderr: bytes) -> None:
     if returncode != 0:
-        reason = said.decode(errors="replace").strip().removeprefix("fatal: ")
+        reason = stderr.decode(errors="replace").strip().removeprefix("fatal: ")
         raise GitError(f"git {action}: {reason or f'ended with {returncode}'}")
 
 
