@@ -33,8 +33,14 @@ def packages(toy: Any, packages: list[str], without: list[str], loads: dict[str,
 
 
 def inside(reference: str, command: str) -> str:
-    shell = ["/bin/sh", "-c", command]
-    return docker.from_env().containers.run(reference, entrypoint=shell, remove=True).decode()
+    container = docker.from_env().containers.create(reference, entrypoint=["/bin/sh", "-c", command])
+    try:
+        container.start()
+        # Its log is whole once it has ended; followed from the start, it once came back empty.
+        container.wait()
+        return container.logs(stderr=False).decode()
+    finally:
+        container.remove(force=True)
 
 
 def test_what_is_left_out_is_not_there_and_dpkg_knows(toy: Any, engine: Engine, store: Store) -> None:
