@@ -12,12 +12,22 @@ from pathlib import Path
 import pytest
 from tests.docs.pages import DOCS, Command, Reader, environment, steps
 from tests.story.conftest import PREFIX
-from tests.story.lab import Lab
+from tests.story.lab import COMMAND, Lab, run
+from tests.story.test_story import push
 
 pytestmark = pytest.mark.lab
 
 
+def _write_the_manifests(lab: Lab, clone: Path) -> None:
+    """The page begins with a model whose manifests are fresh; an upgrade of the tests before this one wrote none."""
+    lab.command("clone", clone)
+    done = run([*COMMAND, "--model", str(clone), "manifests"], capture_output=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    push(clone, "Manifests of what is deployed")
+
+
 def test_a_service_of_ones_own(lab: Lab, tmp_path: Path, repository: Path) -> None:
+    _write_the_manifests(lab, tmp_path / "before")
     lab.command("clone", tmp_path / "model")
     commands = environment(tmp_path, repository) | {"PILLARBOX_LAB_NAME": lab.name}
     commands |= {name: value for name, value in os.environ.items() if name.startswith("PILLARBOX_LAB_")}
