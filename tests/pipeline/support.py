@@ -17,23 +17,26 @@ from tests.controlplane import free_port
 
 from pillarbox.pipeline.places import Places
 from pillarbox.pipeline.record import Run, Runs
+from pillarbox.salt import ORCHESTRATIONS
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# What the command `pillarbox hook` is: the rooms' functions, and an exit code.
+# What the command `pillarbox hook` is: the room's functions, and an exit code.
 HOOK = """#!{python}
 import sys
 from pathlib import Path
-from pillarbox.pipeline import hook
+from pillarbox.pipeline.post_receive import post_receive
+from pillarbox.pipeline.pre_receive import pre_receive
 from pillarbox.pipeline.places import Places
+from pillarbox.pipeline.update import updates
 places = Places(root=Path({root!r}), state=Path({state!r}), repository=Path({repository!r}))
-pushed = hook.updates(sys.stdin.buffer)
+pushed = updates(sys.stdin.buffer)
 if {name!r} == "pre-receive":
-    errors = hook.pre_receive(places.repository, pushed, lambda line: print(line, flush=True))
+    errors = pre_receive(places.repository, pushed, lambda line: print(line, flush=True))
     for error in errors:
         print(error, file=sys.stderr)
     sys.exit(1 if errors else 0)
-hook.post_receive(places, pushed, lambda line: print(line, flush=True), patience={patience})
+post_receive(places, pushed, lambda line: print(line, flush=True), patience={patience})
 """
 
 
@@ -159,12 +162,11 @@ class Salt:
             "ret_port": answer,
             "auto_accept": True,
             "worker_threads": 3,
-            "file_roots": {"base": [str(places.current / "formulas"), str(places.staging)]},
+            "file_roots": {"base": [str(ORCHESTRATIONS), str(places.current / "formulas"), str(places.staging)]},
             "fileserver_list_cache_time": 0,
             "ext_pillar": [{"pillarbox": {"model": str(places.current), "pki": str(self.root / "pki")}}],
             "master_tops": {"pillarbox": {"model": str(places.current)}},
-            "engines": [{"pillarbox": {"interval": 0.3, "grace": 8}}],
-            "reactor": [{"pillarbox/push": ["salt://reactor/push.sls"]}],
+            "engines": [{"pillarbox": {"interval": 0.3}}],
             "pillarbox": {
                 "root": str(places.root),
                 "state": str(places.state),
@@ -259,16 +261,13 @@ def _command(name: str) -> str:
 
 
 def formulas(root: Path) -> dict[str, str]:
-    """The project's own orchestrations, and a formula of the test's."""
-    found = {
-        f"formulas/{path.relative_to(ROOT / 'formulas')}": path.read_text()
-        for folder in ("orch", "reactor")
-        for path in sorted((ROOT / "formulas" / folder).glob("*.sls"))
+    """A formula of the test's, and an orchestration of the model's own, which must never be rendered."""
+    return {
+        "formulas/demo/init.sls": (
+            f"demo:\n  file.managed:\n  - name: {root}/demo.txt\n  - contents_pillar: demo:text\n"
+        ),
+        "formulas/orch/deploy.sls": "{{ a_pushed_orchestration_is_rendered(\n",
     }
-    found["formulas/demo/init.sls"] = (
-        f"demo:\n  file.managed:\n  - name: {root}/demo.txt\n  - contents_pillar: demo:text\n"
-    )
-    return found
 
 
 def image_files() -> dict[str, str]:

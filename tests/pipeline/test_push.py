@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from tests.images.conftest import serve_registry
-from tests.pipeline.support import Deployment, Salt, formulas, git, image_files
+from tests.pipeline.support import Deployment, Salt, git, image_files
 
 from pillarbox.pipeline import publish
 from pillarbox.pipeline.git import Repository
@@ -123,18 +123,6 @@ def test_a_master_killed_half_way_takes_the_build_up_again(
         salt.start("master")
         assert deployment.finished(revision).succeeded
         assert publish.current(deployment.places) == revision
-
-
-def test_a_broken_orchestration_cannot_lock_its_own_correction_out(
-    deployment: Deployment, salt: Salt, model: dict[str, Any]
-) -> None:
-    deployment.finished(_head(deployment))
-    broken = deployment.commit({"formulas/orch/build.sls": "{{ nonsense(\n"})
-    deployment.push()
-    assert deployment.finished(broken).succeeded
-    fixed = deployment.commit(formulas(deployment.root))
-    deployment.push()
-    assert deployment.finished(fixed).succeeded, "the engine builds when nothing comes of its event"
 
 
 def image_node(registry: str, base: dict[str, str]) -> dict[str, Any]:

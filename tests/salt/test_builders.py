@@ -23,6 +23,7 @@ from tests.pipeline.support import Deployment, Salt
 from pillarbox.images import BaseSpec, ImageSpec
 from pillarbox.images.plan import Results
 from pillarbox.pipeline.errors import PipelineError
+from pillarbox.revision import Revision
 from pillarbox.salt import builders
 from pillarbox.salt.builders import BuilderMinions
 from pillarbox.system.progress import Progress
@@ -58,7 +59,7 @@ class Builders:
         self.root = salt.deployment.root
         self.lines: list[str] = []
         self.building = BuilderMinions(
-            {"conf_file": str(salt.root / "master" / "master")}, salt.deployment.places, parallel=3
+            {"conf_file": str(salt.root / "master" / "master")}, parallel=3
         )
         for name in salt.minions:
             self.release(name)
@@ -66,9 +67,10 @@ class Builders:
     def start(self, *names: str) -> Future[Results]:
         """Build images of those names, in a thread."""
         specs = {name: spec(name) for name in names}
+        revision = Revision.read(self.salt.deployment.places.published / REVISION, REVISION)
         pool = ThreadPoolExecutor(1)
         try:
-            return pool.submit(self.building, specs, self.root / REVISION, REVISION, Progress(sink=self.lines.append))
+            return pool.submit(self.building, specs, self.root / REVISION, revision, Progress(sink=self.lines.append))
         finally:
             pool.shutdown(wait=False)
 

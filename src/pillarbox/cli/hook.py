@@ -12,8 +12,8 @@ from pathlib import Path
 
 import click
 
-from pillarbox.pipeline import hook
 from pillarbox.pipeline.places import Places
+from pillarbox.pipeline.update import updates
 from pillarbox.system.errors import PillarboxError, raise_all
 
 PATIENCE = 600
@@ -55,18 +55,22 @@ def command() -> None:
 
 
 @command.command("pre-receive")
-def pre_receive() -> None:
+def refuse_or_plan() -> None:
     """Refuse a push that does not render, naming file and line; show the plan of one that does."""
+    from pillarbox.pipeline.pre_receive import pre_receive
+
     places = _places()
     with _within(PATIENCE):
-        pushed = hook.updates(sys.stdin.buffer)
-        raise_all(list(hook.pre_receive(places.repository, pushed, click.echo, branch=places.branch)))
+        pushed = updates(sys.stdin.buffer)
+        raise_all(list(pre_receive(places.repository, pushed, click.echo, branch=places.branch)))
 
 
 @command.command("post-receive")
-def post_receive() -> None:
+def follow() -> None:
     """Leave a note for the master, and show how the build goes until it ends.
 
     Git ignores how this ends: the push is in. Leaving with Ctrl-C stops nothing.
     """
-    hook.post_receive(_places(), hook.updates(sys.stdin.buffer), click.echo)
+    from pillarbox.pipeline.post_receive import post_receive
+
+    post_receive(_places(), updates(sys.stdin.buffer), click.echo)

@@ -108,7 +108,9 @@ def await_answers(master: Container, names: list[str]) -> None:
     missing = set(names)
 
     def all_answer() -> bool:
-        command = ["salt", "--out=txt", "--timeout=5", "-L", ",".join(sorted(missing)), "test.ping"]
+        # A minion that has not subscribed yet hears nothing of this; it is asked again rather than waited for.
+        patience = ["--timeout=5", "--gather-job-timeout=5"]
+        command = ["salt", "--out=txt", *patience, "-L", ",".join(sorted(missing)), "test.ping"]
         printed = shell.run(master, command, check=False).out
         missing.difference_update(line.split(":")[0] for line in printed.splitlines() if line.endswith(": True"))
         return not missing

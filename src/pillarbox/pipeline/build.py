@@ -32,16 +32,18 @@ class Builder(Protocol):
     """Builds images somewhere. ``tree`` has the revision's formulas and image files."""
 
     def __call__(
-        self, specs: Mapping[str, ImageSpec], tree: Path, revision: str, progress: Progress
+        self, specs: Mapping[str, ImageSpec], tree: Path, revision: Revision, progress: Progress
     ) -> image_plan.Results: ...
 
 
 def on_this_machine(parallel: int = image_plan.PARALLEL) -> Builder:
     """A builder that uses the container engine here."""
 
-    def build(specs: Mapping[str, ImageSpec], tree: Path, revision: str, progress: Progress) -> image_plan.Results:
+    def build(
+        specs: Mapping[str, ImageSpec], tree: Path, revision: Revision, progress: Progress
+    ) -> image_plan.Results:
         return image_plan.build_all(
-            specs.values(), tree, engine=Engine(), progress=progress, parallel=parallel, revision=revision
+            specs.values(), tree, engine=Engine(), progress=progress, parallel=parallel, revision=revision.name
         )
 
     return build
@@ -135,7 +137,7 @@ def _steps(places: Places, run: Run, builder: Builder, progress: Progress) -> No
     if known.missing:
         missing = {name: revision.images[name] for name in known.missing}
         with progress.phase(f"building {len(missing)} of {len(revision.images)} images"):
-            results = builder(missing, _stage(places, model), run.revision, progress)
+            results = builder(missing, _stage(places, model), revision, progress)
         images |= {name: _built(built) for name, built in results.built.items()}
         images |= {
             name: ImageRecord(name, ImageState.FAILED, error=str(error)) for name, error in results.failed.items()

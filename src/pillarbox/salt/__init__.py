@@ -3,3 +3,10 @@
 Salt finds the folders ``pillar``, ``tops``, ``runners``, ``modules`` and ``engines`` here through the package's
 ``salt.loader`` entry point: whatever Python environment has Salt and Pillarbox has them.
 """
+
+from __future__ import annotations
+
+from pathlib import Path
+
+#: States that the master orchestrates by, as a directory for its ``file_roots``.
+ORCHESTRATIONS = Path(__file__).parent / "orchestrations"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,9 @@ from salt.exceptions import SaltException
 from pillarbox.images import ImageSpec
 from pillarbox.images.builder import Built
 from pillarbox.images.plan import PARALLEL, Results
-from pillarbox.model import Inventory
+from pillarbox.model import Node
 from pillarbox.pipeline.errors import PipelineError
-from pillarbox.pipeline.places import Places
+from pillarbox.revision import Revision
 from pillarbox.salt import share
 from pillarbox.salt.client import local_client
 from pillarbox.system.errors import Interrupted, PillarboxError
@@ -34,11 +34,11 @@ SILENCE = 30.0
 _LOOK = 0.2
 
 
-def builders(model: Path) -> tuple[str, ...]:
-    """The minions that build: hosts with the pillar ``pillarbox:builder``, else those with a Docker engine."""
-    nodes = [node for node in Inventory(model).all() if "minion" in (node.parameters.get("salt") or {})]
-    chosen = [node.name for node in nodes if _builds((node.parameters.get("pillarbox") or {}).get("builder"))]
-    return tuple(chosen or [node.name for node in nodes if (node.parameters.get("docker") or {}).get("host")])
+def builders(hosts: Iterable[Node]) -> tuple[str, ...]:
+    """Which of the model's hosts build: the pillar ``pillarbox:builder`` says so, else a Docker engine does."""
+    hosts = tuple(hosts)
+    chosen = [node.name for node in hosts if _builds((node.parameters.get("pillarbox") or {}).get("builder"))]
+    return tuple(chosen or [node.name for node in hosts if (node.parameters.get("docker") or {}).get("host")])
 
 
 def _builds(role: Any) -> bool:
@@ -53,15 +53,14 @@ class BuilderMinions:
     that answer: a batch, a requisite or a retry of Salt knows minions, not images.
     """
 
-    def __init__(self, opts: Mapping[str, Any], places: Places, parallel: int = PARALLEL) -> None:
+    def __init__(self, opts: Mapping[str, Any], parallel: int = PARALLEL) -> None:
         self.opts = opts
-        self.places = places
         self.parallel = parallel
 
-    def __call__(self, specs: Mapping[str, ImageSpec], tree: Path, revision: str, progress: Progress) -> Results:
+    def __call__(self, specs: Mapping[str, ImageSpec], tree: Path, revision: Revision, progress: Progress) -> Results:
         """Build ``specs``. Raises :class:`PipelineError` when no builder answers, and :class:`Interrupted` when the
         master does not; later failures are in the results."""
-        named = builders(self.places.published / revision)
+        named = builders(revision.hosts.values())
         if not named:
             raise PipelineError(
                 "no host of the model builds images",
@@ -77,7 +76,7 @@ class BuilderMinions:
                 "shares": {minion: [share.to_data(specs[name]) for name in names] for minion, names in dealt.items()},
                 "tree": str(tree),
                 "source": f"{STAGED}{tree.name}.tar.gz",
-                "revision": revision,
+                "revision": revision.name,
                 "parallel": self.parallel,
             }
             try:

@@ -1,8 +1,8 @@
-"""Engine of the master: notices pushes, and sees to it that each is built.
+"""Engine of the master: notices pushes, and builds each.
 
-The hook leaves a note in the spool; the branch itself says the same. The engine raises ``pillarbox/push`` on the bus,
-which the reactor turns into the build orchestration. Where nothing comes of the event (no reactor, a published model
-that lacks the orchestration, a dropped event, a master that was down), the engine builds by itself.
+The hook leaves a note in the spool; the branch itself says the same, and is what counts. For whoever wants to know of
+pushes, a reactor or another program on Salt's bus, the engine raises ``pillarbox/push`` with the revision. It does not
+build by a reactor: what such a file orders would come from the very model that is only being pushed.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from typing import Any
 import salt.runner
 import salt.utils.event
 
-from pillarbox.pipeline import publish
 from pillarbox.pipeline.build import wanted
 from pillarbox.pipeline.places import Places
 from pillarbox.system import locks, waiting
@@ -23,33 +22,28 @@ log = logging.getLogger(__name__)
 
 __opts__: dict[str, Any] = {}
 
+#: Seconds until what failed is tried again.
+AGAIN = 10
 
-def start(interval: float = 1.0, grace: float = 20.0) -> None:
-    """Run until the master stops. A note in the spool is seen at once, the branch itself every ``interval`` seconds;
-    ``grace`` is how many seconds the event has to get a build started."""
+
+def start(interval: float = 1.0) -> None:
+    """Run until the master stops. A note in the spool is seen at once, the branch itself every ``interval`` seconds."""
     places = Places.of(__opts__.get("pillarbox"))
-    raised: tuple[str, float] | None = None
     while True:
         seen = _spooled(places)
         try:
             places.ensure()
             revision = None if locks.busy(places.lock) else wanted(places)
-            if revision is None:
-                raised = None
-            elif publish.current(places) is None:
-                # The very first: there is no orchestration yet that the reactor could run.
-                _build()
-            elif raised is None or raised[0] != revision:
+            if revision is not None:
                 _raise(revision)
-                raised = (revision, time.monotonic())
-            elif time.monotonic() - raised[1] > grace:
-                log.warning("pillarbox: nothing came of the event for %s; building it from the engine", revision)
-                raised = None
                 _build()
+                if wanted(places) == revision:
+                    log.warning("pillarbox: %s is still to be built; trying again in %d seconds", revision, AGAIN)
+                    waiting.pause(AGAIN, "a build that did not begin or was interrupted")
         except Exception:
             # An engine that dies is restarted by the master at once, and would fill the log with the same.
-            log.exception("pillarbox: looking for pushes failed; trying again")
-            waiting.pause(30, "pushes, which failed")
+            log.exception("pillarbox: looking for pushes failed; trying again in %d seconds", AGAIN)
+            waiting.pause(AGAIN, "pushes, which failed")
         _rest(places, seen, interval)
 
 

@@ -1,4 +1,4 @@
-"""Execution module of builder minions."""
+"""Execution module of hosts: builds images on builder minions, and says where the package's own states are."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import tarfile
 from pathlib import Path
 from typing import Any
 
+from pillarbox.salt import ORCHESTRATIONS
 from pillarbox.system import files, locks
 from pillarbox.system.errors import PillarboxError
 from pillarbox.system.progress import Progress
@@ -14,6 +15,11 @@ from pillarbox.system.progress import Progress
 __salt__: dict[str, Any] = {}
 __opts__: dict[str, Any] = {}
 __context__: dict[str, Any] = {}
+
+
+def orchestrations() -> str:
+    """The directory with the orchestrations that the package brings, for a master's ``file_roots``."""
+    return str(ORCHESTRATIONS)
 
 
 def build_images(

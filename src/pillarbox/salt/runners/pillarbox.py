@@ -2,7 +2,7 @@
 
 Every function that can fail sets its return code and says so in its return, so that ``salt-run``, orchestrations and
 the job cache all see a failure as one. Progress goes to standard error: to the terminal under ``salt-run``, to the
-journal under the reactor.
+journal under the engine.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def build(again: bool = False, local: bool = False) -> dict[str, Any]:
         salt-run pillarbox.build again=True
     """
     places = _places()
-    builder = on_this_machine() if local else BuilderMinions(__opts__, places)
+    builder = on_this_machine() if local else BuilderMinions(__opts__)
     try:
         runs = build_pushed(places, builder, progress=Progress(), again=again)
     except PillarboxError as error:
