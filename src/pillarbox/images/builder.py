@@ -118,9 +118,8 @@ class _Build:
             image_id = self._role(parent)
             self.step("pushing")
             self.engine.tag(image_id, image.location, image.version)
-            self._push(image.repository, image.version)
-            # The key comes last: where it is, the image is whole.
             self._push(image.repository, image.tag)
+            # A build that ends before this leaves a whole image under its key; the next one gives it its version.
             return self._done(image_id)
 
     def _lock(self, name: str) -> Any:
@@ -283,6 +282,7 @@ class _Build:
         found = self.engine.image(image_id)
         if manifest is None or found is None:
             raise RegistryError(f"registry {image.registry} does not have {image.reference} after it was pushed")
+        self.registry.tag(image.repository, manifest, image.version)
         size, seconds = int(found["Size"]), time.monotonic() - self.start
         self.say(f"done in {elapsed(seconds)}, {size / 1e6:.0f} MB ({manifest.pushed_size / 1e6:.0f} MB pushed)")
         return Built(

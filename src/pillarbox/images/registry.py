@@ -6,6 +6,7 @@ import base64
 import json
 import os
 import re
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,6 +56,15 @@ class Registry:
         self._credentials = credentials or _docker_credentials(address)
         self._scheme: str | None = None
         self._tokens: dict[str, str] = {}
+        self._local = threading.local()
+
+    @property
+    def _session(self) -> requests.Session:
+        """Connections of this thread, kept open: reading the trusted certificates takes longer than most answers."""
+        if not hasattr(self._local, "session"):
+            self._local.session = requests.Session()
+        session: requests.Session = self._local.session
+        return session
 
     def __repr__(self) -> str:
         return f"Registry({self.address!r})"
@@ -131,7 +141,7 @@ class Registry:
         failure: Exception | None = None
         for scheme in schemes:
             try:
-                answer = requests.request(
+                answer = self._session.request(
                     method, f"{scheme}://{self.address}{path}", headers=dict(headers), data=content, timeout=TIMEOUT
                 )
             except requests.exceptions.SSLError as error:
@@ -161,7 +171,7 @@ class Registry:
             return None
         query = {"scope": fields.get("scope", scope), **({"service": fields["service"]} if "service" in fields else {})}
         try:
-            reply = requests.get(fields["realm"], params=query, auth=self._credentials, timeout=TIMEOUT)
+            reply = self._session.get(fields["realm"], params=query, auth=self._credentials, timeout=TIMEOUT)
             data: dict[str, Any] = reply.json() if reply.ok else {}
         except requests.exceptions.RequestException as error:
             raise RegistryError(

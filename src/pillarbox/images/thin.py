@@ -1,4 +1,4 @@
-"""Salt for the containers of builds: pure Python, compiled once for the Python that it meets there.
+"""Salt for the containers of builds: pure Python, compiled once for the Python that it meets there, and that with it.
 
 Compiling Salt takes twice as long as applying a small SLS with it, so each engine keeps it in a volume, one for each
 base image, that builds mount read-only.
@@ -19,9 +19,11 @@ from pillarbox.system import files
 from pillarbox.system.command import tail
 from pillarbox.system.engine import Engine, EngineError
 
-FORMAT = 1
+FORMAT = 2
 #: Where containers have Salt.
 PLACE = "/run/pillarbox-salt"
+#: Where its Python finds everything compiled; images themselves hold little of that.
+ENVIRONMENT = {"PYTHONPYCACHEPREFIX": f"{PLACE}/compiled"}
 _PREFIX = "pillarbox-salt-"
 # Salt extensions stay out: one of them is Pillarbox, which no container needs to see. In a process of its own, for
 # importing Salt takes long and changes how the process imports everything else.
@@ -58,7 +60,8 @@ def _fill(store: Store, engine: Engine, image: str, name: str) -> None:
         if done.code:
             raise EngineError(f"cannot unpack Salt for the containers: {tail(done.err)}")
         # Salt carries a few files that no Python of today compiles, and never imports them.
-        engine.run(container, ["python3", "-m", "compileall", "-q", PLACE])
+        library = "$(python3 -c 'import sysconfig; print(sysconfig.get_path(\"stdlib\"))')"
+        engine.run(container, ["sh", "-c", f"python3 -m compileall -q {PLACE} {library}"], ENVIRONMENT)
 
 
 def archive(store: Store) -> bytes:
