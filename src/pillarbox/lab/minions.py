@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import json
 from collections.abc import Callable, Mapping
 
 from docker.models.containers import Container
@@ -108,11 +109,13 @@ def await_answers(master: Container, names: list[str]) -> None:
     missing = set(names)
 
     def all_answer() -> bool:
-        # A minion that has not subscribed yet hears nothing of this; it is asked again rather than waited for.
-        patience = ["--timeout=5", "--gather-job-timeout=5"]
-        command = ["salt", "--out=txt", *patience, "-L", ",".join(sorted(missing)), "test.ping"]
-        printed = shell.run(master, command, check=False).out
-        missing.difference_update(line.split(":")[0] for line in printed.splitlines() if line.endswith(": True"))
+        # A minion that has not subscribed yet hears nothing of this: it is asked again rather than waited for.
+        target = [f"tgt={','.join(sorted(missing))}", "tgt_type=list", "timeout=5", "gather_job_timeout=5"]
+        printed = shell.run(master, ["salt-run", "--out=json", "manage.up", *target], check=False).out
+        try:
+            missing.difference_update(json.loads(printed))
+        except (ValueError, TypeError):
+            return False
         return not missing
 
     if missing and not waiting.until(all_answer, "answers of all minions", patience=_WAIT_SECONDS):
