@@ -31,7 +31,7 @@ PATIENCE = 60.0
 #: Seconds without a line of any builder, after which a line says that they are waited for.
 SILENCE = 30.0
 #: Seconds to wait for a line of a builder before the returns are looked at again.
-_LOOK = 0.2
+_LOOK = 0.05
 
 
 def builders(hosts: Iterable[Node]) -> tuple[str, ...]:

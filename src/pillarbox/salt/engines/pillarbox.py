@@ -29,29 +29,37 @@ AGAIN = 10
 def start(interval: float = 1.0) -> None:
     """Run until the master stops. A note in the spool is seen at once, the branch itself every ``interval`` seconds."""
     places = Places.of(__opts__.get("pillarbox"))
-    while True:
-        seen = _spooled(places)
-        try:
-            places.ensure()
-            revision = None if locks.busy(places.lock) else wanted(places)
-            if revision is not None:
-                _raise(revision)
-                _build()
-                if wanted(places) == revision:
-                    log.warning("pillarbox: %s is still to be built; trying again in %d seconds", revision, AGAIN)
-                    waiting.pause(AGAIN, "a build that did not begin or was interrupted")
-        except Exception:
-            # An engine that dies is restarted by the master at once, and would fill the log with the same.
-            log.exception("pillarbox: looking for pushes failed; trying again in %d seconds", AGAIN)
-            waiting.pause(AGAIN, "pushes, which failed")
-        _rest(places, seen, interval)
+    # Kept: finding the master's runners again would take longer than a build of nothing.
+    with salt.runner.RunnerClient(__opts__) as client:
+        while True:
+            seen = _spooled(places)
+            try:
+                _look(places, client)
+            except Exception:
+                # An engine that dies is restarted by the master at once, and would fill the log with the same.
+                log.exception("pillarbox: looking for pushes failed; trying again in %d seconds", AGAIN)
+                waiting.pause(AGAIN, "pushes, which failed")
+            _rest(places, seen, interval)
+
+
+def _look(places: Places, client: salt.runner.RunnerClient) -> None:
+    """Build what is pushed and not built, unless somebody else does."""
+    places.ensure()
+    revision = None if locks.busy(places.lock) else wanted(places)
+    if revision is None:
+        return
+    _raise(revision)
+    client.cmd("pillarbox.build", [], print_event=False)
+    if wanted(places) == revision:
+        log.warning("pillarbox: %s is still to be built; trying again in %d seconds", revision, AGAIN)
+        waiting.pause(AGAIN, "a build that did not begin or was interrupted")
 
 
 def _rest(places: Places, seen: int | None, interval: float) -> None:
     """Let ``interval`` seconds go by, or less: until a hook has left a note since the spool was as ``seen``."""
     over = time.monotonic() + interval
     while time.monotonic() < over and _spooled(places) == seen:
-        waiting.pause(min(interval, 0.1), "notes of pushes")
+        waiting.pause(min(interval, 0.05), "notes of pushes")
 
 
 def _spooled(places: Places) -> int | None:
@@ -66,7 +74,3 @@ def _raise(revision: str) -> None:
     with salt.utils.event.get_master_event(__opts__, __opts__["sock_dir"], listen=False) as bus:
         bus.fire_event({"revision": revision}, "pillarbox/push")
 
-
-def _build() -> None:
-    with salt.runner.RunnerClient(__opts__) as client:
-        client.cmd("pillarbox.build", [], print_event=False)
