@@ -8,6 +8,7 @@
 | a workload never becomes healthy       | its wave goes back, later waves do not start               |
 | a Job completed / failed               | left alone / run again                                     |
 | a contracted schema and an old release | refused before anything is written                         |
+| a contraction that began               | the same, however it ended; nothing is put back behind it  |
 | an object leaves the model             | deleted at the end, unless it may hold data                |
 | the API server restarts                | the rollout carries on                                     |
 """
@@ -194,41 +195,142 @@ def test_jobs_run_once_and_again_after_failing(
     assert len(kubelet.started) == starts + 1
 
 
-def test_a_contracted_schema_forbids_going_back(
-    roll: Any, deployment: Build, job: Build, cluster: Cluster, namespace: str, kubelet: Any
-) -> None:
-    def release(number: str, contract: bool = True) -> list[Manifest]:
+@pytest.fixture
+def release(deployment: Build, job: Build) -> Callable[..., list[Manifest]]:
+    """A service of a release, with the Job that contracts its schema if the image of one is given."""
+
+    def build(number: str, contract: str = "", image: str = "") -> list[Manifest]:
         labels = {"app.kubernetes.io/name": "keystone"}
         notes = {"pillarbox.io/release": number}
-        return [
-            deployment("keystone", f"good:{number}", labels=labels, annotations=notes),
-            *(
-                [
-                    job(
-                        f"contract-{number}",
-                        labels=labels,
-                        annotations={**notes, "pillarbox.io/phase": "contract"},
-                        depends_on=("service/keystone",),
-                    )
-                ]
-                if contract
-                else []
-            ),
-        ]
+        server = deployment("keystone", image or f"good:{number}", labels=labels, annotations=notes)
+        if not contract:
+            return [server]
+        marks = {**notes, "pillarbox.io/phase": "contract"}
+        needs = ("service/keystone",)
+        return [server, job(f"contract-{number}", contract, labels=labels, annotations=marks, depends_on=needs)]
 
-    assert roll(*release("2022.2", contract=False)).succeeded
-    assert roll(*release("2025.1", contract=False)).succeeded
-    assert roll(*release("2022.2", contract=False)).succeeded, "nothing was contracted yet"
+    return build
+
+
+def test_a_contracted_schema_forbids_going_back(
+    roll: Any, release: Callable[..., list[Manifest]], cluster: Cluster, namespace: str, kubelet: Any
+) -> None:
+    assert roll(*release("2022.2")).succeeded
     assert roll(*release("2025.1")).succeeded
+    assert roll(*release("2022.2")).succeeded, "nothing was contracted yet"
+    assert roll(*release("2025.1", "good:1")).succeeded
     before = versions(cluster, namespace)
     with pytest.raises(Refused, match=r"cannot go back from release 2025\.1 to 2022\.2"):
-        roll(*release("2022.2"))
+        roll(*release("2022.2", "good:1"))
     assert versions(cluster, namespace) == before
-    assert roll(*release("2025.1")).writes == 0
-    # A run that was killed between the Job and the note must not lose the fact.
+    assert roll(*release("2025.1", "good:1")).writes == 0
+    # The Jobs alone say it as well.
     cluster.delete(ObjectRef("v1", "ConfigMap", namespace, "pillarbox-state"))
     with pytest.raises(Refused):
+        roll(*release("2022.2", "good:1"))
+    assert roll(*release("2025.1", "good:1")).writes == 0
+    assert cluster.get(ObjectRef("v1", "ConfigMap", namespace, "pillarbox-state")), "it is noted again"
+
+
+def test_a_contraction_that_failed_half_way_forbids_going_back(
+    roll: Any, release: Callable[..., list[Manifest]], cluster: Cluster, namespace: str, kubelet: Any
+) -> None:
+    assert roll(*release("2022.2")).succeeded
+    assert not roll(*release("2025.1", "crash:1")).succeeded
+    with pytest.raises(Refused, match="the contraction of its schema"):
         roll(*release("2022.2"))
+    # Nor does it need the Job, which somebody may have deleted.
+    cluster.delete(ObjectRef("batch/v1", "Job", namespace, "contract-2025.1"))
+    with pytest.raises(Refused, match="the contraction of its schema"):
+        roll(*release("2022.2"))
+    assert roll(*release("2025.1", "good:1")).succeeded
+
+
+def test_the_floor_is_noted_before_a_contraction_starts(
+    roll: Any, release: Callable[..., list[Manifest]], cluster: Cluster, namespace: str, kubelet: Any, lines: list[str]
+) -> None:
+    assert roll(*release("2022.2")).succeeded
+
+    def interrupted(text: str) -> None:
+        lines.append(text)
+        if "Job" in text and "created" in text:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        roll(*release("2025.1", "good:1"), progress=Progress(sink=interrupted))
+    noted = cluster.get(ObjectRef("v1", "ConfigMap", namespace, "pillarbox-state"))
+    assert noted and noted["data"] == {"keystone": "2025.1"}
+
+
+def test_nothing_goes_back_behind_its_schema(
+    roll: Any, release: Callable[..., list[Manifest]], cluster: Cluster, namespace: str, kubelet: Any,
+    store: GoodStore, lines: list[str],
+) -> None:  # fmt: skip
+    keystone = ObjectRef("apps/v1", "Deployment", namespace, "keystone")
+    assert roll(*release("2022.2")).succeeded
+    old = store.get(keystone)
+    assert old
+    assert roll(*release("2025.1", "good:1")).succeeded
+    # As after a deploy that ended between the roll and the note of what is healthy.
+    store.put(keystone, old)
+    outcome = roll(*release("2025.1", "good:1", image="crash:2"))
+    assert not outcome.succeeded
+    assert image(cluster, namespace, "keystone") == "good:2025.1", "what was applied last, the store being behind"
+
+    # Where nothing is left that the schema allows, it stays.
+    roll(*release("2025.1", "good:1"))
+    store.put(keystone, old)
+    cluster.apply({**old, "metadata": {**old["metadata"]}})
+    outcome = roll(*release("2025.1", "good:1", image="crash:3"))
+    (step,) = [step for step in outcome.steps if step.ref == keystone]
+    assert step.result == "failed"
+    assert "left in place: its schema cannot go back behind 2025.1" in step.reason
+    assert image(cluster, namespace, "keystone") == "crash:3"
+
+
+def test_a_deploy_that_writes_nothing_notes_what_is_healthy(
+    roll: Any, deployment: Build, manifest: Build, cluster: Cluster, namespace: str, kubelet: Any, lines: list[str]
+) -> None:
+    """A deploy is interrupted before it knows the end, and deployed again; then comes a bad change."""
+
+    def model(number: str, tag: str) -> list[Manifest]:
+        source = [{"configMapRef": {"name": "web"}}]
+        return [manifest("ConfigMap", "web", {"data": {"n": number}}), deployment("web", tag, env_from=source)]
+
+    def interrupted(text: str) -> None:
+        if "web updated" in text and "Deployment" in text:
+            raise KeyboardInterrupt
+
+    assert roll(*model("1", "good:1")).succeeded
+    with pytest.raises(KeyboardInterrupt):
+        roll(*model("2", "good:2"), progress=Progress(sink=interrupted))
+    again = roll(*model("2", "good:2"))
+    assert again.succeeded and again.writes == 0
+    assert not roll(*model("3", "crash:3")).succeeded
+    assert image(cluster, namespace, "web") == "good:2"
+    live = cluster.get(ObjectRef("v1", "ConfigMap", namespace, "web"))
+    assert live and live["data"] == {"n": "2"}
+
+
+def test_configuration_is_as_good_as_what_runs_on_it(
+    roll: Any, deployment: Build, manifest: Build, cluster: Cluster, namespace: str, kubelet: Any
+) -> None:
+    """A later wave's failure does not make what an earlier one came up with a thing of the past."""
+
+    def model(number: str, web: str, later: str) -> list[Manifest]:
+        source = [{"configMapRef": {"name": "web"}}]
+        return [
+            manifest("ConfigMap", "web", {"data": {"n": number}}),
+            deployment("web", web, env_from=source),
+            deployment("later", later, depends_on=("service/web",)),
+        ]
+
+    assert roll(*model("1", "good:1", "good:1")).succeeded
+    assert not roll(*model("2", "good:2", "crash:2")).succeeded
+    assert not roll(*model("3", "crash:3", "good:1")).succeeded
+    assert image(cluster, namespace, "web") == "good:2"
+    live = cluster.get(ObjectRef("v1", "ConfigMap", namespace, "web"))
+    assert live and live["data"] == {"n": "2"}
 
 
 def test_what_the_model_no_longer_has_goes_unless_it_may_hold_data(

@@ -18,11 +18,10 @@ from pillarbox.rollout import gates, memory
 from pillarbox.rollout.apply import LiveChange, Prepared, prepare, survey, write
 from pillarbox.rollout.cluster import Cluster
 from pillarbox.rollout.gates import Verdict
-from pillarbox.rollout.health import job_state
 from pillarbox.rollout.objects import Object, ObjectRef
 from pillarbox.rollout.prune import Orphan, orphans
 from pillarbox.rollout.secrets import reveal
-from pillarbox.rollout.states import Action, JobState, StepResult
+from pillarbox.rollout.states import Action, StepResult
 from pillarbox.rollout.store import GoodStore
 from pillarbox.rollout.waves import waves
 from pillarbox.secrets import Keyring, Scrubber
@@ -133,13 +132,13 @@ def roll_out(
     """
     ordered = waves(manifests)
     with progress.phase(f"checking {len(manifests)} objects against {cluster.server}"):
-        memory.refuse_return(cluster, manifests)
+        floors = memory.refuse_return(cluster, manifests)
         prepared, scrub = prepare(cluster, manifests, deployment, keyring)
         changes = {change.ref: change for change in survey(cluster, prepared, scrub)}
         left = orphans(cluster, [item.ref for item in prepared], deployment, data_too=data_too)
     by_manifest = {id(item.manifest): item for item in prepared}
     plan = tuple(tuple(changes[by_manifest[id(m)].ref] for m in wave) for wave in ordered)
-    run = _Run(cluster, plan, left, keyring, store, scrub, progress)
+    run = _Run(cluster, plan, left, floors, keyring, store, scrub, progress)
     if dry_run:
         return run.preview()
     try:
@@ -155,6 +154,7 @@ class _Run:
         cluster: Cluster,
         plan: tuple[tuple[LiveChange, ...], ...],
         left: tuple[Orphan, ...],
+        floors: memory.Floors,
         keyring: Keyring,
         store: GoodStore,
         scrub: Scrubber,
@@ -163,6 +163,7 @@ class _Run:
         self.cluster = cluster
         self.plan = plan
         self.left = left
+        self.floors = floors
         self.keyring = keyring
         self.store = store
         self.scrub = scrub
@@ -184,7 +185,7 @@ class _Run:
                 for later, rest in enumerate(self.plan[number + 1 :], number + 1):
                     self.steps += [_step(change, StepResult.NOT_REACHED, later) for change in rest if change.writes]
                 return RolloutOutcome(False, False, tuple(self.steps), self.kept, error)
-        # Configuration has no health of its own: it was good if all that runs on it came up.
+        # What no workload uses has no health of its own: it was good if all came up.
         for change in (change for wave in self.plan for change in wave if change.gate is None):
             self._keep(change)
         self._prune()
@@ -200,6 +201,7 @@ class _Run:
         start = time.monotonic()
         try:
             for change in writing:
+                self._note_floor(change)
                 write(self.cluster, change, self.scrub)
                 written.append(change)
                 self.progress.step(f"{label}: {change.ref} {_PAST[change.action]}")
@@ -222,6 +224,7 @@ class _Run:
                 seconds = verdict.seconds if verdict else time.monotonic() - start
                 self.steps.append(_step(change, StepResult.OK, number, seconds=seconds if change.writes else 0.0))
                 self._remember(change)
+            self._keep_configuration(wave)
             return ""
         culprits = [verdict for verdict in bad if verdict.reason != _STOPPED]
         for verdict in culprits:
@@ -298,24 +301,27 @@ class _Run:
         )
 
     def _go_back(self, number: int, written: list[LiveChange]) -> None:
-        """Put back what this wave changed, and the configuration of this run that only it uses."""
+        """Put back what this wave changed, and the configuration of this run that only it uses.
+
+        What was healthy under a release that the schema has left behind since is never put back.
+        """
         moved = [change for change in written if not change.ref.type.once]
-        for change in [*_configuration(self.plan, number, moved), *moved]:
-            before = self.store.get(change.ref) or change.before
+        staying = {change.ref: floor for change in moved if (floor := self._stuck(change))}
+        returning = [change for change in moved if change.ref not in staying]
+        for change in [*_configuration(self.plan, number, returning), *moved]:
+            before = self._good(change)
             failed = next(
                 (step for step in self.steps if step.ref == change.ref and step.result is StepResult.FAILED), None
             )
-            if change.action is Action.CREATE or before is None:
+            if before is None and change.ref not in staying:
                 if failed is None and change in moved:
                     self.steps.append(_step(change, StepResult.OK, number, reason="new; left in place"))
                 self.progress.step(f"{change.ref} is new: there is nothing to go back to, it stays for inspection")
                 continue
-            try:
-                restored = self._restorable(before)
-                self.cluster.apply(restored)
-                text, result = "put back to what was healthy before", StepResult.ROLLED_BACK
-            except PillarboxError as error:
-                text, result = f"could not be put back: {self.scrub(str(error))}", StepResult.FAILED
+            if before is None:
+                text, result = f"left in place: its schema cannot go back behind {staying[change.ref]}", StepResult.OK
+            else:
+                text, result = self._put_back(before)
             self.progress.step(f"{change.ref} {text}")
             if failed is not None:
                 index = self.steps.index(failed)
@@ -330,9 +336,31 @@ class _Run:
             else:
                 self.steps = [step for step in self.steps if step.ref != change.ref]
                 self.steps.append(_step(change, result, number, reason=text))
-        for change in moved:
+        for change in returning:
             if change.gate and change.action is Action.UPDATE:
                 self._settle(number, change.ref, change.gate)
+
+    def _put_back(self, before: Object) -> tuple[str, StepResult]:
+        try:
+            self.cluster.apply(self._restorable(before))
+        except PillarboxError as error:
+            return f"could not be put back: {self.scrub(str(error))}", StepResult.FAILED
+        return "put back to what was healthy before", StepResult.ROLLED_BACK
+
+    def _before(self, change: LiveChange) -> list[Object]:
+        """What a change may go back to: what was healthy, else what was applied last."""
+        if change.action is Action.CREATE:
+            return []
+        return [before for before in (self.store.get(change.ref), change.before) if before is not None]
+
+    def _good(self, change: LiveChange) -> Object | None:
+        return next((before for before in self._before(change) if not memory.below(self.floors, before)), None)
+
+    def _stuck(self, change: LiveChange) -> str:
+        """The release that keeps a change from going back, if that is what does."""
+        if self._good(change) is not None:
+            return ""
+        return next((memory.below(self.floors, before) for before in self._before(change)), "")
 
     def _settle(self, number: int, wanted: ObjectRef, gate: Gate | ConditionGate) -> None:
         verdict = gates.wait(self.cluster, wanted, gate, scrub=self.scrub)
@@ -343,25 +371,32 @@ class _Run:
         return reveal(before, self.keyring) if kinds.of(before) is kinds.SECRET else before
 
     def _remember(self, change: LiveChange) -> None:
-        if change.ref.type.once and change.prepared is not None:
-            self._note_contraction(change.prepared)
+        if change.ref.type.once:
+            self._note_floor(change)
         elif change.gate:
             self._keep(change)
 
     def _keep(self, change: LiveChange) -> None:
-        if change.prepared is not None and (change.writes or self.store.get(change.ref) is None):
-            self.store.put(change.ref, _closed(change.prepared))
-
-    def _note_contraction(self, prepared: Prepared) -> None:
-        mark = marked(prepared.object)
-        if not mark or mark.phase != CONTRACT:
+        if change.prepared is None:
             return
-        live = self.cluster.get(prepared.ref)
-        known = memory.contracted(self.cluster, [prepared.ref.namespace])
-        floor = known.get((prepared.ref.namespace, mark.service))
-        recorded = self.cluster.get(ObjectRef("v1", "ConfigMap", prepared.ref.namespace, memory.NAME)) or {}
-        if job_state(live) is JobState.COMPLETE and (recorded.get("data") or {}).get(mark.service) != floor:
-            memory.remember(self.cluster, prepared.ref.namespace, mark.service, mark.release)
+        good = _closed(change.prepared)
+        if self.store.get(change.ref) != good:
+            self.store.put(change.ref, good)
+
+    def _keep_configuration(self, wave: Sequence[LiveChange]) -> None:
+        """Configuration has no health of its own: it was good if what runs on it came up."""
+        used = set[tuple[Kind, str, str]]()
+        for change in wave:
+            used |= set() if change.ref.type.once else _used(change)
+        for change in self.plan[0]:
+            if (change.ref.type, change.ref.namespace, change.ref.name) in used:
+                self._keep(change)
+
+    def _note_floor(self, change: LiveChange) -> None:
+        """A contraction leaves older releases behind from the moment that it starts, however it ends."""
+        mark = marked(change.prepared.object) if change.prepared else None
+        if mark and mark.phase == CONTRACT and change.ref.type.once:
+            self.floors |= memory.remember(self.cluster, change.ref.namespace, mark.service, mark.release)
 
     def _prune(self) -> None:
         stuck = ""
@@ -403,18 +438,22 @@ def _closed(prepared: Prepared) -> Object:
     }
 
 
+def _used(change: LiveChange) -> set[tuple[Kind, str, str]]:
+    """The Secrets and ConfigMaps that an object runs on: kind, namespace, name."""
+    assert change.prepared is not None
+    return {(each.kind, change.ref.namespace, each.name) for each in references(change.prepared.object)}
+
+
 def _configuration(plan: tuple[tuple[LiveChange, ...], ...], number: int, moved: list[LiveChange]) -> list[LiveChange]:
     """Changed Secrets and ConfigMaps of wave 0 that only the workloads of this wave use."""
     mine, theirs = set[tuple[Kind, str, str]](), set[tuple[Kind, str, str]]()
     going = {change.ref for change in moved}
     for wave in plan[1 : number + 1]:
         for change in wave:
-            assert change.prepared is not None
-            used = {(each.kind, change.ref.namespace, each.name) for each in references(change.prepared.object)}
             if change.ref in going:
-                mine |= used
+                mine |= _used(change)
             elif not change.ref.type.once:
-                theirs |= used
+                theirs |= _used(change)
     return [
         change
         for change in (plan[0] if number else ())
