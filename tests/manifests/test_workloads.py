@@ -59,6 +59,12 @@ def test_only_a_changed_image_or_configuration_changes_a_template(rendered: Any)
     assert template("sha256:" + "b" * 64, "x", 1) != base
 
 
+@pytest.mark.parametrize("kind", ["Deployment", "StatefulSet"])
+def test_replicas_that_are_left_out_are_not_sent(rendered: Any, kind: str) -> None:
+    assert "replicas" not in one(rendered(service(kind=kind)), kind)["spec"]
+    assert one(rendered(service(kind=kind, replicas=0)), kind)["spec"]["replicas"] == 0
+
+
 def test_a_changed_secret_changes_the_template(rendered: Any) -> None:
     def annotation(block: str) -> str:
         control = container(variables=[{"name": "PASSWORD", "secret": {"name": "nova", "key": "password"}}])

@@ -151,13 +151,13 @@ def manifest(namespace: str) -> Callable[..., Manifest]:
 
 @pytest.fixture
 def deployment(manifest: Callable[..., Manifest]) -> Callable[..., Manifest]:
-    def build(name: str, image: str = "good:1", replicas: int = 2, **options: Any) -> Manifest:
+    def build(name: str, image: str = "good:1", replicas: int | None = 2, **options: Any) -> Manifest:
         container: dict[str, Any] = {"name": "main", "image": image}
         if "env_from" in options:
             container["envFrom"] = options.pop("env_from")
         body = {
             "spec": {
-                "replicas": replicas,
+                **({} if replicas is None else {"replicas": replicas}),
                 "selector": {"matchLabels": {"app": name}},
                 "template": {
                     "metadata": {"labels": {"app": name}},

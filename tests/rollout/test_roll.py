@@ -182,6 +182,50 @@ def test_going_back_needs_no_store(
     assert image(cluster, namespace, "a") == "good:1"
 
 
+def scale(cluster: Cluster, namespace: str, name: str, count: int) -> None:
+    """As an autoscaler does."""
+    path = f"/apis/apps/v1/namespaces/{namespace}/deployments/{name}/scale"
+    body = {"spec": {"replicas": count}}
+    cluster._request("PATCH", path, body=body, content_type="application/merge-patch+json")
+
+
+def replicas(cluster: Cluster, namespace: str, name: str) -> int:
+    live = cluster.get(ObjectRef("apps/v1", "Deployment", namespace, name))
+    assert live
+    return int(live["spec"]["replicas"])
+
+
+def test_replicas_that_the_model_leaves_out_are_an_autoscalers(
+    roll: Any, deployment: Build, cluster: Cluster, namespace: str, kubelet: Any
+) -> None:
+    assert roll(deployment("a", replicas=None)).succeeded
+    assert replicas(cluster, namespace, "a") == 1, "Kubernetes' own"
+    scale(cluster, namespace, "a", 3)
+    assert roll(deployment("a", replicas=None)).writes == 0
+    assert roll(deployment("a", "good:2", replicas=None)).succeeded
+    assert replicas(cluster, namespace, "a") == 3
+    assert not roll(deployment("a", "crash:3", replicas=None)).succeeded
+    assert image(cluster, namespace, "a") == "good:2"
+    assert replicas(cluster, namespace, "a") == 3, "going back leaves them alone as well"
+
+
+@pytest.mark.parametrize("scaled", [1, 4])
+def test_replicas_that_the_model_gives_up_stay_as_many_as_they_are(
+    roll: Any, deployment: Build, cluster: Cluster, namespace: str, kubelet: Any, scaled: int
+) -> None:
+    assert roll(deployment("a", replicas=2)).succeeded
+    scale(cluster, namespace, "a", scaled)
+    outcome = roll(deployment("a", "good:2", replicas=None))
+    assert outcome.succeeded
+    assert [step.fields for step in outcome.steps] == [("spec.template.spec.containers[0].image",)]
+    assert replicas(cluster, namespace, "a") == scaled
+    scale(cluster, namespace, "a", 3)
+    assert roll(deployment("a", "good:3", replicas=None)).succeeded
+    assert replicas(cluster, namespace, "a") == 3
+    assert roll(deployment("a", "good:3", replicas=2)).succeeded
+    assert replicas(cluster, namespace, "a") == 2, "and the model may take them again"
+
+
 def test_jobs_run_once_and_again_after_failing(
     roll: Any, job: Build, cluster: Cluster, namespace: str, kubelet: Any
 ) -> None:

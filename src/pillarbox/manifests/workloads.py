@@ -148,7 +148,7 @@ def _spec(kind: str, name: str, section: PillarSection, scope: Scope) -> Object:
             extra = compact(updateStrategy=update, minReadySeconds=patience, revisionHistoryLimit=history)
         case "StatefulSet":
             extra = compact(
-                replicas=1 if replicas is None else replicas,
+                replicas=replicas,
                 serviceName=section.name("service_name") or name,
                 updateStrategy=update,
                 minReadySeconds=patience if grown else None,
@@ -158,7 +158,7 @@ def _spec(kind: str, name: str, section: PillarSection, scope: Scope) -> Object:
             )
         case _:
             extra = compact(
-                replicas=1 if replicas is None else replicas,
+                replicas=replicas,
                 strategy=update,
                 minReadySeconds=patience,
                 revisionHistoryLimit=history,

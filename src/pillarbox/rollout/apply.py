@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 #: Requests that validate and compare are independent of each other.
 _PARALLEL = 8
+#: The field manager of replicas that we gave up, until an autoscaler sets them.
+_HEIR = "pillarbox-replicas"
 
 
 @dataclass(frozen=True)
@@ -165,9 +167,17 @@ def write(cluster: Cluster, change: LiveChange, scrub: Scrubber) -> Object | Non
         if not cluster.gone(change.ref):
             raise RolloutError(f"{change.ref} was deleted to run again, and does not go")
     try:
-        return cluster.apply(change.prepared.object)
+        return send(cluster, change.prepared.object)
     except ApiError as error:
         raise refusal(change.prepared, error, scrub) from error
+
+
+def send(cluster: Cluster, obj: Object) -> Object:
+    """Apply ``obj``. Replicas that were ours and that it leaves out stay as many as they are, and are ours no more."""
+    if kinds.of(obj).runs_pods and (left := _replicas_left(cluster.get(ref(obj)), obj)) is not None:
+        # What nobody owns any more falls back to a default, so somebody else has to own it first.
+        cluster.apply({**_identity(obj), "spec": {"replicas": left}}, manager=_HEIR)
+    return cluster.apply(obj)
 
 
 def refusal(item: Prepared, error: ApiError, scrub: Scrubber) -> ApiError:
@@ -249,12 +259,27 @@ def _examine(cluster: Cluster, item: Prepared, namespace_coming: bool) -> LiveCh
         if state is JobState.FAILED:
             cluster.try_create(item.object, item.ref.namespace)
             return LiveChange(item.ref, Action.RERUN, prepared=item)
-    after = cluster.apply(item.object, dry_run=True)
+    left = _replicas_left(live, item.object)
+    sent = item.object if left is None else {**item.object, "spec": {**item.object["spec"], "replicas": left}}
+    after = cluster.apply(sent, dry_run=True)
     if live is None:
         return LiveChange(item.ref, Action.CREATE, prepared=item)
     fields = tuple(differences(meaning(live), meaning(after)))
     action = Action.UPDATE if fields else Action.UNCHANGED
     return LiveChange(item.ref, action, fields, item, owned(live, FIELD_MANAGER))
+
+
+def _replicas_left(live: Object | None, obj: Object) -> int | None:
+    """How many replicas a live object has, where we applied them and ``obj`` leaves them to others."""
+    if live is None or "replicas" in (obj.get("spec") or {}):
+        return None
+    found: int | None = ((owned(live, FIELD_MANAGER) or {}).get("spec") or {}).get("replicas")
+    return found
+
+
+def _identity(obj: Object) -> Object:
+    named = {key: obj["metadata"][key] for key in ("name", "namespace") if key in obj["metadata"]}
+    return {"apiVersion": obj["apiVersion"], "kind": obj["kind"], "metadata": named}
 
 
 def _unjudged(cluster: Cluster, item: Prepared) -> LiveChange:

@@ -15,7 +15,7 @@ from pillarbox.manifests.kinds import ConditionGate, Gate, Kind
 from pillarbox.manifests.references import references
 from pillarbox.manifests.releases import CONTRACT, marked
 from pillarbox.rollout import gates, memory
-from pillarbox.rollout.apply import LiveChange, Prepared, prepare, survey, write
+from pillarbox.rollout.apply import LiveChange, Prepared, prepare, send, survey, write
 from pillarbox.rollout.cluster import Cluster
 from pillarbox.rollout.gates import Verdict
 from pillarbox.rollout.objects import Object, ObjectRef
@@ -342,7 +342,7 @@ class _Run:
 
     def _put_back(self, before: Object) -> tuple[str, StepResult]:
         try:
-            self.cluster.apply(self._restorable(before))
+            send(self.cluster, self._restorable(before))
         except PillarboxError as error:
             return f"could not be put back: {self.scrub(str(error))}", StepResult.FAILED
         return "put back to what was healthy before", StepResult.ROLLED_BACK
