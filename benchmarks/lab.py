@@ -88,7 +88,11 @@ def measure(lab: Lab) -> Iterator[tuple[str, str]]:
             ("no change", None),
             (
                 "one static parameter",
-                ("classes/service/memcached/server/container.yml", r"memory: \d+", f"memory: {65 + time.time_ns() % 900}"),
+                (
+                    "classes/service/memcached/server/container.yml",
+                    r"memory: \d+",
+                    f"memory: {65 + time.time_ns() % 900}",
+                ),
             ),
             (
                 "release zed to epoxy",
