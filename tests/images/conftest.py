@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import importlib.machinery
 import importlib.util
+import json
 import os
 import shutil
 import socket
@@ -17,12 +19,13 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+import requests
 import yaml
 from tests import programs
 
 from pillarbox.images import ImageSpec, image_specs
 from pillarbox.images.errors import RegistryError
-from pillarbox.images.registry import Registry
+from pillarbox.images.registry import MANIFEST, Registry
 from pillarbox.images.store import Store
 from pillarbox.model import Inventory
 from pillarbox.system.engine import Engine, EngineError
@@ -46,20 +49,25 @@ def script() -> ModuleType:
 
 
 @contextlib.contextmanager
-def serve_registry(folder: Path, port: int = 0) -> Iterator[str]:
-    """Debian's docker-registry on a free port of the loopback interface, its data in ``folder``."""
+def serve_registry(folder: Path, port: int = 0, *, accounts: bool = False) -> Iterator[str]:
+    """Debian's docker-registry on a free port of the loopback interface, its data in ``folder``. With ``accounts`` it
+    asks for a password, which nobody knows."""
     binary = programs.debian("docker-registry", "docker-registry")
     if binary is None:
         pytest.skip("needs Debian's docker-registry, which apt cannot get here")
     with socket.socket() as probe:
+        # One that was stopped a moment ago may have connections that the kernel still counts.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         probe.bind(("127.0.0.1", port))
         port = probe.getsockname()[1]
-    config = {
+    config: dict[str, Any] = {
         "version": 0.1,
         "log": {"level": "warn", "accesslog": {"disabled": True}},
         "storage": {"filesystem": {"rootdirectory": str(folder / "data")}, "delete": {"enabled": True}},
         "http": {"addr": f"127.0.0.1:{port}"},
     }
+    if accounts:
+        config["auth"] = {"htpasswd": {"realm": "test", "path": str(folder / "htpasswd")}}
     file = folder / "registry.yml"
     file.write_text(yaml.safe_dump(config), encoding="utf-8")
     with (folder / "registry.log").open("ab") as log:
@@ -78,6 +86,24 @@ def serve_registry(folder: Path, port: int = 0) -> Iterator[str]:
     finally:
         process.terminate()
         process.wait()
+
+
+def push(address: str, repository: str, tag: str, config: dict[str, object]) -> str:
+    """Put an image without layers into a registry; return its digest."""
+    blob = json.dumps(config).encode()
+    digest = "sha256:" + hashlib.sha256(blob).hexdigest()
+    place = requests.post(f"http://{address}/v2/{repository}/blobs/uploads/").headers["Location"]
+    requests.put(place, params={"digest": digest}, data=blob).raise_for_status()
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": MANIFEST,
+        "config": {"mediaType": "application/vnd.docker.container.image.v1+json", "size": len(blob), "digest": digest},
+        "layers": [],
+    }
+    url = f"http://{address}/v2/{repository}/manifests/{tag}"
+    answer = requests.put(url, data=json.dumps(manifest), headers={"Content-Type": MANIFEST})
+    answer.raise_for_status()
+    return answer.headers["Docker-Content-Digest"]
 
 
 @pytest.fixture(scope="session")

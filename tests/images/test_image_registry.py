@@ -2,32 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
+import contextlib
+from pathlib import Path
 
 import pytest
-import requests
+from tests.images.conftest import push, serve_registry
 
-from pillarbox.images.errors import RegistryError
-from pillarbox.images.registry import MANIFEST, Registry
-
-
-def push(address: str, repository: str, tag: str, config: dict[str, object]) -> str:
-    """Put an image without layers into a registry; return its digest."""
-    blob = json.dumps(config).encode()
-    digest = "sha256:" + hashlib.sha256(blob).hexdigest()
-    place = requests.post(f"http://{address}/v2/{repository}/blobs/uploads/").headers["Location"]
-    requests.put(place, params={"digest": digest}, data=blob).raise_for_status()
-    manifest = {
-        "schemaVersion": 2,
-        "mediaType": MANIFEST,
-        "config": {"mediaType": "application/vnd.docker.container.image.v1+json", "size": len(blob), "digest": digest},
-        "layers": [],
-    }
-    url = f"http://{address}/v2/{repository}/manifests/{tag}"
-    answer = requests.put(url, data=json.dumps(manifest), headers={"Content-Type": MANIFEST})
-    answer.raise_for_status()
-    return answer.headers["Docker-Content-Digest"]
+from pillarbox.images.errors import RegistryError, RegistryUnavailable
+from pillarbox.images.registry import Registry
+from pillarbox.system.waiting import Patience
 
 
 def test_what_exists_has_a_digest_and_labels(registry: str) -> None:
@@ -71,3 +54,34 @@ def test_credentials_never_travel_in_the_clear(registry: str) -> None:
     reader = Registry(registry, credentials=("user", "hunter2"))
     reader.check()
     assert reader._tokens == {}
+
+
+def test_a_registry_that_is_away_for_a_while_is_waited_for(tmp_path: Path) -> None:
+    with serve_registry(tmp_path) as address:
+        digest = push(address, "some/image", "one", {})
+    lines: list[str] = []
+    with contextlib.ExitStack() as stack:
+
+        def say(line: str) -> None:
+            lines.append(line)
+            if len(lines) == 1:
+                stack.enter_context(serve_registry(tmp_path, int(address.partition(":")[2])))
+
+        assert Registry(address, patience=Patience(60, say)).digest("some/image", "one") == digest
+    assert len(lines) == 2
+    assert "does not answer" in lines[0] and "waiting for up to 60 s" in lines[0]
+    assert lines[1] == f"registry {address}: it answers again"
+
+
+def test_patience_with_a_registry_ends() -> None:
+    lines: list[str] = []
+    with pytest.raises(RegistryUnavailable):
+        Registry("127.0.0.1:1", patience=Patience(0.3, lines.append)).check()
+    assert len(lines) == 1
+
+
+def test_a_registry_that_refuses_is_not_waited_for(tmp_path: Path) -> None:
+    with serve_registry(tmp_path, accounts=True) as address:
+        with pytest.raises(RegistryError, match="answered 401") as raised:
+            Registry(address, patience=Patience(60)).digest("some/image", "one")
+        assert not isinstance(raised.value, RegistryUnavailable)

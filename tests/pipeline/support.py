@@ -166,7 +166,7 @@ class Salt:
             "fileserver_list_cache_time": 0,
             "ext_pillar": [{"pillarbox": {"model": str(places.current), "pki": str(self.root / "pki")}}],
             "master_tops": {"pillarbox": {"model": str(places.current)}},
-            "engines": [{"pillarbox": {"interval": 0.3}}],
+            "engines": [{"pillarbox": {"interval": 0.3, "patience": 5}}],
             "pillarbox": {
                 "root": str(places.root),
                 "state": str(places.state),

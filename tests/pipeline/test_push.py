@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import signal
 import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.images.conftest import serve_registry
+from tests.images.conftest import push, serve_registry
 from tests.pipeline.support import Deployment, Salt, git, image_files
 
+from pillarbox.images import image_specs
+from pillarbox.model import Inventory
 from pillarbox.pipeline import publish
 from pillarbox.pipeline.git import Repository
 
@@ -82,23 +86,16 @@ def test_quick_pushes_end_in_the_newest(deployment: Deployment, salt: Salt, mode
 
 
 def test_a_build_that_fails_leaves_the_last_good_revision(
-    deployment: Deployment, salt: Salt, model: dict[str, Any]
+    deployment: Deployment, salt: Salt, model: dict[str, Any], tmp_path: Path
 ) -> None:
     good = _head(deployment)
     assert deployment.finished(good).succeeded
     deployment.hooks(patience=150)
-    bad = deployment.commit(
-        {
-            **image_files(),
-            **{f"formulas/tool/{name}": "{}\n" for name in ("packages.sls", "server.sls")},
-            "nodes/images/tool-server.yml": image_node(
-                "127.0.0.1:9", {"name": "bookworm", "engine": "debootstrap", "suite": "bookworm"}
-            ),
-        }
-    )
-    said = deployment.push().stderr
-    run = deployment.finished(bad)
-    assert run.state == "failed" and "127.0.0.1:9" in run.error
+    with serve_registry(tmp_path, accounts=True) as registry:
+        bad = deployment.commit(tool(registry))
+        said = deployment.push().stderr
+        run = deployment.finished(bad)
+    assert run.state == "failed" and registry in run.error and "401" in run.error
     assert "FAILED" in said and f"stays on revision {good[:12]}" in said
     assert publish.current(deployment.places) == good
     # The correction is an ordinary push.
@@ -123,6 +120,84 @@ def test_a_master_killed_half_way_takes_the_build_up_again(
         salt.start("master")
         assert deployment.finished(revision).succeeded
         assert publish.current(deployment.places) == revision
+
+
+def test_a_registry_that_is_away_for_seconds_is_no_failed_build(
+    deployment: Deployment, salt: Salt, model: dict[str, Any], tmp_path: Path
+) -> None:
+    deployment.finished(_head(deployment))
+    deployment.hooks(patience=150)
+    with serve_registry(tmp_path) as registry:
+        revision = deployment.commit(tool(registry))
+        store_image(deployment, registry)
+    with ThreadPoolExecutor(1) as pool:
+        pushing = pool.submit(deployment.push)
+        wait_for(lambda: "waiting for up to 5 s" in progress(deployment, revision), "a line about the registry")
+        with serve_registry(tmp_path, port_of(registry)):
+            pushed = pushing.result(120).stderr
+    assert f"registry {registry} does not answer" in pushed and "it answers again" in pushed
+    assert "The model is published" in pushed
+    assert [run.attempts for run in deployment.runs if run.revision == revision] == [1]
+    deployment.commit({"nodes/images/tool-server.yml": None})
+    deployment.push()
+
+
+def test_a_build_that_waits_for_a_registry_is_taken_up_again_by_itself(
+    deployment: Deployment, salt: Salt, model: dict[str, Any], tmp_path: Path
+) -> None:
+    good = _head(deployment)
+    assert deployment.finished(good).succeeded
+    deployment.hooks(patience=150)
+    with serve_registry(tmp_path) as registry:
+        revision = deployment.commit(tool(registry))
+        store_image(deployment, registry)
+    pushed = deployment.push().stderr
+    assert "The master takes it up again by itself" in pushed and f"registry {registry} does not answer" in pushed
+    run = deployment.runs.last("build", revision)
+    assert run and run.state == "interrupted" and run.waits
+    assert publish.current(deployment.places) == good
+    with serve_registry(tmp_path, port_of(registry)):
+        run = deployment.finished(revision)
+    assert run.succeeded and run.attempts > 1
+    assert publish.current(deployment.places) == revision
+    # However often it was tried, it is one run.
+    assert len([run for run in deployment.runs if run.revision == revision]) == 1
+    deployment.commit({"nodes/images/tool-server.yml": None})
+    deployment.push()
+
+
+def tool(registry: str) -> dict[str, Any]:
+    """Files of a model that has one image, in ``registry``."""
+    return {
+        **image_files(),
+        **{f"formulas/tool/{name}": "{}\n" for name in ("packages.sls", "server.sls")},
+        "nodes/images/tool-server.yml": image_node(
+            registry, {"name": "bookworm", "engine": "debootstrap", "suite": "bookworm"}
+        ),
+    }
+
+
+def store_image(deployment: Deployment, registry: str) -> str:
+    """Put an image into the registry under the content key that the model's has; return its digest."""
+    spec = image_specs(Inventory(deployment.work))["tool-server"]
+    return push(registry, spec.repository, spec.tag, {})
+
+
+def port_of(registry: str) -> int:
+    return int(registry.rpartition(":")[2])
+
+
+def progress(deployment: Deployment, revision: str) -> str:
+    """What pushers may read of a build."""
+    file = deployment.places.progress / f"{revision}.jsonl"
+    return file.read_text() if file.is_file() else ""
+
+
+def wait_for(ready: Callable[[], Any], what: str, seconds: float = 90) -> None:
+    deadline = time.monotonic() + seconds
+    while not ready():
+        assert time.monotonic() < deadline, f"no {what} after {seconds:g} s"
+        time.sleep(0.02)
 
 
 def image_node(registry: str, base: dict[str, str]) -> dict[str, Any]:

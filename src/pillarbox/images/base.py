@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pillarbox.images import sources, tree
-from pillarbox.images.errors import BuildError
+from pillarbox.images.errors import BuildError, SourceUnavailable
 from pillarbox.images.spec import BASE_FILES, FINISH, BaseSpec, base_files
 from pillarbox.images.store import Store
 from pillarbox.model import DirectoryTree
@@ -34,7 +34,8 @@ def labels(base: BaseSpec) -> dict[str, str]:
 def bootstrap(base: BaseSpec, model_dir: Path, *, engine: Engine, store: Store, repository: str, tag: str) -> str:
     """Make the image ``repository:tag`` by debootstrap, as the recipe of ``base`` says; return its id.
 
-    Needs root. Raises :class:`BuildError` when debootstrap is missing or fails.
+    Needs root. Raises :class:`BuildError` when debootstrap is missing or fails, and of
+    it :class:`SourceUnavailable` where the mirror was away.
     """
     image = f"base-{base.name}"
     if os.geteuid() != 0 or not shutil.which("debootstrap"):
@@ -49,7 +50,8 @@ def bootstrap(base: BaseSpec, model_dir: Path, *, engine: Engine, store: Store, 
         try:
             debootstrap.bootstrap(root, mirror, [*PACKAGES, *recipe.get("include", [])])
         except PillarboxError as error:
-            raise BuildError(error.message, image=image, stage="base", hint=error.hint) from error
+            kind = SourceUnavailable if apt.unreachable(error.message) else BuildError
+            raise kind(error.message, image=image, stage="base", hint=error.hint) from error
         _settle(image, root, base_files(DirectoryTree(model_dir)))
         return _import(root, engine, repository, tag, labels(base))
     finally:

@@ -18,6 +18,10 @@ from pillarbox.model import DirectoryTree
 from pillarbox.system import git
 from pillarbox.system.engine import Engine
 from pillarbox.system.progress import SILENT, Progress, elapsed
+from pillarbox.system.waiting import Patience
+
+#: Seconds that a registry, an engine or a package source may be away before a build gives up.
+PATIENCE = 60.0
 
 
 @dataclass(frozen=True)
@@ -94,7 +98,8 @@ class _Build:
         self.store = store
         self.revision = revision or git.state(model_dir)
         self.stop = stop
-        self.registry = Registry(image.registry)
+        self.patience = Patience(PATIENCE, self.say, stop)
+        self.registry = Registry(image.registry, patience=self.patience)
         self.start = time.monotonic()
 
     def step(self, text: str) -> None:
@@ -118,9 +123,9 @@ class _Build:
             image_id = self._role(parent)
             self.step("pushing")
             self.engine.tag(image_id, image.location, image.version)
-            self._push(image.repository, image.tag)
+            digest = self._push(image.repository, image.tag)
             # A build that ends before this leaves a whole image under its key; the next one gives it its version.
-            return self._done(image_id)
+            return self._done(image_id, digest)
 
     def _lock(self, name: str) -> Any:
         return self.store.lock(name, lambda: self.say(f"waiting for another build of {name}"))
@@ -163,7 +168,7 @@ class _Build:
         image_id = str(found["Id"]) if found else None
         if image_id is None and stored:
             self.step(f"fetching {repository}")
-            self.engine.pull(name)
+            self._pull(name)
             return str((self.engine.image(name) or {})["Id"])
         if image_id is None and (image_id := self.engine.labelled(labels)) is not None:
             self.engine.tag(image_id, f"{self.image.registry}/{repository}", tag)
@@ -172,14 +177,18 @@ class _Build:
             self._push(repository, tag)
         return image_id
 
-    def _push(self, repository: str, tag: str) -> None:
-        self.engine.push(f"{self.image.registry}/{repository}", tag)
+    def _push(self, repository: str, tag: str) -> str:
+        name = f"{self.image.registry}/{repository}"
+        return self.patience.retry(lambda: self.engine.push(name, tag), f"pushing {repository}")
+
+    def _pull(self, name: str) -> bool:
+        return self.patience.retry(lambda: self.engine.pull(name), f"pulling {name}")
 
     def _base(self) -> str:
         image, wanted = self.image, self.image.base
         if wanted.engine == "registry":
             found = self.engine.image(wanted.image)
-            if found is None and self.engine.pull(wanted.image):
+            if found is None and self._pull(wanted.image):
                 found = self.engine.image(wanted.image)
             if found is None:
                 raise BuildError(f"there is no {wanted.image}", image=image.name, stage="base")
@@ -189,13 +198,16 @@ class _Build:
             if (found_id := self._fetch(wanted.repository, tag, base.labels(wanted))) is not None:
                 return found_id
             self.step(f"base {wanted.name}: debootstrap")
-            image_id = base.bootstrap(
-                wanted,
-                self.model_dir,
-                engine=self.engine,
-                store=self.store,
-                repository=f"{image.registry}/{wanted.repository}",
-                tag=tag,
+            image_id = self.patience.retry(
+                lambda: base.bootstrap(
+                    wanted,
+                    self.model_dir,
+                    engine=self.engine,
+                    store=self.store,
+                    repository=f"{image.registry}/{wanted.repository}",
+                    tag=tag,
+                ),
+                f"base {wanted.name}",
             )
             self._push(wanted.repository, tag)
             return image_id
@@ -276,9 +288,9 @@ class _Build:
             "io.pillarbox.dynamic": " ".join(image.dynamic),
         }
 
-    def _done(self, image_id: str) -> Built:
+    def _done(self, image_id: str, digest: str) -> Built:
         image = self.image
-        manifest = self.registry.manifest(image.repository, image.tag)
+        manifest = self.registry.manifest(image.repository, digest)
         found = self.engine.image(image_id)
         if manifest is None or found is None:
             raise RegistryError(f"registry {image.registry} does not have {image.reference} after it was pushed")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pillarbox.system.errors import PillarboxError
+from pillarbox.system.errors import PillarboxError, Unavailable
 
 
 class SpecError(PillarboxError):
@@ -15,6 +15,10 @@ class StoreError(PillarboxError):
 
 class RegistryError(PillarboxError):
     """The registry cannot be reached, or answered what no registry should."""
+
+
+class RegistryUnavailable(RegistryError, Unavailable):
+    """The registry cannot be reached now, or says itself that it is not ready."""
 
 
 class BuildError(PillarboxError):
@@ -38,3 +42,7 @@ class BuildError(PillarboxError):
 
     def as_dict(self) -> dict[str, str | int | None]:
         return {**super().as_dict(), "image": self.image, "stage": self.stage, "state": self.state, "sls": self.sls}
+
+
+class SourceUnavailable(BuildError, Unavailable):
+    """A build whose package source could not be reached."""

@@ -14,7 +14,8 @@ from typing import Any
 
 import requests
 
-from pillarbox.images.errors import RegistryError
+from pillarbox.images.errors import RegistryError, RegistryUnavailable
+from pillarbox.system.waiting import IMPATIENT, Patience
 
 MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -27,6 +28,8 @@ ACCEPT = ", ".join(
     )
 )
 TIMEOUT = (5, 60)
+#: What a registry, or a proxy before it, answers while it is not ready.
+_NOT_READY = (429, 502, 503, 504)
 
 
 @dataclass(frozen=True)
@@ -48,11 +51,15 @@ class Registry:
     """The registry at ``address`` (``host[:port]``): HTTPS, or plain HTTP where it does not offer that.
 
     Like the engines, it goes without HTTPS only for an address with a port that a lab uses; credentials come from
-    Docker's ``config.json`` and are never sent in the clear. Safe to use from several threads.
+    Docker's ``config.json`` and are never sent in the clear. Every question that does not reach it is asked again
+    for as long as ``patience`` lasts, then :class:`RegistryUnavailable` is raised. Safe to use from several threads.
     """
 
-    def __init__(self, address: str, *, credentials: tuple[str, str] | None = None) -> None:
+    def __init__(
+        self, address: str, *, credentials: tuple[str, str] | None = None, patience: Patience = IMPATIENT
+    ) -> None:
         self.address = address
+        self._patience = patience
         self._credentials = credentials or _docker_credentials(address)
         self._scheme: str | None = None
         self._tokens: dict[str, str] = {}
@@ -130,11 +137,14 @@ class Registry:
         headers = {key: value for key, value in (("Accept", accept), ("Content-Type", content_type)) if value}
         if scope in self._tokens:
             headers["Authorization"] = self._tokens[scope]
-        answer = self._send(method, path, headers, content)
+        answer = self._ask(method, path, headers, content)
         if answer.status_code == 401 and (token := self._authorize(answer, scope)):
             self._tokens[scope] = token
-            answer = self._send(method, path, {**headers, "Authorization": token}, content)
+            answer = self._ask(method, path, {**headers, "Authorization": token}, content)
         return answer
+
+    def _ask(self, method: str, path: str, headers: Mapping[str, str], content: bytes | None) -> requests.Response:
+        return self._patience.retry(lambda: self._send(method, path, headers, content), f"registry {self.address}")
 
     def _send(self, method: str, path: str, headers: Mapping[str, str], content: bytes | None) -> requests.Response:
         schemes = [self._scheme] if self._scheme else ["https", "http"]
@@ -153,8 +163,11 @@ class Registry:
                 failure = error
             else:
                 self._scheme = scheme
+                if answer.status_code in _NOT_READY:
+                    raise RegistryUnavailable(f"registry {self.address} is not ready: it answered {answer.status_code}")
                 return answer
-        raise RegistryError(
+        kind = RegistryError if isinstance(failure, requests.exceptions.SSLError) else RegistryUnavailable
+        raise kind(
             f"registry {self.address} does not answer: {_reason(failure)}",
             hint="Is the registry running, and does its name resolve here?",
         ) from failure
@@ -174,7 +187,7 @@ class Registry:
             reply = self._session.get(fields["realm"], params=query, auth=self._credentials, timeout=TIMEOUT)
             data: dict[str, Any] = reply.json() if reply.ok else {}
         except requests.exceptions.RequestException as error:
-            raise RegistryError(
+            raise RegistryUnavailable(
                 f"registry {self.address}: no token from {fields['realm']}: {_reason(error)}"
             ) from error
         token = data.get("token") or data.get("access_token")

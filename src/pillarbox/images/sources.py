@@ -23,6 +23,7 @@ APT::Sandbox::User "root";
 APT::Install-Recommends "false";
 APT::Install-Suggests "false";
 Acquire::Languages "none";
+Acquire::Retries "6";
 Dpkg::Use-Pty "false";
 DPkg::Options {{ "--force-confold"; "--force-unsafe-io"; }};
 """

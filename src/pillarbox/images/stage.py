@@ -12,9 +12,9 @@ from typing import Any
 import yaml
 
 from pillarbox.images import sources, thin, tree
-from pillarbox.images.errors import BuildError
+from pillarbox.images.errors import BuildError, SourceUnavailable
 from pillarbox.images.spec import ENTRYPOINT, FINISH, FORMULAS, SHARED_STATES
-from pillarbox.system import salt_results
+from pillarbox.system import apt, salt_results
 from pillarbox.system.command import tail
 from pillarbox.system.engine import Commit, Engine
 from pillarbox.system.execution import pack
@@ -58,7 +58,8 @@ class Stage:
     ) -> BuildError:
         if hint is None and "no space left on device" in message.lower():
             hint = "The disk is full: make room where the engine keeps its data, then run it again."
-        return BuildError(message, image=self.image, stage=self.name, state=state, sls=sls or self.sls, hint=hint)
+        kind = SourceUnavailable if apt.unreachable(message) else BuildError
+        return kind(message, image=self.image, stage=self.name, state=state, sls=sls or self.sls, hint=hint)
 
 
 @dataclass(frozen=True)

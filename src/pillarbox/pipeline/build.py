@@ -5,13 +5,14 @@ from __future__ import annotations
 import shutil
 import tarfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from pillarbox.images import ImageSpec, stock
 from pillarbox.images import plan as image_plan
-from pillarbox.images.builder import Built
+from pillarbox.images.builder import PATIENCE, Built
 from pillarbox.pipeline import publish, spool
 from pillarbox.pipeline.errors import PipelineError
 from pillarbox.pipeline.git import Repository
@@ -21,11 +22,15 @@ from pillarbox.pipeline.record import ImageRecord, ImageState, Run, RunKind, Run
 from pillarbox.revision import Revision
 from pillarbox.system import files, locks
 from pillarbox.system.engine import Engine
-from pillarbox.system.errors import Interrupted, PillarboxError
+from pillarbox.system.errors import Interrupted, PillarboxError, Unavailable
 from pillarbox.system.progress import SILENT, Progress
+from pillarbox.system.waiting import Patience
 
 #: A build whose process dies this often is not tried again unasked.
 ATTEMPTS = 3
+#: Seconds until a build that waits for what was away is taken up again: so many at first, twice as many each time, and
+#: never more than the longest.
+AGAIN, LONGEST = 10.0, 300.0
 
 
 class Builder(Protocol):
@@ -42,15 +47,39 @@ def on_this_machine(parallel: int = image_plan.PARALLEL) -> Builder:
     def build(
         specs: Mapping[str, ImageSpec], tree: Path, revision: Revision, progress: Progress
     ) -> image_plan.Results:
+        engine = Engine(patience=Patience(PATIENCE, progress.step))
         return image_plan.build_all(
-            specs.values(), tree, engine=Engine(), progress=progress, parallel=parallel, revision=revision.name
+            specs.values(), tree, engine=engine, progress=progress, parallel=parallel, revision=revision.name
         )
 
     return build
 
 
+@dataclass(frozen=True)
+class Pending:
+    """A revision that is pushed and not dealt with; ``run`` is the one that waits to be taken up again, if there is."""
+
+    revision: str
+    run: Run | None = None
+
+    @property
+    def due(self) -> bool:
+        """Whether it may be taken up now."""
+        if self.run is None:
+            return True
+        delay = min(AGAIN * 2 ** min(self.run.attempts - 1, 10), LONGEST)
+        # A clock that was set back must not make it wait for that long.
+        return not 0 <= time.time() - (self.run.finished or 0) < delay
+
+
 def wanted(places: Places) -> str | None:
-    """The revision that is pushed and not dealt with, if any: what the branch says against what the runs say."""
+    """The revision that is to be built now, if any."""
+    found = pending(places)
+    return found.revision if found and found.due else None
+
+
+def pending(places: Places) -> Pending | None:
+    """What is pushed and not dealt with, if anything: what the branch says against what the runs say."""
     head = Repository(places.repository).head(places.ref) if places.repository.exists() else None
     if head is None:
         return None
@@ -60,43 +89,56 @@ def wanted(places: Places) -> str | None:
             continue
         if run.revision != head:
             break
+        if run.waits:
+            return Pending(head, run)
         if run.state is RunState.FAILED:
             return None
         if run.state is RunState.SUCCEEDED:
-            return head if publish.current(places) is None else None
+            return Pending(head) if publish.current(places) is None else None
         attempts += 1
         if attempts >= ATTEMPTS and run.state is RunState.INTERRUPTED:
             return None
-    return head
+    return Pending(head)
 
 
 def build_pushed(
-    places: Places, builder: Builder, *, progress: Progress = SILENT, again: bool = False
+    places: Places,
+    builder: Builder,
+    *,
+    progress: Progress = SILENT,
+    again: bool = False,
+    patience: float = PATIENCE,
 ) -> tuple[Run, ...]:
     """Build what was pushed until the branch's newest revision is dealt with; the runs that took.
 
     Only the newest counts: revisions that were overtaken meanwhile end with that result. ``again`` builds the newest
-    even when a run has dealt with it already. Waits for a run that is going on.
+    even when a run has dealt with it already. Waits for a run that is going on, and for a registry that is away for up
+    to ``patience`` seconds.
     """
     runs: list[Run] = []
     places.ensure()
     with locks.held(places.lock, waiting=lambda: progress.step("waiting for the run that is going on")):
         Runs(places.runs).close_stale()
         while True:
-            revision = wanted(places)
-            if revision is None and again and not runs:
-                revision = Repository(places.repository).head(places.ref)
-            if revision is None:
+            found = pending(places)
+            if found is None and again and not runs and (head := Repository(places.repository).head(places.ref)):
+                found = Pending(head)
+            # Who asks for a build does not wait until it is due.
+            if found is None or (runs and not found.due):
                 spool.clear(places.spool, until=time.time() - 60)
                 return tuple(runs)
-            runs.append(_build(places, revision, builder, progress))
+            runs.append(_build(places, found, builder, progress, patience))
 
 
-def _build(places: Places, revision: str, builder: Builder, progress: Progress) -> Run:
+def _build(places: Places, pending: Pending, builder: Builder, progress: Progress, patience: float) -> Run:
+    revision = pending.revision
     repo = Repository(places.repository)
     taken = list(spool.notes(places.spool))
     by = next((note.by for note in reversed(taken) if note.revision == revision and note.by), "")
-    run = Runs(places.runs).start(RunKind.BUILD, revision, by or repo.committer(revision), repo.subject(revision))
+    if run := pending.run:
+        run.resume()
+    else:
+        run = Runs(places.runs).start(RunKind.BUILD, revision, by or repo.committer(revision), repo.subject(revision))
     journal = Journal(places.progress, revision)
     journal.begin(run.id)
     for note in taken:
@@ -106,9 +148,10 @@ def _build(places: Places, revision: str, builder: Builder, progress: Progress) 
     shown = tee(progress, journal)
     shown.step(f"building revision {revision[:12]}, asked by {run.by}")
     try:
-        _steps(places, run, builder, shown)
+        _steps(places, run, builder, shown, patience)
     except PillarboxError as error:
         run.durations = dict(shown.durations)
+        run.waits = isinstance(error, Unavailable)
         run.finish(RunState.INTERRUPTED if isinstance(error, Interrupted) else RunState.FAILED, str(error))
     except BaseException as error:
         run.durations = dict(shown.durations)
@@ -127,28 +170,42 @@ def _build(places: Places, revision: str, builder: Builder, progress: Progress) 
     return run
 
 
-def _steps(places: Places, run: Run, builder: Builder, progress: Progress) -> None:
+def _steps(places: Places, run: Run, builder: Builder, progress: Progress, patience: float) -> None:
     with progress.phase("reading the model"):
         model = publish.prepare(places, run.revision)
         revision = Revision.read(model, run.revision)
     with progress.phase("asking the registry"):
-        known = stock.take(revision.images)
-    images = {name: ImageRecord(name, ImageState.FOUND, digest=digest) for name, digest in known.digests.items()}
+        recorded = Runs(places.runs).digests()
+        known = stock.take(revision.images, recorded, patience=Patience(patience, progress.step))
+    images = {name: _found(revision.images[name], digest) for name, digest in known.digests.items()}
+    failed: Mapping[str, PillarboxError] = {}
     if known.missing:
         missing = {name: revision.images[name] for name in known.missing}
         with progress.phase(f"building {len(missing)} of {len(revision.images)} images"):
             results = builder(missing, _stage(places, model), revision, progress)
         images |= {name: _built(built) for name, built in results.built.items()}
-        images |= {
-            name: ImageRecord(name, ImageState.FAILED, error=str(error)) for name, error in results.failed.items()
-        }
+        failed = results.failed
+        images |= {name: ImageRecord(name, ImageState.FAILED, error=str(error)) for name, error in failed.items()}
     run.images = tuple(images[name] for name in sorted(images))
     lost = [name for name in known.missing if name not in images or images[name].state is ImageState.FAILED]
     if lost:
-        raise PipelineError(f"{len(lost)} of {len(known.missing)} images could not be built: {', '.join(lost)}")
+        text = f"{len(lost)} of {len(known.missing)} images could not be built: {', '.join(lost)}"
+        raise _unbuilt(text, [failed.get(name) for name in lost])
     with progress.phase("publishing the model to the master"):
         publish.publish(places, run.revision)
     run.published = True
+
+
+def _unbuilt(text: str, reasons: Sequence[PillarboxError | None]) -> PillarboxError:
+    """What images that were not built come to: a failure, unless every reason for it may pass."""
+    if not all(isinstance(reason, Interrupted) for reason in reasons):
+        return PipelineError(text)
+    away = next((reason for reason in reasons if isinstance(reason, Unavailable)), None)
+    return Unavailable(f"{text}: {away.message}") if away else Interrupted(text)
+
+
+def _found(spec: ImageSpec, digest: str) -> ImageRecord:
+    return ImageRecord(spec.name, ImageState.FOUND, spec.reference, digest, spec.content_key)
 
 
 def _built(built: Built) -> ImageRecord:
@@ -193,6 +250,8 @@ def archive(tree: Path) -> Path:
 def _last_words(places: Places, run: Run) -> str:
     if run.succeeded:
         return "The model is published. Roll it out with: salt-run state.orchestrate orch.deploy"
+    if run.waits:
+        return f"The build waits for what is away: {run.error.splitlines()[0]}. The master takes it up again by itself."
     if run.state is RunState.INTERRUPTED and wanted(places) == run.revision:
         return "The build was interrupted; the master takes it up again."
     standing = publish.current(places)

@@ -53,7 +53,7 @@ def deploy(
     places = places or Places.of()
     with _recorded(places, revision or "worktree", by, subject, progress, dry_run=options.dry_run) as run:
         with progress.phase("rendering manifests"):
-            wanted = deployments(Revision.read(model))
+            wanted = deployments(Revision.read(model), places, progress)
         _roll(run, wanted, options, places, progress)
     return run
 
@@ -87,7 +87,8 @@ def deploy_revision(
             if states:
                 prepared = prepare(places, name, dry_run=options.dry_run, progress=progress)
             else:
-                prepared = Preparation((), (), deployments(Revision.read(publish.prepare(places, name), name)))
+                head = Revision.read(publish.prepare(places, name), name)
+                prepared = Preparation((), (), deployments(head, places, progress))
         well = not states or _apply(run, states, prepared, options, progress)
         if well or options.dry_run:
             _roll(run, prepared.deployments, options, places, progress)
@@ -134,11 +135,15 @@ def _apply(run: Run, states: ApplyStates, prepared: Preparation, options: Deploy
 
 
 def state(
-    model: str | Path, *, kubeconfig: str | Path | None = None, gpg_home: str | Path = DEFAULT_HOME
+    model: str | Path,
+    *,
+    kubeconfig: str | Path | None = None,
+    gpg_home: str | Path = DEFAULT_HOME,
+    places: Places | None = None,
 ) -> tuple[ObjectStatus, ...]:
     """The state of everything that the model in directory ``model`` deploys. Writes nothing."""
     found: list[ObjectStatus] = []
-    for item in deployments(Revision.read(model)):
+    for item in deployments(Revision.read(model), places or Places.of()):
         with Cluster(choose(kubeconfig, item.kubeconfig), patience=10) as cluster:
             found += status(cluster, item.manifests, deployment=item.name, keyring=Keyring(gpg_home))
     return tuple(found)

@@ -15,7 +15,11 @@ from pillarbox.pipeline.places import Places
 from pillarbox.pipeline.record import RunKind, Runs
 from pillarbox.revision import Deployment, Revision
 from pillarbox.rollout import Cluster, Unreachable, memory
-from pillarbox.system.progress import Progress
+from pillarbox.system.progress import SILENT, Progress
+from pillarbox.system.waiting import Patience
+
+#: Seconds that a registry may be away before a deploy gives up.
+PATIENCE = 30.0
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,7 @@ def prepare(places: Places, name: str, *, dry_run: bool, progress: Progress) -> 
     schemas forbid; the master serves what it did, then. A dry run leaves it so in any case.
     """
     head = Revision.read(publish.prepare(places, name), name)
-    wanted = deployments(head)
+    wanted = deployments(head, places, progress)
     refuse_return(wanted)
     made = plan.make(places.repository, last_deployed(places), head, registry=False)
     changes = [host for host in made.hosts if host.name in head.hosts]
@@ -67,12 +71,16 @@ def prepare(places: Places, name: str, *, dry_run: bool, progress: Progress) -> 
     return Preparation(tuple(others), tuple(masters), wanted)
 
 
-def deployments(revision: Revision) -> tuple[Deployment, ...]:
-    """What ``revision`` deploys, its images pinned to what the registry has.
+def deployments(revision: Revision, places: Places, progress: Progress = SILENT) -> tuple[Deployment, ...]:
+    """What ``revision`` deploys, its images pinned to the digests that builds recorded here.
 
-    Raises :class:`PipelineError` for images that do not exist.
+    An image that none recorded, for it was built elsewhere, is pinned to what the tag of its content key stands for
+    now, and ``progress`` gets a line about it. Raises :class:`PipelineError` for images that do not exist, and
+    :class:`~pillarbox.images.errors.RegistryError` for a registry that does not answer in time.
     """
-    known = stock.take(revision.images)
+    known = stock.take(revision.images, Runs(places.runs).digests(), patience=Patience(PATIENCE, progress.step))
+    if known.by_tag:
+        progress.step(f"no build is on record here, so the registry's tag is believed: {', '.join(known.by_tag)}")
     if known.missing:
         raise PipelineError(
             f"the registry lacks {len(known.missing)} images of this revision: {', '.join(known.missing)}",

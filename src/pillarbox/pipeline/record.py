@@ -14,6 +14,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from pillarbox.images import stock
 from pillarbox.pipeline.errors import PipelineError
 from pillarbox.pipeline.report import render
 from pillarbox.system import files
@@ -70,8 +71,9 @@ class ImageRecord:
 class Run:
     """One run of the pipeline, and its files under ``directory``. No secret is ever put in it.
 
-    ``images`` and ``published`` are of a build. ``dry_run``, ``hosts`` (what became of each) and ``rollout`` (a
-    rollout's outcome as plain data, once there is one) are of a deploy.
+    ``images``, ``published``, ``attempts`` and ``waits`` are of a build: how often it was begun, and whether it ended
+    because something that it needs was away, so that the master takes it up again. ``dry_run``, ``hosts`` (what became
+    of each) and ``rollout`` (a rollout's outcome as plain data, once there is one) are of a deploy.
     """
 
     directory: Path
@@ -86,6 +88,8 @@ class Run:
     durations: dict[str, float] = field(default_factory=dict)
     images: tuple[ImageRecord, ...] = ()
     published: bool = False
+    attempts: int = 1
+    waits: bool = False
     dry_run: bool = False
     hosts: dict[str, str] = field(default_factory=dict)
     rollout: Mapping[str, Any] | None = None
@@ -119,7 +123,12 @@ class Run:
 
     def _details(self) -> dict[str, Any]:
         if self.kind is RunKind.BUILD:
-            return {"images": [image.as_dict() for image in self.images], "published": self.published}
+            return {
+                "images": [image.as_dict() for image in self.images],
+                "published": self.published,
+                "attempts": self.attempts,
+                "waits": self.waits,
+            }
         return {"dry_run": self.dry_run, "hosts": self.hosts, "rollout": self.rollout}
 
     def as_text(self) -> str:
@@ -132,6 +141,12 @@ class Run:
             self.directory / "run.json", json.dumps({**self.as_dict(), "_at": [self.started, self.finished]}, indent=1)
         )
         _replace(self.directory / "report.txt", self.as_text())
+
+    def resume(self) -> None:
+        """Begin a run that waits once more."""
+        self.attempts, self.waits = self.attempts + 1, False
+        self.state, self.error, self.finished = RunState.RUNNING, "", None
+        self.save()
 
     def finish(self, state: RunState, error: str = "") -> None:
         """End the run, and write it down."""
@@ -203,6 +218,17 @@ class Runs:
             raise PipelineError(f"no run {name} in {self.directory}")
         return run
 
+    def digests(self) -> dict[str, str]:
+        """The digest of every image that a build recorded, the newest counting, as :func:`stock.take` wants them.
+        Nothing for who may not read the records."""
+        try:
+            images = [image for run in self for image in run.images if image.digest and image.content_key]
+        except PermissionError:
+            return {}
+        return {
+            stock.identity(image.reference.rpartition(":")[0], image.content_key): image.digest for image in images
+        }
+
     def close_stale(self) -> None:
         """Mark runs whose process died. To be called by the holder of the pipeline's lock, who knows that none runs."""
         for run in self:
@@ -239,6 +265,8 @@ def _parse(directory: Path, given: Mapping[str, Any]) -> Run:
         dict(given["durations"]),
         tuple(ImageRecord(**{**item, "state": ImageState(item["state"])}) for item in given.get("images") or ()),
         bool(given.get("published")),
+        int(given.get("attempts") or 1),
+        bool(given.get("waits")),
         bool(given.get("dry_run")),
         dict(given.get("hosts") or {}),
         given.get("rollout"),

@@ -13,7 +13,7 @@ from pillarbox.images import ImageSpec
 from pillarbox.images.builder import Built
 from pillarbox.images.plan import PARALLEL, Results
 from pillarbox.model import Node
-from pillarbox.pipeline.errors import PipelineError
+from pillarbox.pipeline.errors import BuildersUnavailable, PipelineError
 from pillarbox.revision import Revision
 from pillarbox.salt import share
 from pillarbox.salt.client import local_client
@@ -109,11 +109,12 @@ class BuilderMinions:
                 answers = client.cmd(list(named), "test.ping", tgt_type="list", timeout=10, gather_job_timeout=5)
             found = sorted(name for name, answer in answers.items() if answer is True)
             if not found:
-                raise PipelineError(f"no builder minion answers: {', '.join(named)}")
+                raise BuildersUnavailable(f"no builder minion answers: {', '.join(named)}")
             return found
 
         try:
-            return retry(ask, "asking the builders", passing=(SaltException, PipelineError), patience=PATIENCE, every=2)
+            passing = (SaltException, BuildersUnavailable)
+            return retry(ask, "asking the builders", passing=passing, patience=PATIENCE, every=2)
         except SaltException as error:
             raise Interrupted(f"the Salt master does not answer: {error}") from error
 

@@ -10,7 +10,10 @@ from pillarbox.images import BaseSpec, ImageSpec
 from pillarbox.images.builder import Built
 from pillarbox.images.plan import Results
 from pillarbox.pipeline.errors import PipelineError
-from pillarbox.system.errors import PillarboxError
+from pillarbox.system.errors import Interrupted, PillarboxError, Unavailable
+
+#: What may be taken up again, as a builder returns it beside the error; a minion's return knows no classes.
+_PASSING: Mapping[str, type[PillarboxError]] = {"unavailable": Unavailable, "interrupted": Interrupted}
 
 
 def deal(names: Sequence[str], minions: Sequence[str]) -> dict[str, tuple[str, ...]]:
@@ -31,11 +34,17 @@ def from_data(data: Mapping[str, Any]) -> ImageSpec:
 
 
 def to_return(results: Results) -> dict[str, dict[str, Any]]:
-    """What a builder returns: by image, the fields of :class:`Built`, or ``{"error": text}``."""
+    """What a builder returns: by image, the fields of :class:`Built`, or ``{"error": text}``, with ``passing`` where
+    the reason may pass."""
     return {
         **{name: dataclasses.asdict(built) for name, built in results.built.items()},
-        **{name: {"error": str(error)} for name, error in results.failed.items()},
+        **{name: _failure(error) for name, error in results.failed.items()},
     }
+
+
+def _failure(error: PillarboxError) -> dict[str, str]:
+    passing = next((kind for kind, each in _PASSING.items() if isinstance(error, each)), None)
+    return {"error": str(error), **({"passing": passing} if passing else {})}
 
 
 def from_return(minion: str, share: Iterable[str], returned: Any) -> Results:
@@ -49,5 +58,7 @@ def from_return(minion: str, share: Iterable[str], returned: Any) -> Results:
             built[name] = Built(**outcome)
         else:
             text = outcome.get("error") if isinstance(outcome, Mapping) else outcome
-            failed[name] = PipelineError(str(text or f"{minion} gave no result"))
+            passing = outcome.get("passing") if isinstance(outcome, Mapping) else None
+            kind = _PASSING.get(str(passing), PipelineError)
+            failed[name] = kind(str(text or f"{minion} gave no result"))
     return Results(built, failed)

@@ -15,6 +15,13 @@ from pillarbox.system.errors import PillarboxError
 _REACHING = re.compile(r"Acquire::(https?|ftp|Retries|Check-|AllowInsecure|AllowWeak|ForceIPv|Max-)", re.IGNORECASE)
 # Names a program of the machine.
 _DETECTED = re.compile(r"Proxy-?Auto-?Detect$", re.IGNORECASE)
+# How apt and wget say that an archive, or the way there, is away; not that it lacks something.
+_UNREACHABLE = re.compile(
+    r"temporary failure (resolving|in name resolution)|could not connect to|cannot initiate the connection"
+    r"|connection (timed out|failed|refused|reset)|network is unreachable|no route to host"
+    r"|unable to resolve host address|50[234] +(bad gateway|service unavailable|gateway time)",
+    re.IGNORECASE,
+)
 _PROXIES = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
 
 
@@ -161,6 +168,11 @@ def conf(found: Mapping[str, str]) -> str:
 def proxies() -> dict[str, str]:
     """The proxy variables of this process, for a program that runs elsewhere."""
     return {name: os.environ[name] for name in _PROXIES if name in os.environ}
+
+
+def unreachable(text: str) -> bool:
+    """Whether a program that fetches packages failed because an archive was away, as its output ``text`` says."""
+    return bool(_UNREACHABLE.search(text))
 
 
 def fetching() -> dict[str, str]:

@@ -13,8 +13,9 @@ import docker.errors
 import requests.exceptions
 
 from pillarbox.system import waiting
-from pillarbox.system.errors import PillarboxError
+from pillarbox.system.errors import Interrupted, PillarboxError, Unavailable
 from pillarbox.system.execution import Completed, execute
+from pillarbox.system.waiting import IMPATIENT, Patience
 
 #: A call may last as long as an installation of packages.
 TIMEOUT = 3600
@@ -22,6 +23,14 @@ TIMEOUT = 3600
 
 class EngineError(PillarboxError):
     """The container engine is missing, or refused what it was asked."""
+
+
+class EngineUnavailable(EngineError, Unavailable):
+    """The container engine does not answer now, or cannot reach the registry that it was to push to or pull from."""
+
+
+class ContainerEnded(EngineError, Interrupted):
+    """A container ended under the command that ran in it: somebody, the engine or the kernel ended it."""
 
 
 @dataclass(frozen=True)
@@ -36,12 +45,16 @@ class Commit:
 class Engine:
     """The engine at ``url``, by default the one that ``docker`` itself would use (``DOCKER_HOST``).
 
-    Raises :class:`EngineError` when there is none. Safe to use from several threads.
+    Raises :class:`EngineUnavailable` when there is none, or none yet once ``patience`` is over. Safe to use from
+    several threads.
     """
 
-    def __init__(self, url: str | None = None, *, timeout: float = TIMEOUT) -> None:
+    def __init__(self, url: str | None = None, *, timeout: float = TIMEOUT, patience: Patience = IMPATIENT) -> None:
         self._url, self._timeout = url, timeout
         self._local = threading.local()
+        patience.retry(self._reach, "the container engine")
+
+    def _reach(self) -> None:
         with translated("the container engine"):
             self._api.ping()
 
@@ -99,12 +112,17 @@ class Engine:
                 return False
             return True
 
-    def push(self, repository: str, tag: str) -> None:
-        """Send an image to the registry that its name begins with."""
+    def push(self, repository: str, tag: str) -> str:
+        """Send an image to the registry that its name begins with; return the digest that it has there."""
+        digest = ""
         with translated(f"pushing {repository}:{tag}"):
             for message in self._api.push(repository, tag=tag, stream=True, decode=True):
                 if "error" in message:
-                    raise EngineError(f"pushing {repository}:{tag}: {message['error']}", hint=_hint(message["error"]))
+                    raise _refused(f"pushing {repository}:{tag}", message["error"])
+                digest = (message.get("aux") or {}).get("Digest", digest)
+        if not digest:
+            raise EngineError(f"pushing {repository}:{tag}: the container engine did not say under which digest")
+        return digest
 
     def tag(self, image: str, repository: str, tag: str) -> None:
         """Give an image one more name."""
@@ -205,7 +223,7 @@ class Engine:
         with translated(f"running {command[0]}"):
             done = execute(self._api, container, command, environment=environment, stdin=stdin)
         if done.code == -1:
-            raise EngineError(f"running {command[0]}: the container ended before the command did")
+            raise ContainerEnded(f"running {command[0]}: the container ended before the command did")
         return done
 
     def copy_in(self, container: str, directory: str, archive: bytes | IO[bytes]) -> None:
@@ -274,17 +292,48 @@ def _hint(text: str) -> str | None:
     return next((hint for sign, hint in hints if sign.lower() in text.lower()), None)
 
 
+#: What engines say of a registry that they do not reach now, or that is not ready.
+_PASSING = (
+    "connection refused",
+    "connection reset",
+    "broken pipe",
+    "i/o timeout",
+    "tls handshake timeout",
+    "request canceled while waiting for connection",
+    "client.timeout exceeded",
+    "no route to host",
+    "network is unreachable",
+    "temporary failure in name resolution",
+    "server misbehaving",
+    "unexpected eof",
+    ": eof",
+    "too many requests",
+    "bad gateway",
+    "service unavailable",
+    "gateway timeout",
+)
+
+
+def _refused(what: str, text: str) -> EngineError:
+    """The error for what an engine says of its work with a registry."""
+    kind = EngineUnavailable if any(sign in text.lower() for sign in _PASSING) else EngineError
+    return kind(f"{what}: {text}", hint=_hint(text))
+
+
 @contextlib.contextmanager
 def translated(what: str) -> Iterator[None]:
     """Turn the engine library's errors into :class:`EngineError`."""
     try:
         yield
     except docker.errors.APIError as error:
-        text = str(error.explanation or error)
-        raise EngineError(f"{what}: {text}", hint=_hint(text)) from error
+        raise _refused(what, str(error.explanation or error)) from error
     except (docker.errors.DockerException, requests.exceptions.RequestException, OSError) as error:
         missing = "No such file" in str(error) or "Connection refused" in str(error) or "Errno 111" in str(error)
+        if "ermission denied" in str(error):
+            raise EngineError(f"{what}: the container engine is not for us: {error}", hint=_hint(str(error))) from error
         if missing or "Error while fetching server API version" in str(error):
-            hint = _hint(str(error)) if "ermission denied" in str(error) else "Start it, or set DOCKER_HOST."
-            raise EngineError(f"{what}: the container engine does not answer: {error}", hint=hint) from error
+            hint = "Start it, or set DOCKER_HOST."
+            raise EngineUnavailable(f"{what}: the container engine does not answer: {error}", hint=hint) from error
+        if isinstance(error, requests.exceptions.ConnectionError):
+            raise EngineUnavailable(f"{what}: the container engine went away: {error}") from error
         raise EngineError(f"{what}: {error}", hint=_hint(str(error))) from error

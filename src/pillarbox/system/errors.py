@@ -42,6 +42,10 @@ class Interrupted(PillarboxError):
     """Something outside ended the work, by no fault of what the work is about: it may be taken up again."""
 
 
+class Unavailable(Interrupted):
+    """Something that the work needs does not answer now: a registry, the container engine, the network."""
+
+
 class ErrorGroup(PillarboxError):
     """Several errors found in one run, reported together and once each; groups among them are taken apart."""
 

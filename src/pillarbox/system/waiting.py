@@ -11,7 +11,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
+
+from pillarbox.system.errors import Unavailable
 
 # Loading tenacity takes a quarter of a second; a command that never waits does not pay for it.
 if TYPE_CHECKING:
@@ -86,6 +89,43 @@ def retry(
         reraise=True,
     )
     return retrying(call)
+
+
+def _nobody(line: str) -> None:
+    """Whom a line is for when nobody waits for it."""
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long to wait for what does not answer: for ``seconds``, with a line to ``say`` when a wait begins and when it
+    ends well. Without seconds nothing is waited for; ``stop`` ends a wait early."""
+
+    seconds: float = 0.0
+    say: Callable[[str], None] = field(default=_nobody, compare=False)
+    stop: threading.Event | None = field(default=None, compare=False)
+
+    def retry(self, call: Callable[[], T], what: str) -> T:
+        """What ``call`` returns; it is called again while it raises :class:`Unavailable` and patience lasts."""
+        if self.seconds <= 0:
+            return call()
+        waited = False
+
+        def passing(error: BaseException) -> bool:
+            nonlocal waited
+            if not isinstance(error, Unavailable) or (self.stop is not None and self.stop.is_set()):
+                return False
+            if not waited:
+                waited = True
+                self.say(f"{what}: {error.message}; waiting for up to {self.seconds:g} s")
+            return True
+
+        answer = retry(call, what, passing=passing, patience=self.seconds)
+        if waited:
+            self.say(f"{what}: it answers again")
+        return answer
+
+
+IMPATIENT = Patience()
 
 
 def pause(seconds: float, what: str) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import salt.runner
 import salt.utils.event
 
+from pillarbox.images.builder import PATIENCE
 from pillarbox.pipeline.build import wanted
 from pillarbox.pipeline.places import Places
 from pillarbox.system import locks, waiting
@@ -26,15 +27,19 @@ __opts__: dict[str, Any] = {}
 AGAIN = 10
 
 
-def start(interval: float = 1.0) -> None:
-    """Run until the master stops. A note in the spool is seen at once, the branch itself every ``interval`` seconds."""
+def start(interval: float = 1.0, patience: float = PATIENCE) -> None:
+    """Run until the master stops. A note in the spool is seen at once, the branch itself every ``interval`` seconds.
+
+    A registry that is away is waited for for ``patience`` seconds during a build. A build that ends because something
+    was away for longer is taken up again, at growing intervals.
+    """
     places = Places.of(__opts__.get("pillarbox"))
     # Kept: finding the master's runners again would take longer than a build of nothing.
     with salt.runner.RunnerClient(__opts__) as client:
         while True:
             seen = _spooled(places)
             try:
-                _look(places, client)
+                _look(places, client, patience)
             except Exception:
                 # An engine that dies is restarted by the master at once, and would fill the log with the same.
                 log.exception("pillarbox: looking for pushes failed; trying again in %d seconds", AGAIN)
@@ -42,14 +47,14 @@ def start(interval: float = 1.0) -> None:
             _rest(places, seen, interval)
 
 
-def _look(places: Places, client: salt.runner.RunnerClient) -> None:
+def _look(places: Places, client: salt.runner.RunnerClient, patience: float) -> None:
     """Build what is pushed and not built, unless somebody else does."""
     places.ensure()
     revision = None if locks.busy(places.lock) else wanted(places)
     if revision is None:
         return
     _raise(revision)
-    client.cmd("pillarbox.build", [], print_event=False)
+    client.cmd("pillarbox.build", [], kwarg={"patience": patience}, print_event=False)
     if wanted(places) == revision:
         log.warning("pillarbox: %s is still to be built; trying again in %d seconds", revision, AGAIN)
         waiting.pause(AGAIN, "a build that did not begin or was interrupted")
@@ -73,4 +78,3 @@ def _spooled(places: Places) -> int | None:
 def _raise(revision: str) -> None:
     with salt.utils.event.get_master_event(__opts__, __opts__["sock_dir"], listen=False) as bus:
         bus.fire_event({"revision": revision}, "pillarbox/push")
-

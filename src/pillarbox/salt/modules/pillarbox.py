@@ -32,9 +32,11 @@ def build_images(
     bus under ``tag``.
     """
     # Every job of a minion loads this module; what builds images is loaded where images are built.
+    from pillarbox.images.builder import PATIENCE
     from pillarbox.images.plan import Results, build_all
     from pillarbox.salt import share
     from pillarbox.system.engine import Engine
+    from pillarbox.system.waiting import Patience
 
     specs = [share.from_data(data) for data in shares.get(__opts__["id"], ())]
     if not specs:
@@ -45,7 +47,8 @@ def build_images(
     progress = Progress(sink=lambda line: send(tag, {"line": line.partition("] ")[2] or line}))
     try:
         here = Path(tree) if Path(tree).is_dir() else _fetch(source, revision)
-        results = build_all(specs, here, engine=Engine(), progress=progress, parallel=parallel, revision=revision)
+        engine = Engine(patience=Patience(PATIENCE, progress.step))
+        results = build_all(specs, here, engine=engine, progress=progress, parallel=parallel, revision=revision)
     except PillarboxError as error:
         progress.step(f"failed: {error}")
         results = Results({}, {spec.name: error for spec in specs})

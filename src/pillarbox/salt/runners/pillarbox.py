@@ -13,8 +13,9 @@ from typing import Any
 
 import salt.utils.event
 
+from pillarbox.images.builder import PATIENCE
 from pillarbox.pipeline import plan as planning
-from pillarbox.pipeline.build import build_pushed, on_this_machine, wanted
+from pillarbox.pipeline.build import build_pushed, on_this_machine, pending
 from pillarbox.pipeline.deploy import DeployOptions, deploy_revision, state
 from pillarbox.pipeline.places import Places
 from pillarbox.pipeline.prepare import last_deployed
@@ -35,11 +36,12 @@ _REPORT = "pillarbox/report"
 hush()
 
 
-def build(again: bool = False, local: bool = False) -> dict[str, Any]:
+def build(again: bool = False, local: bool = False, patience: float = PATIENCE) -> dict[str, Any]:
     """Build what was pushed and publish it; nothing to do is a success.
 
     ``again`` builds the newest revision even if a run has dealt with it; ``local`` uses this machine's engine instead
-    of builder minions.
+    of builder minions. A registry that is away is waited for for ``patience`` seconds; after that the run ends as
+    interrupted, and the master takes it up again by itself.
 
     CLI Example:
 
@@ -50,7 +52,7 @@ def build(again: bool = False, local: bool = False) -> dict[str, Any]:
     places = _places()
     builder = on_this_machine() if local else BuilderMinions(__opts__)
     try:
-        runs = build_pushed(places, builder, progress=Progress(), again=again)
+        runs = build_pushed(places, builder, progress=Progress(), again=again, patience=patience)
     except PillarboxError as error:
         return _failed(str(error))
     for run in runs:
@@ -69,7 +71,7 @@ def reconcile() -> dict[str, Any]:
 
         salt-run pillarbox.reconcile
     """
-    if wanted(_places()) is None:
+    if pending(_places()) is None:
         return {"result": True, "comment": "nothing was pushed that is not built"}
     return build()
 
@@ -136,7 +138,7 @@ def status(kubeconfig: str | None = None) -> dict[str, Any]:
     """
     places = _places()
     try:
-        found = state(places.current, kubeconfig=kubeconfig, gpg_home=_gpg_home())
+        found = state(places.current, kubeconfig=kubeconfig, gpg_home=_gpg_home(), places=places)
     except PillarboxError as error:
         return _failed(str(error))
     wrong = [item.as_dict() for item in found if item.state != "ok"]
