@@ -332,6 +332,31 @@ def test_nothing_goes_back_behind_its_schema(
     assert image(cluster, namespace, "keystone") == "crash:3"
 
 
+def test_a_contraction_waits_for_the_pods_that_were_replaced(
+    roll: Any, release: Callable[..., list[Manifest]], cluster: Cluster, namespace: str, kubelet: Any, lines: list[str]
+) -> None:
+    assert roll(*release("2022.2")).succeeded
+
+    def hold(pod: str, names: list[str]) -> None:
+        """Keep a pod from going, as a request does that takes its time."""
+        path = f"/api/v1/namespaces/{namespace}/pods/{pod}"
+        body = {"metadata": {"finalizers": names}}
+        cluster._request("PATCH", path, body=body, content_type="application/merge-patch+json")
+
+    held = str(cluster.list("v1", "Pod", namespace)[0][0]["metadata"]["name"])
+    hold(held, ["pillarbox.io/test"])
+    started: list[bool] = []
+
+    def say(text: str) -> None:
+        lines.append(text)
+        if "waits for 1 pods" in text:
+            started.append(cluster.get(ObjectRef("batch/v1", "Job", namespace, "contract-2025.1")) is not None)
+            hold(held, [])
+
+    assert roll(*release("2025.1", "good:1"), progress=Progress(sink=say)).succeeded
+    assert started == [False], lines
+
+
 def test_a_deploy_that_writes_nothing_notes_what_is_healthy(
     roll: Any, deployment: Build, manifest: Build, cluster: Cluster, namespace: str, kubelet: Any, lines: list[str]
 ) -> None:

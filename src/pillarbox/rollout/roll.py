@@ -14,11 +14,12 @@ from pillarbox.manifests.definitions import definition
 from pillarbox.manifests.kinds import ConditionGate, Gate, Kind
 from pillarbox.manifests.references import references
 from pillarbox.manifests.releases import CONTRACT, marked
+from pillarbox.manifests.workloads import PHASE
 from pillarbox.rollout import gates, memory
 from pillarbox.rollout.apply import LiveChange, Prepared, prepare, send, survey, write
 from pillarbox.rollout.cluster import Cluster
 from pillarbox.rollout.gates import Verdict
-from pillarbox.rollout.objects import Object, ObjectRef
+from pillarbox.rollout.objects import Object, ObjectRef, selector
 from pillarbox.rollout.prune import Orphan, orphans
 from pillarbox.rollout.secrets import reveal
 from pillarbox.rollout.states import Action, StepResult
@@ -37,6 +38,8 @@ _PARALLEL = 16
 _SERVED = 30.0
 #: Seconds that the finalizers of a custom resource are waited for.
 _FINALIZERS = 60.0
+#: Seconds beyond its own grace period within which a host reports that a pod has ended.
+_GRACE = 30.0
 
 
 @dataclass(frozen=True)
@@ -202,6 +205,7 @@ class _Run:
         try:
             for change in writing:
                 self._note_floor(change)
+                self._see_off(change)
                 write(self.cluster, change, self.scrub)
                 written.append(change)
                 self.progress.step(f"{label}: {change.ref} {_PAST[change.action]}")
@@ -397,6 +401,31 @@ class _Run:
         mark = marked(change.prepared.object) if change.prepared else None
         if mark and mark.phase == CONTRACT and change.ref.type.once:
             self.floors |= memory.remember(self.cluster, change.ref.namespace, mark.service, mark.release)
+
+    def _see_off(self, change: LiveChange) -> None:
+        """Wait until the pods that were replaced before a contraction have ended: they use what it takes away.
+
+        A pod that outlives the time it has to end is one of a host that is gone, and nobody asks it anything.
+        """
+        manifest = change.prepared.manifest if change.prepared else None
+        if manifest is None or manifest.annotations.get(PHASE) != CONTRACT:
+            return
+        for other in (other.prepared for wave in self.plan for other in wave if other.prepared):
+            if other.ref.type.runs_pods and not other.ref.type.once and other.manifest.unit in manifest.depends_on:
+                self._ended(other, change.ref)
+
+    def _ended(self, replaced: Prepared, waiting: ObjectRef) -> None:
+        namespace, labels = replaced.ref.namespace, selector(replaced.object["spec"]["selector"]["matchLabels"])
+
+        def leaving() -> list[Object]:
+            pods, _ = self.cluster.list("v1", "Pod", namespace, labels=labels)
+            return [pod for pod in pods if pod["metadata"].get("deletionTimestamp")]
+
+        found = leaving()
+        if found:
+            self.progress.step(f"{waiting} waits for {len(found)} pods of {replaced.ref} to end")
+            patience = _GRACE + max(int(pod["spec"].get("terminationGracePeriodSeconds") or 0) for pod in found)
+            until(lambda: not leaving(), f"the pods of {replaced.ref} that were replaced to end", patience=patience)
 
     def _prune(self) -> None:
         stuck = ""
