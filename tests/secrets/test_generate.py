@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from tests import gnupg
 
 from pillarbox.cli.secrets import command
-from pillarbox.secrets import SecretsError, add, generate
+from pillarbox.secrets import SecretsError, add, generate, rotate
 from pillarbox.system.errors import PillarboxError
 
 GOOD = "parameters:\n  _secret:\n    one: {kind: password}\n"
@@ -34,6 +34,11 @@ def key() -> str:
         b"parameters: {_secret: {a: x}}",
         b"parameters: {_secret: {a: {kind: [p]}}}",
         b"parameters: {_secret: {a: {kind: nope}}}",
+        b"parameters: {_secret: {a: {then: b}}}",
+        b"parameters: {_secret: {a: {then: [b]}, b: {}}}",
+        b"parameters: {_secret: {a: {then: a}}}",
+        b"parameters: {_secret: {a: {then: b}, b: {then: a}}}",
+        b"parameters: {_secret: {a: {then: c}, b: {then: c}, c: {}}}",
         b"parameters: {_param: x}",
         b"\xff\xfe",
     ],
@@ -140,3 +145,47 @@ def test_a_model_without_secrets_is_not_passed_over_in_silence(tmp_path: Path, k
     done = CliRunner().invoke(command, ["--public-key", "-"], input=key, obj=tmp_path)
     assert done.exit_code == 0
     assert "no deployment of the model has a secrets.yml" in done.output
+
+
+RING = """parameters:
+  _secret:
+    staged: {kind: fernet, then: primary}
+    secondary: {kind: fernet}
+    primary: {kind: fernet, then: secondary}
+    other: {kind: password}
+"""
+
+
+def test_a_secret_is_rotated_and_the_others_are_left_alone(tmp_path: Path, key: str) -> None:
+    file = tmp_path / "classes/cluster/a/secrets.yml"
+    file.parent.mkdir(parents=True)
+    file.write_text(RING)
+    generate(tmp_path, key)
+
+    def values() -> dict[str, str]:
+        found: dict[str, str] = yaml.safe_load(file.read_text())["parameters"]["_param"]
+        return found
+
+    before = values()
+    assert rotate(tmp_path, key, ["other"]) == file
+    assert values() == before | {"other": values()["other"]} and values()["other"] != before["other"]
+
+    before = values()
+    rotate(tmp_path, key, ["staged"])
+    after = values()
+    assert after["primary"] == before["staged"], "every service knows it already"
+    assert after["secondary"] == before["primary"], "what it made can still be read"
+    assert after["staged"] not in before.values()
+    assert after["other"] == before["other"]
+
+
+@pytest.mark.parametrize(("name", "said"), [("nope", "no secret nope"), ("primary", "takes what staged had")])
+def test_what_cannot_be_rotated(tmp_path: Path, key: str, name: str, said: str) -> None:
+    file = tmp_path / "classes/cluster/a/secrets.yml"
+    file.parent.mkdir(parents=True)
+    file.write_text(RING)
+    generate(tmp_path, key)
+    before = file.read_text()
+    with pytest.raises(SecretsError, match=said):
+        rotate(tmp_path, key, ["other", name])
+    assert file.read_text() == before

@@ -8,7 +8,7 @@ from typing import Any, TextIO
 
 import click
 
-from pillarbox.secrets import KINDS, SecretsError, add, generate
+from pillarbox.secrets import KINDS, SecretsError, add, generate, rotate
 
 
 def _public_key(required: bool) -> Callable[[Any], Any]:
@@ -24,7 +24,7 @@ def _public_key(required: bool) -> Callable[[Any], Any]:
 @_public_key(required=False)
 @click.pass_context
 def command(context: click.Context, public_key: TextIO | None) -> None:
-    """Generate new values for all secrets in classes/cluster/*/secrets.yml, or add one.
+    """Generate new values for all secrets in classes/cluster/*/secrets.yml, add one, or rotate one.
 
     The values are encrypted to the key at once and never stored or shown in the clear. Running pods get new secrets at
     the next deploy.
@@ -51,6 +51,20 @@ def command(context: click.Context, public_key: TextIO | None) -> None:
 def add_command(model: Path, names: tuple[str, ...], kind: str, cluster: str | None, public_key: TextIO) -> None:
     """Add new secrets to a deployment, and leave its others as they are."""
     click.echo(f"wrote {add(model, _text(public_key), names, kind, cluster)}")
+
+
+@command.command("rotate")
+@click.argument("names", metavar="NAME...", nargs=-1, required=True)
+@click.option("--cluster", help="Which deployment, where the model has several: a name under classes/cluster.")
+@_public_key(required=True)
+@click.pass_obj
+def rotate_command(model: Path, names: tuple[str, ...], cluster: str | None, public_key: TextIO) -> None:
+    """Give secrets of a deployment new values, and leave its others as they are.
+
+    Commit, push and deploy: the services go over to the new values while they answer. Where something has to go on
+    being valid for a while, the model says so (then), and the old value moves there.
+    """
+    click.echo(f"wrote {rotate(model, _text(public_key), names, cluster)}")
 
 
 def _text(public_key: TextIO) -> str:

@@ -1,7 +1,8 @@
 """A deployment's own secrets: generated, encrypted to its master's key, and kept as PGP blocks in the model.
 
 The file ``classes/cluster/<name>/secrets.yml`` carries the blocks under ``parameters: _param`` and says beside them,
-under ``parameters: _secret``, what each is: ``<name>: {kind: password}``. Kinds are the keys of :data:`KINDS`.
+under ``parameters: _secret``, what each is: ``<name>: {kind: password}``. Kinds are the keys of :data:`KINDS`. With
+``then: <other>`` a secret that is rotated leaves its old value to another: what has to be valid for a while longer.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ import re
 import secrets
 import string
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any
 
@@ -68,13 +71,49 @@ def add(model: Path, public_key: str, names: Sequence[str], kind: str = "passwor
     for name in names:
         if not _NAME.fullmatch(name):
             raise SecretsError(f"{name!r} cannot be the name of a secret", hint="Take letters, digits and underscores.")
+    with _alone(file):
+        _add(model, file, public_key, names, kind)
+    return file
+
+
+def rotate(model: Path, public_key: str, names: Sequence[str], cluster: str | None = None) -> Path:
+    """Give the secrets called ``names`` of a deployment new values, and leave the others as they are.
+
+    A value that was there goes on to the secret that ``then`` names, and that one's to the next. ``cluster`` says which
+    deployment is meant where the model has several. Returns the file written. Raises :class:`SecretsError` for a name
+    that the file does not ask for and for one that takes another's old value, else what :func:`generate` raises.
+    """
+    file = _file(model, cluster)
+    with _alone(file):
+        document = _read(model, file)
+        parameters = dict(document.get("parameters") or {})
+        values, asked = dict(parameters.get("_param") or {}), parameters.get("_secret") or {}
+        before = {options["then"]: name for name, options in asked.items() if options and "then" in options}
+        for name in names:
+            if name not in asked:
+                raise SecretsError(
+                    f"there is no secret {name}", file=file.relative_to(model), hint=f"Secrets: {', '.join(asked)}."
+                )
+            if name in before:
+                hint = f"Rotate {before[name]}."
+                raise SecretsError(f"{name} takes what {before[name]} had", file=file.relative_to(model), hint=hint)
+            value, later = values.get(name), (asked[name] or {}).get("then")
+            while later:
+                values[later], value = value, values.get(later)
+                later = (asked[later] or {}).get("then")
+        _fill(file, {**document, "parameters": {**parameters, "_param": values}}, public_key, names)
+    return file
+
+
+@contextmanager
+def _alone(file: Path) -> Iterator[None]:
+    """Nobody else changes the file meanwhile."""
     lock = file.with_name(".secrets.lock")
     with locks.held(lock):
         try:
-            _add(model, file, public_key, names, kind)
+            yield
         finally:
             lock.unlink(missing_ok=True)
-    return file
 
 
 def _add(model: Path, file: Path, public_key: str, names: Sequence[str], kind: str) -> None:
@@ -87,10 +126,14 @@ def _add(model: Path, file: Path, public_key: str, names: Sequence[str], kind: s
             raise SecretsError(f"there is a secret {name} already", file=file.relative_to(model), hint=hint)
     asked = parameters.get("_secret") or {}
     parameters["_secret"] = asked | {name: asked.get(name) or {"kind": kind} for name in names}
+    _fill(file, {**document, "parameters": parameters}, public_key, names)
+
+
+def _fill(file: Path, document: dict[str, Any], public_key: str, names: Sequence[str]) -> None:
+    """Write the document with new values for the secrets called ``names``."""
     with tempfile.TemporaryDirectory(prefix="pillarbox-gpg-") as scratch:
         home = Path(scratch)
-        recipient = gpg.import_key(home, public_key)
-        filled = _filled({**document, "parameters": parameters}, home, recipient, names)
+        filled = _filled(document, home, gpg.import_key(home, public_key), names)
     _write(file, filled)
 
 
@@ -118,10 +161,24 @@ def _read(model: Path, file: Path) -> dict[str, Any]:
     _mapping(document, "the file", shown)
     parameters = _mapping(document.get("parameters"), "parameters", shown)
     _mapping(parameters.get("_param"), "parameters:_param", shown)
-    for name, options in _mapping(parameters.get("_secret"), "parameters:_secret", shown).items():
-        kind = _mapping(options, f"_secret {name}", shown).get("kind", "password")
+    asked = _mapping(parameters.get("_secret"), "parameters:_secret", shown)
+    moves: dict[str, tuple[str]] = {}
+    for name, given in asked.items():
+        options = _mapping(given, f"_secret {name}", shown)
+        kind, then = options.get("kind", "password"), options.get("then")
         if not isinstance(kind, str) or kind not in KINDS:
             raise SecretsError(f"_secret {name} has kind {kind}; expected one of {', '.join(KINDS)}", file=shown)
+        if then is not None:
+            if not isinstance(then, str) or then not in asked:
+                raise SecretsError(f"_secret {name} leaves its value to {then}, which is no secret", file=shown)
+            if then in moves:
+                both = f"{moves[then][0]} and {name}"
+                raise SecretsError(f"_secret {both} leave their values to one secret, {then}", file=shown)
+            moves[then] = (name,)
+    try:
+        TopologicalSorter(moves).prepare()
+    except CycleError as error:
+        raise SecretsError(f"values move in a circle: {' -> '.join(error.args[1])}", file=shown) from None
     return dict(document)
 
 
