@@ -132,10 +132,10 @@ def _unpack(stage: Stage, engine: Engine, container: str, archive: bytes) -> Non
 
 
 def _apply(stage: Stage, engine: Engine, container: str) -> None:
-    salt_call = ["python3", f"{thin.PLACE}/salt-call", "--local", f"--config-dir={WORK}/minion"]
+    salt_call = [*thin.PYTHON, f"{thin.PLACE}/salt-call", "--local", f"--config-dir={WORK}/minion"]
     command = [*salt_call, "--out=json", "--no-color", "--retcode-passthrough", "state.apply", stage.sls]
     # Salt is compiled already, and what else it imports is not for keeping.
-    environment = {**ENVIRONMENT, **thin.ENVIRONMENT, "PYTHONDONTWRITEBYTECODE": "1"}
+    environment = {**ENVIRONMENT, "PYTHONDONTWRITEBYTECODE": "1"}
     if stage.name == "packages":
         environment |= sources.environment()
     result = engine.run(container, command, environment)

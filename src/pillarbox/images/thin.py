@@ -22,8 +22,9 @@ from pillarbox.system.engine import Engine, EngineError
 FORMAT = 2
 #: Where containers have Salt.
 PLACE = "/run/pillarbox-salt"
-#: Where its Python finds everything compiled; images themselves hold little of that.
-ENVIRONMENT = {"PYTHONPYCACHEPREFIX": f"{PLACE}/compiled"}
+#: Python that finds everything compiled; images themselves hold little of that. An option and no variable of the
+#: environment: the Pythons that Salt starts, dpkg's among them, must compile for the image and not for us.
+PYTHON = ("python3", "-X", f"pycache_prefix={PLACE}/compiled")
 _PREFIX = "pillarbox-salt-"
 # Salt extensions stay out: one of them is Pillarbox, which no container needs to see. In a process of its own, for
 # importing Salt takes long and changes how the process imports everything else.
@@ -60,8 +61,9 @@ def _fill(store: Store, engine: Engine, image: str, name: str) -> None:
         if done.code:
             raise EngineError(f"cannot unpack Salt for the containers: {tail(done.err)}")
         # Salt carries a few files that no Python of today compiles, and never imports them.
-        library = "$(python3 -c 'import sysconfig; print(sysconfig.get_path(\"stdlib\"))')"
-        engine.run(container, ["sh", "-c", f"python3 -m compileall -q {PLACE} {library}"], ENVIRONMENT)
+        where = "import sysconfig; print(sysconfig.get_path('stdlib'))"
+        library = engine.run(container, ["python3", "-c", where]).out.strip()
+        engine.run(container, [*PYTHON, "-m", "compileall", "-q", PLACE, library])
 
 
 def archive(store: Store) -> bytes:
