@@ -1,18 +1,32 @@
-"""Records of runs on a disk that has no room for them."""
+"""Records of runs and published trees: on a full disk, of a process that is killed, damaged."""
 
 from __future__ import annotations
 
 import json
+import logging
+import os
+import shutil
+import signal
 import subprocess
-from collections.abc import Iterator
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from tests.pipeline.support import Deployment
 
+from pillarbox.pipeline import publish
 from pillarbox.pipeline.build import wanted
+from pillarbox.pipeline.deploy import DeployOptions, deploy_revision
 from pillarbox.pipeline.errors import PipelineError
+from pillarbox.pipeline.git import Repository
 from pillarbox.pipeline.places import Places
 from pillarbox.pipeline.record import ImageRecord, ImageState, RunKind, Runs, RunState
+from pillarbox.salt.hosts import Highstates
+from pillarbox.system import locks
+from pillarbox.system.progress import Progress
 
 
 @pytest.fixture
@@ -90,11 +104,196 @@ def test_a_record_of_wrong_types_is_passed_over(tmp_path: Path, wrong: dict[str,
     file.write_text(json.dumps({**json.loads(file.read_text()), **wrong}))
     assert [run.id for run in runs] == [good.id]
     runs.close_stale()
-    with pytest.raises(PipelineError, match="no run"):
+    with pytest.raises(PipelineError, match="cannot be read"):
         runs.get(bad.id)
+    assert [each.directory for each in runs.unreadable()] == [bad.directory]
 
 
 def test_a_record_that_nests_without_end_is_passed_over(tmp_path: Path) -> None:
     runs = Runs(tmp_path)
     (runs.start(RunKind.BUILD, "a" * 40, "x").directory / "run.json").write_text("[" * 100_000)
     assert runs.last() is None
+
+
+def killed_at(number: int, directory: Path, action: Callable[[], object]) -> bool:
+    """Do ``action`` in a process that is killed just before it writes, makes, renames or removes something below
+    ``directory`` for the ``number``-th time; whether it was."""
+    child = os.fork()
+    if child == 0:
+        left = number
+
+        def before(event: str, arguments: tuple[object, ...]) -> None:
+            nonlocal left
+            writes = event == "open" and int(str(arguments[2])) & (os.O_WRONLY | os.O_RDWR)
+            if writes or event in ("os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.symlink", "os.chmod"):
+                left -= str(directory) in str(arguments[0])
+                if left < 0:
+                    os.kill(os.getpid(), signal.SIGKILL)
+
+        sys.addaudithook(before)
+        try:
+            action()
+        except BaseException as error:
+            print(error, file=sys.stderr)
+            os._exit(1)
+        os._exit(0)
+    status = os.waitpid(child, 0)[1]
+    assert os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 0
+    return os.WIFSIGNALED(status)
+
+
+def killed_everywhere(directory: Path, action: Callable[[], object]) -> Iterator[int]:
+    """Kill ``action`` at each of its steps on the disk, one after another; the number of the step."""
+    number = 0
+    while killed_at(number, directory, action):
+        yield number
+        number += 1
+        assert number < 500, "it takes more steps each time"
+
+
+def test_a_process_that_is_killed_at_any_step_leaves_records_that_can_be_read(tmp_path: Path) -> None:
+    runs = Runs(tmp_path / "runs")
+
+    def run() -> None:
+        runs.close_stale()
+        runs.start(RunKind.BUILD, "a" * 40, "x").finish(RunState.SUCCEEDED)
+
+    kills = 0
+    for _ in killed_everywhere(runs.directory, run):
+        kills += 1
+        assert runs.unreadable() == ()
+        assert len(list(runs)) == len(runs.names())
+        runs.close_stale()
+        for each in runs:
+            assert each.state in (RunState.SUCCEEDED, RunState.INTERRUPTED)
+            assert (each.directory / "report.txt").read_text() == each.as_text()
+        assert not list(tmp_path.rglob(".*-*"))
+    assert kills > 10
+    last = runs.last()
+    assert last is not None and last.succeeded
+
+
+def test_however_full_the_disk_is_a_run_has_a_record_or_does_not_exist(small_disk: Path) -> None:
+    runs = Runs(small_disk / "runs")
+    runs.start(RunKind.BUILD, "a" * 40, "x").finish(RunState.SUCCEEDED)
+    filler = fill(small_disk)
+    outcomes = set()
+    for number in range(20):
+        try:
+            run = runs.start(RunKind.BUILD, "b" * 40, "x")
+            run.finish(RunState.FAILED, "y" * 3000)
+        except PipelineError:
+            outcomes.add("refused")
+        else:
+            outcomes.add("written")
+        assert runs.unreadable() == ()
+        assert not list(small_disk.rglob(".new-*"))
+        os.truncate(filler, max(0, filler.stat().st_size - number % 5 * 4096))
+    assert outcomes == {"refused", "written"}
+
+
+def test_a_run_without_a_record_is_passed_over_and_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    runs = Runs(tmp_path)
+    good = runs.start(RunKind.BUILD, "a" * 40, "x")
+    empty = tmp_path / "29991231T000000.000Z-build-aaaaaaaa"
+    empty.mkdir()
+    last = runs.last()
+    assert last is not None and last.id == good.id
+    (unreadable,) = runs.unreadable()
+    assert str(empty) in str(unreadable) and "No such file" in unreadable.why
+    with caplog.at_level(logging.WARNING):
+        runs.close_stale()
+    assert str(empty) in caplog.text
+    with pytest.raises(PipelineError, match="cannot be read"):
+        runs.get(empty.name)
+
+
+@pytest.fixture
+def pushed(deployment: Deployment) -> Deployment:
+    """A repository with a revision of two files, one of them a program, and a link; nothing is published of it."""
+    deployment.commit({"classes/c.yml": "parameters: {}", "nodes/a.yml": "classes: [c]", "run": "#!/bin/sh"}, "x")
+    (deployment.work / "run").chmod(0o755)
+    (deployment.work / "link").symlink_to("run")
+    deployment.commit({}, "y")
+    deployment.push()
+    deployment.places.ensure()
+    return deployment
+
+
+def as_pushed(deployment: Deployment) -> bool:
+    work, published = deployment.work, deployment.places.current
+    compared = ["diff", "--recursive", "--no-dereference", "--exclude=.git", work, f"{published}/"]
+    return subprocess.run(compared, capture_output=True).returncode == 0
+
+
+def test_publishing_that_is_killed_at_any_step_publishes_all_or_nothing(pushed: Deployment) -> None:
+    places = pushed.places
+    revision = Repository(places.repository).resolve(places.ref)
+    steps = 0
+    for steps in killed_everywhere(places.published, lambda: publish.publish(places, revision)):
+        assert publish.current(places) in (None, revision)
+        if publish.current(places):
+            assert as_pushed(pushed)
+            places.current.unlink()
+        if steps % 5 == 0:
+            shutil.rmtree(places.published / revision, ignore_errors=True)
+    assert steps > 10
+    assert publish.current(places) == revision and as_pushed(pushed)
+    assert not list(places.published.glob(".*"))
+
+
+def truncated(tree: Path) -> None:
+    os.truncate(tree / "nodes/a.yml", 0)
+
+
+def missing(tree: Path) -> None:
+    (tree / "nodes/a.yml").unlink()
+
+
+def added(tree: Path) -> None:
+    (tree / "nodes/b.yml").write_text("")
+
+
+def mode(tree: Path) -> None:
+    (tree / "run").chmod(0o644)
+
+
+def led_elsewhere(tree: Path) -> None:
+    (tree / "link").unlink()
+    (tree / "link").symlink_to("nodes")
+
+
+@pytest.mark.parametrize("damage", [truncated, missing, added, mode, led_elsewhere])
+def test_a_published_tree_that_is_not_what_was_pushed_is_not_believed(
+    pushed: Deployment, damage: Callable[[Path], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    places = pushed.places
+    revision = Repository(places.repository).resolve(places.ref)
+    tree = publish.publish(places, revision)
+    before = tree.stat().st_ino
+    publish.publish(places, revision)
+    assert tree.stat().st_ino == before
+    damage(tree)
+    assert not as_pushed(pushed) or damage is mode
+    publish.publish(places, revision)
+    assert as_pushed(pushed) and os.access(tree / "run", os.X_OK)
+    assert "written again" in caplog.text
+
+
+def test_a_deploy_takes_what_is_published_once_it_is_its_turn(pushed: Deployment) -> None:
+    places = pushed.places
+    older = Repository(places.repository).resolve(places.ref)
+    newer = pushed.commit({}, "newer")
+    pushed.push()
+    publish.publish(places, older)
+    waits = threading.Event()
+    with ThreadPoolExecutor() as pool:
+        with locks.held(places.lock):
+            progress = Progress(sink=lambda line: waits.set())
+            deploy = pool.submit(
+                deploy_revision, places, None, DeployOptions(), by="x", states=Highstates({}), progress=progress
+            )
+            assert waits.wait(60)
+            publish.publish(places, newer)
+        assert deploy.result().revision == newer
+    assert publish.current(places) == newer

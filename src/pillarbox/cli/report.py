@@ -20,6 +20,8 @@ def command(run: str | None, listing: bool, output_format: str) -> int:
     unhealthy. Exits with 1 when the run did not succeed.
     """
     runs = Runs(Places.of().runs)
+    for unreadable in runs.unreadable():
+        click.echo(str(unreadable), err=True)
     if listing:
         every = [each.as_dict() for each in runs]
         if output_format == "json":

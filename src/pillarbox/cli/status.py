@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -9,6 +10,8 @@ import click
 from pillarbox.cli.cluster import gpg_home_option, kubeconfig_option
 from pillarbox.cli.output import format_option, print_data
 from pillarbox.pipeline.deploy import state
+from pillarbox.pipeline.places import Places
+from pillarbox.pipeline.record import Runs
 from pillarbox.rollout import ObjectState
 
 _COLOURS = {
@@ -32,6 +35,10 @@ def command(model: Path, kubeconfig: Path | None, gpg_home: Path, everything: bo
     Exits with 1 when anything is missing or unhealthy. Writes nothing.
     """
     found = state(model, kubeconfig=kubeconfig, gpg_home=gpg_home)
+    # Somebody else than root may look at the cluster, too.
+    with suppress(PermissionError):
+        for unreadable in Runs(Places.of().runs).unreadable():
+            click.echo(str(unreadable), err=True)
     shown = [item for item in found if everything or item.state is not ObjectState.OK]
     if output_format == "json":
         print_data([item.as_dict() for item in shown], "json")

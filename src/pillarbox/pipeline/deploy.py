@@ -51,7 +51,10 @@ def deploy(
     except for ``KeyboardInterrupt`` and the like, and for a record that cannot be written.
     """
     places = places or Places.of()
-    with _recorded(places, revision or "worktree", by, subject, progress, dry_run=options.dry_run) as run:
+    with (
+        _alone(places, progress),
+        _recorded(places, revision or "worktree", by, subject, progress, dry_run=options.dry_run) as run,
+    ):
         with progress.phase("rendering manifests"):
             wanted = deployments(Revision.read(model), places, progress)
         _roll(run, wanted, options, places, progress)
@@ -73,54 +76,60 @@ def deploy_revision(
     that fails ends the deploy there. Without, hosts and what is published are left alone. Failures are in the report,
     as with :func:`deploy`.
     """
-    repo = Repository(places.repository)
-    unknown: PillarboxError | None = None
-    try:
-        name = resolve(places, revision)
-    except PillarboxError as error:
-        name, unknown = "unknown", error
-    subject = "" if unknown else repo.subject(name)
-    with _recorded(places, name, by, subject, progress, dry_run=options.dry_run) as run:
-        if unknown:
-            raise unknown
-        with progress.phase(f"preparing revision {name[:12]}"):
-            if states:
-                prepared = prepare(places, name, dry_run=options.dry_run, progress=progress)
-            else:
-                head = Revision.read(publish.prepare(places, name), name)
-                prepared = Preparation((), (), deployments(head, places, progress))
-        well = not states or _apply(run, states, prepared, options, progress)
-        if well or options.dry_run:
-            _roll(run, prepared.deployments, options, places, progress)
-        if not well:
-            raise PipelineError("the states of a host failed; nothing was applied to the cluster")
+    with _alone(places, progress):
+        unknown: PillarboxError | None = None
+        try:
+            # Under the lock: what is published may change while another run is waited for.
+            name = resolve(places, revision)
+        except PillarboxError as error:
+            name, unknown = "unknown", error
+        subject = "" if unknown else Repository(places.repository).subject(name)
+        with _recorded(places, name, by, subject, progress, dry_run=options.dry_run) as run:
+            if unknown:
+                raise unknown
+            with progress.phase(f"preparing revision {name[:12]}"):
+                if states:
+                    prepared = prepare(places, name, dry_run=options.dry_run, progress=progress)
+                else:
+                    head = Revision.read(publish.prepare(places, name), name)
+                    prepared = Preparation((), (), deployments(head, places, progress))
+            well = not states or _apply(run, states, prepared, options, progress)
+            if well or options.dry_run:
+                _roll(run, prepared.deployments, options, places, progress)
+            if not well:
+                raise PipelineError("the states of a host failed; nothing was applied to the cluster")
     return run
+
+
+@contextmanager
+def _alone(places: Places, progress: Progress) -> Iterator[None]:
+    """Hold the pipeline's lock, from the first look at what is published to the end of the deploy."""
+    with locks.held(places.lock, waiting=lambda: progress.step("waiting for the run that is going on")):
+        Runs(places.runs).close_stale()
+        yield
 
 
 @contextmanager
 def _recorded(
     places: Places, revision: str, by: str, subject: str, progress: Progress, *, dry_run: bool
 ) -> Iterator[Run]:
-    """The record of a deploy that the block makes, alone on this master; how the block ends is how the run does."""
-    with locks.held(places.lock, waiting=lambda: progress.step("waiting for the run that is going on")):
-        runs = Runs(places.runs)
-        runs.close_stale()
-        run = runs.start(RunKind.DEPLOY, revision, by, subject)
-        run.dry_run = dry_run
-        try:
-            yield run
-        except PillarboxError as error:
-            state, text = RunState.FAILED, str(error)
-        except BaseException as error:
-            stopped = isinstance(error, KeyboardInterrupt | SystemExit)
-            text = "interrupted; deploy again to carry on" if stopped else f"{type(error).__name__}: {error}"
-            run.durations = dict(progress.durations)
-            run.finish(RunState.INTERRUPTED if stopped else RunState.FAILED, text)
-            raise
-        else:
-            state, text = RunState.SUCCEEDED, ""
+    """The record of a deploy that the block makes; how the block ends is how the run does."""
+    run = Runs(places.runs).start(RunKind.DEPLOY, revision, by, subject)
+    run.dry_run = dry_run
+    try:
+        yield run
+    except PillarboxError as error:
+        state, text = RunState.FAILED, str(error)
+    except BaseException as error:
+        stopped = isinstance(error, KeyboardInterrupt | SystemExit)
+        text = "interrupted; deploy again to carry on" if stopped else f"{type(error).__name__}: {error}"
         run.durations = dict(progress.durations)
-        run.finish(state, text)
+        run.finish(RunState.INTERRUPTED if stopped else RunState.FAILED, text)
+        raise
+    else:
+        state, text = RunState.SUCCEEDED, ""
+    run.durations = dict(progress.durations)
+    run.finish(state, text)
 
 
 def _apply(run: Run, states: ApplyStates, prepared: Preparation, options: DeployOptions, progress: Progress) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -82,6 +83,32 @@ class Repository:
                 stream.write(content)
             file.chmod(0o755 if entry.mode == "100755" else 0o644)
 
+    def difference(self, revision: str, directory: Path) -> str | None:
+        """The first path at which ``directory`` is not the tree of ``revision``, and in what; nothing where it is.
+
+        Every file's content is read. Raises :class:`RevisionError` for a tree that :meth:`extract` would refuse.
+        """
+        expected = {entry.path: entry for entry in self.entries(revision)}
+        try:
+            found = {
+                str(path.relative_to(directory)): path
+                for path in directory.rglob("*")
+                if path.is_symlink() or not path.is_dir()
+            }
+            for path in sorted(expected.keys() | found.keys()):
+                if path not in found:
+                    return f"{path} is missing"
+                if path not in expected:
+                    return f"{path} is none of its files"
+                if (kind := _kind(found[path])) != expected[path].mode:
+                    return f"{path} has the mode {kind}, expected {expected[path].mode}"
+                content = os.fsencode(os.readlink(found[path])) if expected[path].is_link else found[path].read_bytes()
+                if git.blob_name(content, like=expected[path].object) != expected[path].object:
+                    return f"{path} holds something else"
+        except OSError as error:
+            return f"{error.filename} cannot be read: {error.strerror}"
+        return None
+
     def _contents(self, entries: Sequence[Entry]) -> Iterator[bytes]:
         with self._git.objects() as objects:
             for entry in entries:
@@ -101,6 +128,16 @@ def _entry(line: str) -> Entry:
     meta, _, path = line.partition("\t")
     mode, _, name, size = meta.split()
     return Entry(mode, name, int(size) if size.isdigit() else 0, path)
+
+
+def _kind(path: Path) -> str:
+    """The mode that git would give a file."""
+    mode = path.lstat().st_mode
+    if stat.S_ISLNK(mode):
+        return "120000"
+    if not stat.S_ISREG(mode):
+        return f"{mode:o}"
+    return "100755" if mode & stat.S_IXUSR else "100644"
 
 
 def _plain(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from pillarbox.pipeline.git import Repository
 from pillarbox.pipeline.places import Places
 from pillarbox.revision import Revision
 from pillarbox.system import files, git
+
+log = logging.getLogger(__name__)
 
 #: Revisions that stay on disk, the current one included.
 KEEP = 5
@@ -35,15 +38,23 @@ def publish(places: Places, revision: str) -> Path:
 
 
 def prepare(places: Places, revision: str) -> Path:
-    """The directory with the whole tree of ``revision``; the link is left as it is."""
+    """The directory with the whole tree of ``revision``; the link is left as it is. For the holder of the lock.
+
+    One that is there already is compared with git's objects, file by file, and made again where it differs.
+    """
     if not git.is_name(revision):
         raise PipelineError(f"not a full commit name: {revision!r}")
     target = places.published / revision
-    if target.is_dir():
-        return target
+    repository = Repository(places.repository)
     try:
+        if target.is_dir():
+            wrong = repository.difference(revision, target)
+            if wrong is None:
+                return target
+            log.warning("%s is not what was pushed, and is written again: %s", target, wrong)
+            files.remove(target)
         with files.making(target) as tree:
-            Repository(places.repository).extract(revision, tree)
+            repository.extract(revision, tree)
     except OSError as error:
         raise PipelineError(f"revision {revision[:12]} cannot be written to {places.published}: {error}") from error
     return target
@@ -56,6 +67,7 @@ def read(repository: Path, revision: str) -> Revision:
 
 
 def _forget(places: Places) -> None:
+    files.sweep(places.published)
     kept = current(places)
     known = sorted(
         (path for path in places.published.iterdir() if git.is_name(path.name) and path.name != kept),

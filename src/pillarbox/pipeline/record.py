@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import shutil
+import logging
+import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,6 +19,11 @@ from pillarbox.images import stock
 from pillarbox.pipeline.errors import PipelineError
 from pillarbox.pipeline.report import render
 from pillarbox.system import files
+
+log = logging.getLogger(__name__)
+
+_RECORD = "run.json"
+_REPORT = "report.txt"
 
 #: As many runs are kept; the oldest go first.
 KEEP = 200
@@ -137,10 +143,19 @@ class Run:
 
     def save(self) -> None:
         """Write the record; a reader sees the one before or this one, never half of it."""
-        _replace(
-            self.directory / "run.json", json.dumps({**self.as_dict(), "_at": [self.started, self.finished]}, indent=1)
-        )
-        _replace(self.directory / "report.txt", self.as_text())
+        with _recording(self.directory):
+            self._write(self.directory)
+
+    def _write(self, directory: Path) -> None:
+        # The record goes last, and stands for both: who is ended in between has not ended the run.
+        files.write(directory / _REPORT, self.as_text(), mode=0o600)
+        record = {**self.as_dict(), "_at": [self.started, self.finished]}
+        files.write_json(directory / _RECORD, record, mode=0o600, indent=1)
+
+    def begin(self) -> None:
+        """Make the directory, with the record in it."""
+        with _recording(self.directory), files.making(self.directory, mode=0o700) as scratch:
+            self._write(scratch)
 
     def resume(self) -> None:
         """Begin a run that waits once more."""
@@ -154,50 +169,55 @@ class Run:
         self.save()
 
 
+@dataclass(frozen=True)
+class Unreadable:
+    """The directory of a run whose record is missing, damaged or of another version of the program, and ``why``."""
+
+    directory: Path
+    why: str
+
+    def __str__(self) -> str:
+        return f"{self.directory}: the record of this run cannot be read and is passed over: {self.why}"
+
+
 class Runs:
-    """All runs of a master, newest last."""
+    """All runs of a master, newest last. What cannot be read of them stops nothing: see :meth:`unreadable`."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
 
     def start(self, kind: RunKind, revision: str, by: str, subject: str = "") -> Run:
-        """Begin a run: its record exists from here on."""
-        with _recording(self.directory):
-            self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f")[:-3]
+        """Begin a run: directory and record come into being together. For the holder of the pipeline's lock."""
+        now = time.time()
+        stamp = datetime.fromtimestamp(now, UTC).strftime("%Y%m%dT%H%M%S.%f")[:-3]
         path = self.directory / f"{stamp}Z-{kind}-{revision[:8]}"
         number = 1
-        with _recording(path):
-            while True:
-                try:
-                    path.mkdir(mode=0o700)
-                    break
-                except FileExistsError:
-                    number += 1
-                    path = path.with_name(f"{stamp}Z-{kind}-{revision[:8]}-{number}")
-        run = Run(path, kind, revision, by, subject)
-        run.save()
+        while path.exists():
+            number += 1
+            path = path.with_name(f"{stamp}Z-{kind}-{revision[:8]}-{number}")
+        run = Run(path, kind, revision, by, subject, started=now)
+        run.begin()
         self._forget()
         return run
 
     def __iter__(self) -> Iterator[Run]:
-        for name in self.names():
-            run = self._load(name)
-            if run is not None:
-                yield run
+        return (found for found in map(self._load, self.names()) if isinstance(found, Run))
 
     def __reversed__(self) -> Iterator[Run]:
-        """Newest first. What another version of the program wrote and this one cannot read is passed over."""
-        for name in reversed(self.names()):
-            run = self._load(name)
-            if run is not None:
-                yield run
+        """Newest first."""
+        return (found for found in map(self._load, reversed(self.names())) if isinstance(found, Run))
+
+    def unreadable(self) -> tuple[Unreadable, ...]:
+        """The runs that are passed over, oldest first."""
+        return tuple(found for found in map(self._load, self.names()) if isinstance(found, Unreadable))
 
     def names(self) -> tuple[str, ...]:
         """The ids of all runs, oldest first."""
-        if not self.directory.is_dir():
+        try:
+            found = [entry.name for entry in os.scandir(self.directory) if entry.is_dir() and entry.name[:1] != "."]
+        except FileNotFoundError:
             return ()
-        return tuple(sorted(path.name for path in self.directory.iterdir() if path.is_dir()))
+        return tuple(sorted(found))
 
     def last(
         self, kind: RunKind | None = None, revision: str | None = None, state: RunState | None = None
@@ -213,9 +233,11 @@ class Runs:
         found = [item for item in self.names() if item == name] or [
             item for item in self.names() if item.startswith(name) or item.endswith(name)
         ]
-        run = self._load(found[-1]) if found else None
-        if run is None:
+        if not found:
             raise PipelineError(f"no run {name} in {self.directory}")
+        run = self._load(found[-1])
+        if isinstance(run, Unreadable):
+            raise PipelineError(f"the record of the run cannot be read: {run.why}", file=run.directory)
         return run
 
     def digests(self) -> dict[str, str]:
@@ -230,24 +252,31 @@ class Runs:
         }
 
     def close_stale(self) -> None:
-        """Mark runs whose process died. To be called by the holder of the pipeline's lock, who knows that none runs."""
+        """Mark runs whose process died, and clear away what it was making. To be called by the holder of the pipeline's
+        lock, who knows that none runs."""
+        files.sweep(self.directory)
+        for unreadable in self.unreadable():
+            log.warning("%s", unreadable)
         for run in self:
             if run.state is RunState.RUNNING:
+                files.sweep(run.directory)
                 run.finish(RunState.INTERRUPTED, "its process ended before it did")
 
-    def _load(self, name: str) -> Run | None:
+    def _load(self, name: str) -> Run | Unreadable:
         path = self.directory / name
         try:
-            run = _parse(path, json.loads((path / "run.json").read_text(encoding="utf-8")))
+            run = _parse(path, json.loads((path / _RECORD).read_text(encoding="utf-8")))
             # Whoever reads it may show it, and write it down again: one that cannot be shown was not read.
             run.as_text()
-        except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError):
-            return None
+        except OSError as error:
+            return Unreadable(path, f"{_RECORD}: {error.strerror}")
+        except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
+            return Unreadable(path, f"{_RECORD} is no record: {type(error).__name__}: {error}"[:200])
         return run
 
     def _forget(self) -> None:
         for name in self.names()[:-KEEP]:
-            shutil.rmtree(self.directory / name, ignore_errors=True)
+            files.remove(self.directory / name)
 
 
 def _parse(directory: Path, given: Mapping[str, Any]) -> Run:
@@ -271,11 +300,6 @@ def _parse(directory: Path, given: Mapping[str, Any]) -> Run:
         dict(given.get("hosts") or {}),
         given.get("rollout"),
     )
-
-
-def _replace(file: Path, text: str) -> None:
-    with _recording(file):
-        files.write(file, text, mode=0o600)
 
 
 @contextmanager

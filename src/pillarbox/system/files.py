@@ -107,6 +107,19 @@ def remove(directory: Path) -> None:
     shutil.rmtree(doomed, ignore_errors=True)
 
 
+def sweep(directory: Path) -> None:
+    """Clear away what writers of ``directory`` left behind who were ended meanwhile; fine where it is not there.
+
+    For whoever knows that nobody writes there now.
+    """
+    with suppress(FileNotFoundError):
+        for path in [path for path in directory.iterdir() if path.name.startswith((NEW, _OLD))]:
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+
+
 def _sync_tree(directory: Path) -> None:
     folders = [directory, *(path for path in directory.rglob("*") if path.is_dir() and not path.is_symlink())]
     # Only files have content to lose: neither through a link nor into a pipe or device.

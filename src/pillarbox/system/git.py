@@ -6,6 +6,7 @@ to load, does what is about a person's work tree: its state, and a clone to work
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import re
@@ -59,6 +60,14 @@ class LargeObject(GitError):
 def is_name(text: str) -> bool:
     """Whether ``text`` is a full name of a commit or another object, fit for a file name."""
     return _NAME.fullmatch(text) is not None
+
+
+def blob_name(content: bytes, *, like: str) -> str:
+    """The name that git gives a file's content, by the digest of ``like``, a name in the same repository."""
+    digest = hashlib.sha1(usedforsecurity=False) if len(like) == 40 else hashlib.sha256()
+    digest.update(b"blob %d\0" % len(content))
+    digest.update(content)
+    return digest.hexdigest()
 
 
 def command(path: str | Path) -> list[str]:

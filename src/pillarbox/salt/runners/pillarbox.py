@@ -145,7 +145,14 @@ def status(kubeconfig: str | None = None) -> dict[str, Any]:
     retcode = int(any(item["state"] in ("missing", "unhealthy") for item in wrong))
     if retcode:
         __context__["retcode"] = retcode
-    return {"result": not wrong, "objects": len(found), "wrong": wrong, "retcode": retcode}
+    unreadable = [str(each) for each in Runs(places.runs).unreadable()]
+    return {
+        "result": not wrong,
+        "objects": len(found),
+        "wrong": wrong,
+        **({"unreadable": unreadable} if unreadable else {}),
+        "retcode": retcode,
+    }
 
 
 def report(run: str | None = None) -> str:
@@ -163,7 +170,7 @@ def report(run: str | None = None) -> str:
     except PillarboxError as error:
         __context__["retcode"] = 1
         return str(error)
-    return found.as_text() if found else "no run yet"
+    return "\n".join([found.as_text() if found else "no run yet", *map(str, runs.unreadable())])
 
 
 def _places() -> Places:
