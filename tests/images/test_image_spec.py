@@ -6,9 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import yaml
 
-from pillarbox.images import SpecError
+from pillarbox.images import SpecError, image_specs
 from pillarbox.images.dynamic import names
+from pillarbox.model import Inventory
 from pillarbox.system.errors import ErrorGroup, PillarboxError
 
 PGP = "-----BEGIN PGP MESSAGE-----\n\nhQEMA\n-----END PGP MESSAGE-----"
@@ -130,6 +132,34 @@ def test_a_base_pinned_by_digest_needs_no_recipe(make_toy: Callable[..., Any]) -
         {"database": {"connection_secret": " x "}},
         {"tls": "-----BEGIN RSA PRIVATE KEY-----\nMII"},
         {"url": "mysql://user:hunter2@host/db"},
+        {"url": "mysql://$USER:hunter2@host/db"},
+        {"url": "mysql://user:hunter$2@host/db"},
+        {"url": "mysql://user:Pa$SWORD1@host/db"},
+        {"password": "Pa$SWORD1"},
+        {"password": "$$"},
+        {"password": "/hunter2"},
+        {"password": 31337},
+        {"pin": {"password": 3.5}},
+        {"admin_pass": "hunter2"},
+        {"adminPass": "hunter2"},
+        {"dbpass": "hunter2"},
+        {"mysql_pwd": "hunter2"},
+        {"password2": "hunter2"},
+        {"adminPassword": "hunter2"},
+        {"accessKey": "hunter2"},
+        {"token": 31337},
+        {"api_key": 31337},
+        {"Authorization_token": "Bearer hunter2"},
+        {"passwords": {"alice": "hunter2"}},
+        {"passwords": {"user": "hunter2"}},
+        {"passwords": {"alice": 31337}},
+        {"passwords": [31337]},
+        {"passwords": [{"name": "$NAME", "value": "hunter2"}]},
+        {"admin_password": {"production": "hunter2"}},
+        {"secrets": {"a": {"b": ["hunter2"]}}},
+        {"credentials": "alice:hunter2"},
+        {"credentials": {"username": "alice", "pin": "hunter2"}},
+        {"users": [{"name": "alice", "pass": "hunter2"}]},
     ],
 )
 def test_secrets_are_always_dynamic(make_toy: Callable[..., Any], parameters: dict[str, Any]) -> None:
@@ -153,6 +183,24 @@ def test_secrets_are_always_dynamic(make_toy: Callable[..., Any], parameters: di
         {"url": "http://host:5000/v3"},
         {"primary_key": "id"},
         {"tokens": 3},
+        {"tokens": {"provider": "fernet", "expiration": 3600, "max_active_keys": 3}},
+        {"password": True},
+        {"passwords": 3},
+        {"password": {"min_length": 8, "algorithm": "sha512"}},
+        {"password_length": 12},
+        {"key": 443},
+        {"secret": "$USER:$PASS"},
+        {"Authorization_token": "Bearer $TOKEN"},
+        {"url": "mysql://$url:USER:$url:PASS@host:3306/db"},
+        {"url": "http://[::1]:5000/v3"},
+        {"credentials": {"username": "alice", "password": "$PASS", "url": "http://host:5000"}},
+        {"credential": {"provider": "fernet", "key_repository": "/etc/keystone/keys/"}},
+        {"proxy_pass": "http://host:80"},
+        {"bypass": "yes"},
+        {"compass": "north"},
+        {"routing_keys": ["a"]},
+        {"keystone": "on"},
+        {"monkey": "yes"},
     ],
 )
 def test_what_is_no_secret(make_toy: Callable[..., Any], parameters: dict[str, Any]) -> None:
@@ -167,6 +215,43 @@ def test_the_model_may_say_that_something_is_public(make_toy: Callable[..., Any]
     toy.image["public"] = ["toy:server:site_key", "toy:server:other"]
     (error,) = errors_of(toy)
     assert "toy:server:other holds a PGP block" in error.message
+
+
+def test_all_of_a_mapping_may_be_public(make_toy: Callable[..., Any]) -> None:
+    toy = make_toy()
+    toy.pillar["toy"]["server"] |= {"passwords": {"guest": "guest"}, "token": "x"}
+    toy.image["public"] = ["toy:server:passwords"]
+    (error,) = errors_of(toy)
+    assert "toy:server:token" in error.message
+    assert "image:public" in str(error.hint)
+
+
+def test_a_secret_is_refused_where_it_is_written(make_toy: Callable[..., Any]) -> None:
+    toy = make_toy()
+    toy.write(
+        "classes/secret.yml",
+        """\
+parameters:
+  _param:
+    admin: hunter2
+  toy:
+    server:
+      admin_pass: ${_param:admin}
+      passwords:
+        alice: x
+        bob: 31337
+      users:
+      - name: carol
+        pass: hunter2
+""",
+    )
+    node = {"classes": ["secret"], "parameters": {"image": toy.image, **toy.pillar}}
+    toy.write("nodes/toy-server.yml", yaml.safe_dump(node, sort_keys=False))
+    with pytest.raises(ErrorGroup) as raised:
+        image_specs(Inventory(toy.path))
+    assert sorted(error.place for error in raised.value.errors) == [
+        f"classes/secret.yml:{line}" for line in ("12", "3", "8", "9")
+    ]
 
 
 @pytest.mark.parametrize(

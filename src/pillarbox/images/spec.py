@@ -142,7 +142,7 @@ def image_specs(inv: Inventory, nodes: Iterable[Node] | None = None) -> dict[str
     specs = {}
     for node in inv.all() if nodes is None else nodes:
         if is_image(node):
-            checker = _Checker(node)
+            checker = _Checker(node, inv)
             spec = checker.spec(inv.tree)
             errors.extend(checker.errors)
             if spec is not None:
@@ -187,13 +187,24 @@ def content_key(packages: str, pillar: Mapping[str, Any], files: tuple[tree.File
 class _Checker:
     """One image node on its way to a spec, collecting what is wrong with it."""
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: Node, inv: Inventory) -> None:
         self.node = node
+        self.inv = inv
         self.image: Mapping[str, Any] = node.parameters["image"]
         self.errors: list[PillarboxError] = []
 
     def wrong(self, message: str, hint: str | None = None) -> None:
         self.errors.append(SpecError(f"image node {self.node.name}: {message}", file=self.node.file, hint=hint))
+
+    def wrong_at(self, path: dynamic.Path, message: str, hint: str) -> None:
+        """Something is wrong with the value at ``path``: the error names where in the model it is written."""
+        try:
+            place = self.inv.explain(self.node.name, ":".join(path)).origin
+        except PillarboxError:
+            # A key that has the delimiter in it.
+            place = None
+        file, line = (place.file, place.line) if place else (self.node.file, None)
+        self.errors.append(SpecError(f"image node {self.node.name}: {message}", file=file, line=line, hint=hint))
 
     def text(self, key: str, pattern: re.Pattern[str]) -> str:
         value = self.image.get(key)
@@ -313,9 +324,9 @@ class _Checker:
             elif key in wanted:
                 self.wrong(f"image:pillar names {key!r}, which the node does not have")
         for path, why in secrets.baked(pillar, self.names("public")):
-            self.wrong(f"static parameter {':'.join(path)} {why}", secrets.HINT)
+            self.wrong_at(path, f"static parameter {':'.join(path)} {why}", secrets.HINT)
         for path, what, remedy in dynamic.mistakes(pillar):
-            self.wrong(f"parameter {':'.join(path)}: {what}", remedy)
+            self.wrong_at(path, f"parameter {':'.join(path)}: {what}", remedy)
         try:
             fingerprint(pillar)
         except (TypeError, ValueError) as error:

@@ -116,6 +116,14 @@ class Explanation:
         """The layer that a scalar comes from; for mappings and lists, the last that contributes."""
         return next((layer for layer in reversed(self.layers) if layer.effective), None)
 
+    @property
+    def origin(self) -> ValueLayer | None:
+        """The layer where a scalar is written out: the winner, or where the one reference in it leads."""
+        found = self.winner
+        if found is not None and len(found.references) == 1:
+            return found.references[0].origin or found
+        return found
+
     def as_dict(self) -> dict[str, Any]:
         """The explanation as plain data."""
         return {
