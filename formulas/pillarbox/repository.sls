@@ -22,7 +22,7 @@ pillarbox_repository_user:
   - require:
     - pkg: pillarbox_repository_packages
 
-# Secrets of the master's side: what was issued, what runs, what the publisher notes down.
+# Secrets of the master's side: what was issued, and records of runs.
 pillarbox_state:
   file.directory:
   - name: /var/lib/pillarbox
@@ -72,7 +72,7 @@ pillarbox_repository_{{ section }}_{{ name }}:
 {%- endfor %}
 {%- endfor %}
 
-# Root's own processes (publisher, reconciler) read a repository that another user owns.
+# Root's own processes (the engine that builds, deploys) read a repository that another user owns.
 pillarbox_repository_trusted:
   cmd.run:
   - name: git config --system --add safe.directory {{ directory }}

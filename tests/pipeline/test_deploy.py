@@ -21,7 +21,7 @@ ORCHESTRATE = ("state.orchestrate", "orch.deploy")
 
 @pytest.fixture
 def ready(deployment: Deployment, salt: Salt, model: dict[str, Any], apiserver: ControlPlane) -> Salt:
-    """The first revision with the cluster's kubeconfig in it, built and published."""
+    """The first revision with the cluster's kubeconfig in it, built; the master serves none yet."""
     model["nodes/control.yml"]["parameters"]["kubernetes"]["control"]["kubeconfig"] = str(apiserver.kubeconfig)
     deployment.commit(model)
     deployment.push()
@@ -56,8 +56,10 @@ def test_deploy_reports_what_it_did(
     deployment: Deployment, ready: Salt, model: dict[str, Any], apiserver: ControlPlane
 ) -> None:
     file = deployment.root / "demo.txt"
+    assert publish.current(deployment.places) is None, "a build alone is served to nobody"
     done = ready.run(*ORCHESTRATE)
     print(done.stdout, done.stderr)
+    assert publish.current(deployment.places) == head(deployment)
     assert file.read_text().strip() == "hello" and greeting(apiserver) == "hello"
     report = deployment.runs.last("deploy")
     assert report and report.succeeded and report.revision == head(deployment)
@@ -75,6 +77,7 @@ def test_deploy_reports_what_it_did(
     revision = greet(deployment, model, "goodbye")
     done = ready.run(*ORCHESTRATE, 'pillar={"dry_run": true}')
     assert "host m1 changes: demo.text" in done.stderr
+    assert publish.current(deployment.places) != revision
     assert file.read_text().strip() == "hello" and greeting(apiserver) == "hello"
     dry = deployment.runs.last("deploy")
     assert dry and dry.dry_run and dry.rollout["writes"] == 1
@@ -183,8 +186,8 @@ def test_rendering_the_orchestration_does_nothing(
     """However often: nothing is published, nothing recorded, nothing said on the bus."""
     deployment.commit(formulas(deployment.root))
     first = greet(deployment, model, "rendered")
-    revision = greet(deployment, model, "rendered later")
-    before = deploys(deployment)
+    greet(deployment, model, "rendered later")
+    before, served = deploys(deployment), publish.current(deployment.places)
     options = salt_config.master_config(str(salt.root / "master" / "master"))
     with get_master_event(options, options["sock_dir"], listen=True) as bus:
         for _ in range(2):
@@ -194,7 +197,7 @@ def test_rendering_the_orchestration_does_nothing(
             # The build's own events may come late.
             assert (event["tag"], event["data"].get("kind")) != ("pillarbox/report", "deploy"), event
             assert "pillarbox.deploy" not in str(event["data"].get("fun")), event
-    assert publish.current(deployment.places) == revision
+    assert publish.current(deployment.places) == served
     assert deploys(deployment) == before
 
 

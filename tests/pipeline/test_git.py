@@ -220,3 +220,17 @@ def test_publishing_keeps_a_few_revisions_and_never_half_of_one(deployment: Depl
     assert publish.current(places) == revisions[-1]
     publish.publish(places, revisions[0])
     assert (places.current / "number").read_text() == "0"
+
+
+def test_trees_that_were_only_prepared_go_too(deployment: Deployment, model: dict[str, str]) -> None:
+    """A build makes one and serves nothing: a year of pushes leaves the one that is served, and the last few."""
+    places, revisions = deployment.places, []
+    for number in range(publish.KEEP + 3):
+        revisions.append(deployment.commit({**model, "number": str(number)}))
+        deployment.push()
+        publish.prepare(places, revisions[-1])
+        if number == 0:
+            publish.publish(places, revisions[0])
+    kept = {path.name for path in places.published.iterdir()} - {"current"}
+    assert kept == {revisions[0], *revisions[1 - publish.KEEP :]}
+    assert publish.current(places) == revisions[0]

@@ -1,4 +1,4 @@
-"""From a push to a published model, over a real master: each way it can go wrong ends in the right final state."""
+"""From a push to images that are built, over a real master: each way it can go wrong ends in the right final state."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ from typing import Any
 
 import pytest
 from tests.images.conftest import push, serve_registry
-from tests.pipeline.support import Deployment, Salt, git, image_files
+from tests.pipeline.support import Deployment, Salt, formulas, git, image_files
 
 from pillarbox.images import image_specs
 from pillarbox.model import Inventory
 from pillarbox.pipeline import publish
 from pillarbox.pipeline.git import Repository
+from pillarbox.pipeline.prepare import resolve
 
 
-def test_push_to_published(deployment: Deployment, salt: Salt, model: dict[str, Any]) -> None:
+def test_push_to_built(deployment: Deployment, salt: Salt, model: dict[str, Any]) -> None:
     first = deployment.runs.last("build")
     assert first is None or first.state in ("succeeded", "running")
     deployment.hooks(patience=150)
@@ -28,12 +29,37 @@ def test_push_to_published(deployment: Deployment, salt: Salt, model: dict[str, 
     said = deployment.push().stderr
     print(said)
     assert "Plan for" in said and "m1 (demo.text)" in said and "ConfigMap greeting: updates" in said
-    assert "The model is published" in said
-    assert publish.current(deployment.places) == revision
+    assert "The images are built. Deploy with: " in said
     run = deployment.finished(revision)
     assert run.succeeded and run.by.startswith("Ann")
-    salt.command("salt", "m1", "state.apply")
-    assert (deployment.root / "demo.txt").read_text().strip() == "goodbye"
+    assert resolve(deployment.places, None) == revision
+
+
+def test_a_pusher_changes_nothing_that_hosts_are_served(
+    deployment: Deployment, salt: Salt, model: dict[str, Any]
+) -> None:
+    """Pillar, top and states: a host that asks for its highstate after a build gets what it did before."""
+    served, file = _head(deployment), deployment.root / "demo.txt"
+    assert deployment.finished(served).succeeded
+    publish.publish(deployment.places, served)
+    salt.command("salt", "m1", "state.highstate")
+    before = file.read_text()
+    revision = deployment.commit(
+        {
+            "formulas/demo/init.sls": f"demo:\n  file.managed:\n  - name: {file}\n  - contents: pushed\n",
+            "classes/cloud.yml": {"parameters": {"_param": {"greeting": "pushed"}}},
+        }
+    )
+    deployment.push()
+    assert deployment.finished(revision).succeeded
+    assert publish.current(deployment.places) == served
+    salt.command("salt", "m1", "state.highstate")
+    assert file.read_text() == before
+    publish.publish(deployment.places, revision)
+    salt.command("salt", "m1", "state.highstate")
+    assert file.read_text().strip() == "pushed"
+    deployment.commit(formulas(deployment.root))
+    deployment.push()
 
 
 def test_a_push_that_does_not_render_is_refused(deployment: Deployment, model: dict[str, Any]) -> None:
@@ -71,7 +97,6 @@ def test_a_push_while_the_master_is_down_is_picked_up(
         note.unlink()  # Even the word of it is lost; the branch remembers.
     salt.start("master")
     assert deployment.finished(revision).succeeded
-    assert publish.current(deployment.places) == revision
 
 
 def test_quick_pushes_end_in_the_newest(deployment: Deployment, salt: Salt, model: dict[str, Any]) -> None:
@@ -82,7 +107,7 @@ def test_quick_pushes_end_in_the_newest(deployment: Deployment, salt: Salt, mode
         )
         deployment.push()
     assert deployment.finished(revisions[-1]).succeeded
-    assert publish.current(deployment.places) == revisions[-1]
+    assert resolve(deployment.places, None) == revisions[-1]
 
 
 def test_a_build_that_fails_leaves_the_last_good_revision(
@@ -96,8 +121,8 @@ def test_a_build_that_fails_leaves_the_last_good_revision(
         said = deployment.push().stderr
         run = deployment.finished(bad)
     assert run.state == "failed" and registry in run.error and "401" in run.error
-    assert "FAILED" in said and f"stays on revision {good[:12]}" in said
-    assert publish.current(deployment.places) == good
+    assert "FAILED" in said and f"a deploy takes revision {good[:12]}" in said
+    assert resolve(deployment.places, None) == good
     # The correction is an ordinary push.
     fixed = deployment.commit({"nodes/images/tool-server.yml": None})
     deployment.push()
@@ -115,11 +140,10 @@ def test_a_master_killed_half_way_takes_the_build_up_again(
         while deployment.runs.last("build", revision) is None and time.monotonic() < deadline:
             time.sleep(0.02)
         salt.kill("master", how)
-        current = publish.current(deployment.places)
-        assert current and (deployment.places.published / current / "nodes" / "m1.yml").is_file()
+        for tree in deployment.places.published.iterdir():
+            assert tree.name.startswith(".new-") or (tree / "nodes" / "m1.yml").is_file()
         salt.start("master")
         assert deployment.finished(revision).succeeded
-        assert publish.current(deployment.places) == revision
 
 
 def test_a_registry_that_is_away_for_seconds_is_no_failed_build(
@@ -136,7 +160,7 @@ def test_a_registry_that_is_away_for_seconds_is_no_failed_build(
         with serve_registry(tmp_path, port_of(registry)):
             pushed = pushing.result(120).stderr
     assert f"registry {registry} does not answer" in pushed and "it answers again" in pushed
-    assert "The model is published" in pushed
+    assert "The images are built" in pushed
     assert [run.attempts for run in deployment.runs if run.revision == revision] == [1]
     deployment.commit({"nodes/images/tool-server.yml": None})
     deployment.push()
@@ -155,11 +179,11 @@ def test_a_build_that_waits_for_a_registry_is_taken_up_again_by_itself(
     assert "The master takes it up again by itself" in pushed and f"registry {registry} does not answer" in pushed
     run = deployment.runs.last("build", revision)
     assert run and run.state == "interrupted" and run.waits
-    assert publish.current(deployment.places) == good
+    assert resolve(deployment.places, None) == good
     with serve_registry(tmp_path, port_of(registry)):
         run = deployment.finished(revision)
     assert run.succeeded and run.attempts > 1
-    assert publish.current(deployment.places) == revision
+    assert resolve(deployment.places, None) == revision
     # However often it was tried, it is one run.
     assert len([run for run in deployment.runs if run.revision == revision]) == 1
     deployment.commit({"nodes/images/tool-server.yml": None})

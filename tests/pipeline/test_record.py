@@ -23,7 +23,7 @@ from pillarbox.pipeline.deploy import DeployOptions, deploy_revision
 from pillarbox.pipeline.errors import PipelineError
 from pillarbox.pipeline.git import Repository
 from pillarbox.pipeline.places import Places
-from pillarbox.pipeline.record import ImageRecord, ImageState, RunKind, Runs, RunState
+from pillarbox.pipeline.record import KEEP, ImageRecord, ImageState, RunKind, Runs, RunState
 from pillarbox.salt.hosts import Highstates
 from pillarbox.system import locks
 from pillarbox.system.progress import Progress
@@ -65,6 +65,20 @@ def test_a_full_disk_is_told_and_spoils_no_record(small_disk: Path) -> None:
     last = runs.last()
     assert last is not None and last.succeeded
     assert not list(small_disk.rglob(".new-*"))
+
+
+def test_what_the_next_deploy_begins_from_is_kept_however_many_trials_follow(tmp_path: Path) -> None:
+    runs = Runs(tmp_path)
+    built, deployed = runs.start(RunKind.BUILD, "a" * 40, "x"), runs.start(RunKind.DEPLOY, "a" * 40, "x")
+    for run in (built, deployed):
+        run.finish(RunState.SUCCEEDED)
+    for _ in range(KEEP + 2):
+        trial = runs.start(RunKind.DEPLOY, "b" * 40, "x")
+        trial.dry_run = True
+        trial.finish(RunState.SUCCEEDED)
+    assert runs.names()[:2] == (built.id, deployed.id)
+    assert len(runs.names()) == KEEP + 2
+    assert [found.id for kind in RunKind if (found := runs.standing(kind))] == [built.id, deployed.id]
 
 
 def test_what_another_version_wrote_does_not_stop_the_reconciler(tmp_path: Path) -> None:

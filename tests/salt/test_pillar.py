@@ -14,7 +14,9 @@ import salt.loader
 import yaml
 from tests import gnupg
 
+from pillarbox.model import ModelError
 from pillarbox.model.read.tree import DirectoryTree
+from pillarbox.salt.published import inventory
 from pillarbox.secrets import KINDS, generate
 from pillarbox.system import gpg
 
@@ -83,6 +85,16 @@ def test_a_minion_that_the_model_lacks_gets_nothing(
     write_model: WriteModel, opts: dict[str, Any], tmp_path: Path
 ) -> None:
     assert served(opts, "stranger", write_model(MODEL), tmp_path) == {}
+
+
+def test_before_the_first_deploy_nobody_gets_anything(opts: dict[str, Any], tmp_path: Path) -> None:
+    current = tmp_path / "current"
+    assert served(opts, "ctl01", current, tmp_path) == {}
+    opts["master_tops"] = {"pillarbox": {"model": str(current)}}
+    assert salt.loader.tops(opts)["pillarbox"](opts=opts, grains={}) == {}
+    with pytest.raises(ModelError, match="no directory"):
+        # A master that is configured wrongly says so.
+        inventory(tmp_path / "elsewhere" / "current")
 
 
 def test_top_is_the_nodes_applications(write_model: WriteModel, opts: dict[str, Any]) -> None:

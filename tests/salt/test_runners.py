@@ -75,11 +75,11 @@ def test_a_build_that_fails_looks_like_it(runners: Runners, deployment: Deployme
 
 
 @pytest.mark.parametrize("hosts", [False, True])
-def test_a_deploy_without_anything_published_fails_and_is_recorded(
+def test_a_deploy_without_anything_built_fails_and_is_recorded(
     runners: Runners, deployment: Deployment, hosts: bool
 ) -> None:
     returned = runners("deploy", hosts=hosts)
-    assert returned["result"] is False and "nothing is published yet" in returned["comment"]
+    assert returned["result"] is False and "nothing is built yet" in returned["comment"]
     assert runners.retcode == returned["retcode"] == 1
     run = deployment.runs.get(returned["run"])
     assert (run.kind, run.state) == (RunKind.DEPLOY, RunState.FAILED)

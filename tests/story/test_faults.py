@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import time
@@ -32,9 +33,10 @@ def push_detached(clone: Path) -> subprocess.Popen[bytes]:
         return subprocess.Popen(["git", "-C", str(clone), "push"], stdout=log, stderr=log)
 
 
-def published(lab: Lab) -> str:
-    """The revision that the master serves."""
-    return Path(lab.on("cfg01", "readlink", "/srv/pillarbox/published/current").stdout.strip()).name
+def built(lab: Lab) -> str:
+    """The newest revision whose build succeeded."""
+    runs = json.loads(lab.on("cfg01", "pillarbox", "report", "--list", "--format", "json").stdout)
+    return str([run["revision"] for run in runs if (run["kind"], run["state"]) == ("build", "succeeded")][-1])
 
 
 def healthy(lab: Lab, service: str, replicas: int = 2) -> bool:
@@ -103,7 +105,7 @@ def test_a_push_while_the_master_is_down_is_built_when_it_starts(lab: Lab, clone
         )
     finally:
         lab.on("cfg01", "systemctl", "start", "salt-master")
-    wait("the revision is published", lambda: published(lab) == revision)
+    wait("the revision is built", lambda: built(lab) == revision)
     pushed.wait(timeout=120)
     git(clone, "fetch", "--quiet")
 
@@ -121,7 +123,7 @@ def test_a_master_killed_during_a_build_builds_on(lab: Lab, clone: Path) -> None
         lambda: "running" in lab.on("cfg01", "pillarbox", "report", "--list", check=False).stdout.splitlines()[-1],
     )
     lab.on("cfg01", "systemctl", "kill", "--signal=SIGKILL", "salt-master")
-    wait("the revision is published", lambda: published(lab) == revision)
+    wait("the revision is built", lambda: built(lab) == revision)
     pushed.wait(timeout=120)
     lab.deploy()
     assert workloads(lab)["keystone-server"] == before
@@ -141,7 +143,7 @@ def test_a_builder_killed_during_a_build_builds_again(lab: Lab, clone: Path) -> 
         lambda: "sleep 20" in lab.on("cfg01", "pgrep", "--full", "--list-full", "sleep 20$", check=False).stdout,
     )
     lab.on("cfg01", "systemctl", "kill", "--signal=SIGKILL", "salt-minion")
-    wait("the revision is published", lambda: published(lab) == revision)
+    wait("the revision is built", lambda: built(lab) == revision)
     pushed.wait(timeout=120)
     assert "still building memcached-server" in clone.with_name("pushed.log").read_text()
     report = lab.on("cfg01", "pillarbox", "report").stdout
@@ -153,7 +155,7 @@ def test_a_builder_killed_during_a_build_builds_again(lab: Lab, clone: Path) -> 
 
 def test_a_build_that_fails_leaves_the_last_good_revision(lab: Lab, clone: Path) -> None:
     git(clone, "pull", "--quiet")
-    good = published(lab)
+    good = built(lab)
     before = workloads(lab)
     sls = clone / "formulas/memcached/server.sls"
     whole = sls.read_text()
@@ -161,7 +163,7 @@ def test_a_build_that_fails_leaves_the_last_good_revision(lab: Lab, clone: Path)
     said = push(clone, "A state that fails")
     assert "memcached-server" in said
     assert "broken" in said
-    assert published(lab) == good
+    assert built(lab) == good
     lab.deploy()
     assert workloads(lab) == before
     sls.write_text(whole)

@@ -74,7 +74,7 @@ def _default_model() -> Path:
     envvar=environment.MODEL.name,
     type=click.Path(file_okay=False, path_type=Path),
     default=_default_model,
-    help="The directory of the model (default: the current one; on a master, the published model).",
+    help="The directory of the model (default: the current one; on a master, the model that it serves).",
 )
 @click.option(
     "-v",

@@ -12,7 +12,7 @@ from pillarbox.system import files
 
 
 def fetch(settings: LabSettings, master: Container) -> tuple[str, ...]:
-    """Bring the credentials files of the published model here, readable for root alone; returns their names.
+    """Bring the credentials files of the model that is served here, readable for root alone; returns their names.
 
     Those that the model names no longer go.
     """

@@ -24,7 +24,7 @@ def public_key(container: Container) -> str:
 
 
 def answers(container: Container) -> bool:
-    """Whether the host already is a Salt master that serves a published model."""
+    """Whether the host already is a Salt master that serves a model."""
     if shell.run(container, ["systemctl", "is-active", "--quiet", "salt-master"], check=False).code != 0:
         return False
     return shell.run(container, ["test", "-d", "/srv/pillarbox/published/current/nodes"], check=False).code == 0

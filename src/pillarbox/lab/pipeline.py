@@ -15,7 +15,7 @@ _RUNS = "/var/lib/pillarbox/runs"
 _CURRENT = "/srv/pillarbox/published/current"
 
 
-def published(master: Container) -> str | None:
+def served(master: Container) -> str | None:
     """The revision that the master serves."""
     found = shell.run(master, ["readlink", _CURRENT], check=False)
     return found.out.strip() or None
@@ -34,12 +34,14 @@ def runs(master: Container, kind: str) -> list[dict[str, Any]]:
     return records
 
 
-def succeeded(master: Container, kind: str, revision: str | None = None) -> bool:
-    """Whether any run of that kind (for ``revision``) came to its end."""
-    return any(
-        run.get("state") == "succeeded" and revision in (None, run.get("revision")) and not run.get("dry_run")
+def newest(master: Container, kind: str, revision: str | None = None) -> str | None:
+    """The revision (if it is ``revision``) that was built or deployed last, and came to its end."""
+    found = (
+        str(run.get("revision"))
         for run in runs(master, kind)
+        if run.get("state") == "succeeded" and revision in (None, run.get("revision")) and not run.get("dry_run")
     )
+    return next(found, None)
 
 
 def build(master: Container, say: Callable[[str], None]) -> None:
@@ -48,7 +50,7 @@ def build(master: Container, say: Callable[[str], None]) -> None:
 
 
 def deploy(master: Container, say: Callable[[str], None]) -> None:
-    """Deploy the published revision, as an administrator does it. Raises :class:`LabError` when it fails."""
+    """Deploy the revision that was built last, as an administrator does it. Raises :class:`LabError` when it fails."""
     _runner(master, ["state.orchestrate", "orch.deploy"], "orch.deploy", say)
 
 

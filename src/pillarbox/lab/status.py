@@ -47,7 +47,8 @@ class Status:
     engine: str
     hosts: tuple[HostStatus, ...]
     pushed: str | None = None
-    published: str | None = None
+    built: str | None = None
+    served: str | None = None
     deployed: str | None = None
     workloads: tuple[WorkloadStatus, ...] = ()
     services: tuple[tuple[str, str], ...] = field(default=())
@@ -93,7 +94,6 @@ def read(settings: LabSettings) -> Status:
     master = hosts.find(settings, engine, shape.master)
     if master is None or master.status != "running":
         return status
-    deployed = next((run for run in pipeline.runs(master, "deploy") if run.get("state") == "succeeded"), None)
     try:
         pushed = repository.head(master, repository.read(inventory, shape))
     except PillarboxError:
@@ -104,8 +104,9 @@ def read(settings: LabSettings) -> Status:
         engine.address,
         found,
         pushed,
-        pipeline.published(master),
-        deployed.get("revision") if deployed else None,
+        pipeline.newest(master, "build"),
+        pipeline.served(master),
+        pipeline.newest(master, "deploy"),
         workloads,
         services,
     )

@@ -24,7 +24,8 @@ def text(status: Status) -> str:
         lines += ["", *_table(pods)]
     if status.services:
         lines += ["", *_table([("SERVICE", "ADDRESS"), *status.services])]
-    revisions = [("pushed", status.pushed), ("published", status.published), ("deployed", status.deployed)]
+    revisions = [("pushed", status.pushed), ("built", status.built), ("served", status.served)]
+    revisions.append(("deployed", status.deployed))
     lines += ["", "model: " + ", ".join(f"{name} {(value or 'nothing')[:12]}" for name, value in revisions)]
     return "\n".join(lines)
 

@@ -157,7 +157,7 @@ def make_master(run: LabRun) -> None:
         changed = copy.refresh(settings, master_of.public_key(master), run.render, run.generate)
         serves = serves and not changed
     if serves:
-        run.say(f"{name}: serves the published model")
+        run.say(f"{name}: serves a model")
     else:
         results = master_of.bootstrap(settings, master, name, run.say)
         run.say(f"{name}: {results.summary()}")
@@ -200,13 +200,16 @@ def push_and_apply(run: LabRun) -> None:
                 follow.note(f"pushing {(git.head(run.settings.model) or '')[:12]} to {run.repository.url}")
                 repository.push(run.settings, run.repository, run.ssh_config, lambda text: follow.note(f"push: {text}"))
             run.pushed = repository.head(run.master, run.repository)
-            if not pipeline.succeeded(run.master, "build", run.pushed):
+            if not pipeline.newest(run.master, "build", run.pushed):
                 follow.note("the pushed revision is not built yet")
                 pipeline.build(run.master, lambda text: follow.note(f"build: {text}"))
 
     def apply() -> None:
         # The master last, and alone: its states may restart it, and what the others are doing would be lost on it.
-        others = {name: each for name, each in run.containers.items() if name != run.layout.master}
+        known = nodes_served(run)
+        for name in sorted(set(run.containers) - known):
+            run.say(f"{name}: the model that is served has no such host yet; its first deploy makes it one")
+        others = {name: each for name, each in run.containers.items() if name in known - {run.layout.master}}
         states.highstate(run.master, others, run.say)
         states.highstate(run.master, {run.layout.master: run.master}, run.say)
         kept.save(run.settings, run.layout, run.containers, run.say)
@@ -222,8 +225,14 @@ def push_and_apply(run: LabRun) -> None:
     parallel.each(loudly, (push, apply))
 
 
+def nodes_served(run: LabRun) -> set[str]:
+    """The nodes of the model that the master serves, which a push alone does not change."""
+    served = pipeline.served(run.master)
+    return set(Inventory(run.settings.model, revision=served).nodes) if served else set()
+
+
 def deploy(run: LabRun) -> None:
-    if pipeline.succeeded(run.master, "deploy"):
+    if pipeline.newest(run.master, "deploy"):
         run.say("deployed before; what was pushed since then is for you to deploy")
         return
     with following(run.say, every=0, silence=30) as follow:

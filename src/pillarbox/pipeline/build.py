@@ -1,4 +1,4 @@
-"""From a pushed revision to images in the registry and a published model."""
+"""From a pushed revision to images in the registry. What the master serves is left alone: that is for a deploy."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def pending(places: Places) -> Pending | None:
         if run.state is RunState.FAILED:
             return None
         if run.state is RunState.SUCCEEDED:
-            return Pending(head) if publish.current(places) is None else None
+            return None
         attempts += 1
         if attempts >= ATTEMPTS and run.state is RunState.INTERRUPTED:
             return None
@@ -191,9 +191,6 @@ def _steps(places: Places, run: Run, builder: Builder, progress: Progress, patie
     if lost:
         text = f"{len(lost)} of {len(known.missing)} images could not be built: {', '.join(lost)}"
         raise _unbuilt(text, [failed.get(name) for name in lost])
-    with progress.phase("publishing the model to the master"):
-        publish.publish(places, run.revision)
-    run.published = True
 
 
 def _unbuilt(text: str, reasons: Sequence[PillarboxError | None]) -> PillarboxError:
@@ -249,11 +246,11 @@ def archive(tree: Path) -> Path:
 
 def _last_words(places: Places, run: Run) -> str:
     if run.succeeded:
-        return "The model is published. Roll it out with: salt-run state.orchestrate orch.deploy"
+        return "The images are built. Deploy with: salt-run state.orchestrate orch.deploy"
     if run.waits:
         return f"The build waits for what is away: {run.error.splitlines()[0]}. The master takes it up again by itself."
     if run.state is RunState.INTERRUPTED and wanted(places) == run.revision:
         return "The build was interrupted; the master takes it up again."
-    standing = publish.current(places)
-    still = f"the master stays on revision {standing[:12]}" if standing else "no revision is published yet"
+    good = Runs(places.runs).standing(RunKind.BUILD)
+    still = f"a deploy takes revision {good.revision[:12]}, as before" if good else "there is nothing to deploy yet"
     return f"The build failed; {still}. Push a correction, or try again with: salt-run pillarbox.build again=True"

@@ -70,11 +70,11 @@ def deploy_revision(
     states: ApplyStates | None,
     progress: Progress = SILENT,
 ) -> Run:
-    """Deploy a revision of the master's repository (default: what is published) and return the run's report.
+    """Deploy a revision of the master's repository (default: the newest that is built) and return the run's report.
 
-    With ``states`` it is published, and the hosts that change get their states before the clusters are touched; a host
-    that fails ends the deploy there. Without, hosts and what is published are left alone. Failures are in the report,
-    as with :func:`deploy`.
+    With ``states`` the master serves it from then on, and the hosts that change get their states before the clusters
+    are touched; a host that fails ends the deploy there. Without, hosts and what is served are left alone. Failures are
+    in the report, as with :func:`deploy`.
     """
     with _alone(places, progress):
         unknown: PillarboxError | None = None

@@ -32,19 +32,19 @@ class Preparation:
 
 
 def resolve(places: Places, revision: str | None) -> str:
-    """The full name of ``revision``, by default of what is published. Raises :class:`PipelineError`."""
-    name = Repository(places.repository).resolve(revision) if revision else publish.current(places)
-    if not name:
-        raise PipelineError("nothing is published yet", hint="Push the model, and wait for its build.")
-    return name
+    """The full name of ``revision``, by default of the newest whose build succeeded. Raises :class:`PipelineError`."""
+    if revision:
+        return Repository(places.repository).resolve(revision)
+    built = Runs(places.runs).standing(RunKind.BUILD)
+    if built is None:
+        raise PipelineError("nothing is built yet", hint="Push the model, and wait for its build.")
+    return built.revision
 
 
 def last_deployed(places: Places) -> str | None:
     """The revision that was deployed last, if the repository still has it."""
-    for run in reversed(Runs(places.runs)):
-        if run.kind is RunKind.DEPLOY and run.succeeded and not run.dry_run:
-            return run.revision if Repository(places.repository).head(run.revision) else None
-    return None
+    run = Runs(places.runs).standing(RunKind.DEPLOY)
+    return run.revision if run and Repository(places.repository).head(run.revision) else None
 
 
 def prepare(places: Places, name: str, *, dry_run: bool, progress: Progress) -> Preparation:
@@ -58,14 +58,15 @@ def prepare(places: Places, name: str, *, dry_run: bool, progress: Progress) -> 
     refuse_return(wanted)
     made = plan.make(places.repository, last_deployed(places), head, registry=False)
     changes = [host for host in made.hosts if host.name in head.hosts]
-    if name != publish.current(places):
-        if dry_run:
-            # The hosts' pillar is that of the published revision; a trial run would report another change.
-            changes = []
-        else:
-            publish.publish(places, name)
     for host in changes:
         progress.step(f"host {host.name} changes: {', '.join(host.why[:6])}")
+    if name != publish.current(places):
+        if not dry_run:
+            publish.publish(places, name)
+        elif changes:
+            # The hosts' pillar is that of the revision that is served: a trial would report another change.
+            progress.step("their states are not tried: the master serves another revision until this one is deployed")
+            changes = []
     masters = [host.name for host in changes if "master" in head.hosts[host.name].parameters["salt"]]
     others = [host.name for host in changes if host.name not in masters]
     return Preparation(tuple(others), tuple(masters), wanted)

@@ -19,7 +19,7 @@ KEEP = 5
 
 
 def current(places: Places) -> str | None:
-    """The revision that is published now."""
+    """The revision that the master serves, if it serves any yet."""
     target = places.current.resolve()
     return target.name if places.current.is_symlink() and target.is_dir() and git.is_name(target.name) else None
 
@@ -31,9 +31,9 @@ def publish(places: Places, revision: str) -> Path:
     for a while.
     """
     target = prepare(places, revision)
+    if (before := current(places)) is not None:
+        os.utime(places.published / before)
     files.link(places.current, target.name)
-    os.utime(target)
-    _forget(places)
     return target
 
 
@@ -41,22 +41,25 @@ def prepare(places: Places, revision: str) -> Path:
     """The directory with the whole tree of ``revision``; the link is left as it is. For the holder of the lock.
 
     One that is there already is compared with git's objects, file by file, and made again where it differs.
+
+    Of those that nobody serves, the ones that were asked for last stay.
     """
     if not git.is_name(revision):
         raise PipelineError(f"not a full commit name: {revision!r}")
     target = places.published / revision
     repository = Repository(places.repository)
     try:
-        if target.is_dir():
-            wrong = repository.difference(revision, target)
-            if wrong is None:
-                return target
+        wrong = repository.difference(revision, target) if target.is_dir() else None
+        if wrong is not None:
             log.warning("%s is not what was pushed, and is written again: %s", target, wrong)
             files.remove(target)
-        with files.making(target) as tree:
-            repository.extract(revision, tree)
+        if not target.is_dir():
+            with files.making(target) as tree:
+                repository.extract(revision, tree)
     except OSError as error:
         raise PipelineError(f"revision {revision[:12]} cannot be written to {places.published}: {error}") from error
+    os.utime(target)
+    _forget(places)
     return target
 
 

@@ -77,7 +77,7 @@ class ImageRecord:
 class Run:
     """One run of the pipeline, and its files under ``directory``. No secret is ever put in it.
 
-    ``images``, ``published``, ``attempts`` and ``waits`` are of a build: how often it was begun, and whether it ended
+    ``images``, ``attempts`` and ``waits`` are of a build: how often it was begun, and whether it ended
     because something that it needs was away, so that the master takes it up again. ``dry_run``, ``hosts`` (what became
     of each) and ``rollout`` (a rollout's outcome as plain data, once there is one) are of a deploy.
     """
@@ -93,7 +93,6 @@ class Run:
     error: str = ""
     durations: dict[str, float] = field(default_factory=dict)
     images: tuple[ImageRecord, ...] = ()
-    published: bool = False
     attempts: int = 1
     waits: bool = False
     dry_run: bool = False
@@ -131,7 +130,6 @@ class Run:
         if self.kind is RunKind.BUILD:
             return {
                 "images": [image.as_dict() for image in self.images],
-                "published": self.published,
                 "attempts": self.attempts,
                 "waits": self.waits,
             }
@@ -228,6 +226,11 @@ class Runs:
                 return run
         return None
 
+    def standing(self, kind: RunKind) -> Run | None:
+        """The newest run of that kind that did what it was for: it succeeded, and was no trial."""
+        found = (run for run in reversed(self) if run.kind is kind and run.succeeded and not run.dry_run)
+        return next(found, None)
+
     def get(self, name: str) -> Run:
         """The run called ``name``, or the only one whose id ends or starts so."""
         found = [item for item in self.names() if item == name] or [
@@ -275,8 +278,12 @@ class Runs:
         return run
 
     def _forget(self) -> None:
-        for name in self.names()[:-KEEP]:
-            files.remove(self.directory / name)
+        old = self.names()[:-KEEP]
+        # The next deploy begins from these two, however many trial runs there were since.
+        last = {found.id for kind in RunKind if old and (found := self.standing(kind))}
+        for name in old:
+            if name not in last:
+                files.remove(self.directory / name)
 
 
 def _parse(directory: Path, given: Mapping[str, Any]) -> Run:
@@ -293,7 +300,6 @@ def _parse(directory: Path, given: Mapping[str, Any]) -> Run:
         given["error"],
         dict(given["durations"]),
         tuple(ImageRecord(**{**item, "state": ImageState(item["state"])}) for item in given.get("images") or ()),
-        bool(given.get("published")),
         int(given.get("attempts") or 1),
         bool(given.get("waits")),
         bool(given.get("dry_run")),

@@ -64,7 +64,7 @@ class Variable:
 MODEL = Variable(
     "PILLARBOX_MODEL",
     "the directory of the model, as `--model`",
-    "the current directory; on a master, the published model",
+    "the current directory; on a master, the model that it serves",
 )
 CACHE = Variable(
     "PILLARBOX_CACHE",

@@ -30,12 +30,12 @@ _MODEL_ONLY = ("_secret",)
 def ext_pillar(
     minion_id: str, pillar: dict[str, Any], model: str, pki: str = "/var/lib/pillarbox/pki"
 ) -> dict[str, Any]:
-    """The pillar of one minion; an empty one where the model has no node of that name.
+    """The pillar of one minion; an empty one where the model has no node of that name, or none is served yet.
 
     Raises what the model raises: Salt then marks the pillar as failed and applies no state with it.
     """
     nodes = inventory(model)
-    if minion_id not in nodes.nodes:
+    if nodes is None or minion_id not in nodes.nodes:
         return {}
     parameters = dict(nodes.node(minion_id).parameters)
     for name in _MODEL_ONLY:

@@ -37,7 +37,7 @@ hush()
 
 
 def build(again: bool = False, local: bool = False, patience: float = PATIENCE) -> dict[str, Any]:
-    """Build what was pushed and publish it; nothing to do is a success.
+    """Build what was pushed; nothing to do is a success.
 
     ``again`` builds the newest revision even if a run has dealt with it; ``local`` uses this machine's engine instead
     of builder minions. A registry that is away is waited for for ``patience`` seconds; after that the run ends as
@@ -83,9 +83,9 @@ def deploy(
     kubeconfig: str | None = None,
     data_too: bool = False,
 ) -> dict[str, Any]:
-    """Roll ``revision`` (default: what is published) out to the cluster, in waves, and report.
+    """Roll ``revision`` (default: the newest that is built) out to the cluster, in waves, and report.
 
-    With ``hosts``, as ``orch.deploy`` asks for it, the revision is published first, and the hosts that change since
+    With ``hosts``, as ``orch.deploy`` asks for it, the master serves the revision first, and the hosts that change since
     the last deploy get their states before the cluster is touched.
 
     CLI Example:
@@ -128,7 +128,7 @@ def plan(base: str | None = None, head: str | None = None) -> dict[str, Any]:
 
 
 def status(kubeconfig: str | None = None) -> dict[str, Any]:
-    """Everything in the cluster that is not as the published model says.
+    """Everything in the cluster that is not as the model that the master serves says.
 
     CLI Example:
 
