@@ -72,14 +72,6 @@ pillarbox_repository_{{ section }}_{{ name }}:
 {%- endfor %}
 {%- endfor %}
 
-# Root's own processes (the engine that builds, deploys) read a repository that another user owns.
-pillarbox_repository_trusted:
-  cmd.run:
-  - name: git config --system --add safe.directory {{ directory }}
-  - unless: git config --system --get-all safe.directory | grep -qxF {{ directory }}
-  - require:
-    - pkg: pillarbox_repository_packages
-
 {%- for hook in ('pre-receive', 'post-receive') %}
 pillarbox_repository_{{ hook }}:
   file.managed:

@@ -56,7 +56,7 @@ def test_deploy_reports_what_it_did(
     deployment: Deployment, ready: Salt, model: dict[str, Any], apiserver: ControlPlane
 ) -> None:
     file = deployment.root / "demo.txt"
-    assert publish.current(deployment.places) is None, "a build alone is served to nobody"
+    assert publish.current(deployment.places) != head(deployment), "a build alone is served to nobody"
     done = ready.run(*ORCHESTRATE)
     print(done.stdout, done.stderr)
     assert publish.current(deployment.places) == head(deployment)
@@ -207,8 +207,11 @@ def test_an_unreachable_cluster_fails_with_its_address(
     control = model["nodes/control.yml"]["parameters"]["kubernetes"]["control"]
     control["kubeconfig"] = str(tmp_path / "nowhere")
     deployment.commit(formulas(deployment.root))
-    greet(deployment, model, "x")
+    revision = greet(deployment, model, "x")
     done = salt.run(*ORCHESTRATE, check=False)
     assert done.returncode != 0
     run = deployment.runs.last("deploy")
     assert run and "no kubeconfig at" in run.error
+    # Hosts come first, also on a master that has served nothing before.
+    assert run.hosts == {"m1": "states applied"}
+    assert publish.current(deployment.places) == revision

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
-from pillarbox.rollout import Cluster, Unreachable
+from pillarbox.pipeline.prepare import choose
+from pillarbox.rollout import Cluster, Kubeconfig, RolloutError, Unreachable
 
 
+@pytest.mark.parametrize("pushed", [None, ()])
 @pytest.mark.parametrize(
     "content",
     [
@@ -22,9 +27,92 @@ from pillarbox.rollout import Cluster, Unreachable
         b"current-context: a\ncontexts: [{name: a, context: hunter2}]\nclusters: [1]\nusers: [{name: u}]\n",
     ],
 )
-def test_what_is_no_kubeconfig_is_said(tmp_path: Path, content: bytes) -> None:
+def test_what_is_no_kubeconfig_is_said(tmp_path: Path, content: bytes, pushed: tuple[Path, ...] | None) -> None:
     file = tmp_path / "kubeconfig"
     file.write_bytes(content)
     with pytest.raises(Unreachable, match="not a usable kubeconfig") as raised:
-        Cluster(file)
+        Cluster(Kubeconfig(file, pushed))
     assert "hunter2" not in str(raised.value)
+
+
+def kubeconfig(file: Path, user: dict[str, Any], cluster: dict[str, Any] | None = None) -> Path:
+    """A kubeconfig with that user, of a cluster where nobody answers."""
+    content = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": "a",
+        "contexts": [{"name": "a", "context": {"cluster": "c", "user": "u"}}],
+        "clusters": [{"name": "c", "cluster": {"server": "https://127.0.0.1:9", **(cluster or {})}}],
+        "users": [{"name": "u", "user": user}],
+    }
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(yaml.safe_dump(content))
+    file.chmod(0o600)
+    return file
+
+
+def program(trap: Path) -> dict[str, Any]:
+    run = {"apiVersion": "client.authentication.k8s.io/v1beta1", "command": "touch", "args": [str(trap)]}
+    return {"exec": {**run, "interactiveMode": "Never"}}
+
+
+def test_a_pusher_runs_no_program_by_a_kubeconfig(tmp_path: Path) -> None:
+    trap = tmp_path / "trap"
+    file = kubeconfig(tmp_path / "kubeconfig", program(trap))
+    with pytest.raises(RolloutError, match="user u has exec, which runs a program"):
+        Cluster(choose(None, file, tmp_path / "srv"))
+    assert not trap.exists()
+    helper = {"name": "gcp", "config": {"cmd-path": "touch", "cmd-args": str(trap), "expiry": "2000-01-01T00:00:00Z"}}
+    kubeconfig(file, {"auth-provider": helper})
+    with pytest.raises(RolloutError, match="user u has auth-provider, which runs a program"):
+        Cluster(choose(None, file, tmp_path / "srv"))
+    assert not trap.exists()
+    # The operator's own may.
+    kubeconfig(file, program(trap))
+    Cluster(choose(file, Path("/elsewhere"), tmp_path / "srv")).close()
+    assert trap.exists()
+
+
+@pytest.mark.parametrize(
+    ("user", "cluster"),
+    [
+        ({"tokenFile": "/etc/shadow"}, {}),
+        ({"client-certificate": "/etc/shadow"}, {}),
+        ({"client-key": "../secret"}, {}),
+        ({"tokenFile": "link"}, {}),
+        ({}, {"certificate-authority": "/etc/ssl/certs/ca-certificates.crt"}),
+    ],
+)
+def test_a_pusher_reads_no_file_of_the_master_by_a_kubeconfig(
+    tmp_path: Path, user: dict[str, Any], cluster: dict[str, Any]
+) -> None:
+    file = kubeconfig(tmp_path / "own" / "kubeconfig", user, cluster)
+    (tmp_path / "own" / "link").symlink_to("../secret")
+    (tmp_path / "secret").write_text("hunter2")
+    with pytest.raises(RolloutError, match="is not below"):
+        Cluster(choose(None, file))
+
+
+def test_a_pusher_names_no_kubeconfig_of_a_push(tmp_path: Path) -> None:
+    """The tree of a pushed revision is root's as well: its owner alone says nothing."""
+    file = kubeconfig(tmp_path / "published" / "kubeconfig", {"token": "x"})
+    (tmp_path / "link").symlink_to(file)
+    for named in (file, tmp_path / "link", tmp_path / "published" / ".." / "link"):
+        with pytest.raises(RolloutError, match="lies where pushes are written"):
+            Cluster(choose(None, named, tmp_path / "published"))
+    with pytest.raises(RolloutError, match="by an absolute path"):
+        Kubeconfig(Path("kubeconfig"), ()).read()
+
+
+@pytest.mark.parametrize("path", ["own", "own/kubeconfig"])
+def test_a_kubeconfig_that_others_can_write_is_not_believed(tmp_path: Path, path: str) -> None:
+    file = kubeconfig(tmp_path / "own" / "kubeconfig", {"token": "x"})
+    Cluster(choose(None, file)).close()
+    (tmp_path / path).chmod(0o777)
+    with pytest.raises(RolloutError, match=f"others than the operator can write {tmp_path / path}"):
+        Cluster(choose(None, file))
+    (tmp_path / path).chmod(0o700)
+    if os.geteuid() == 0:
+        os.chown(tmp_path / path, 12345, 12345)
+        with pytest.raises(RolloutError, match="others than the operator"):
+            Cluster(choose(None, file))

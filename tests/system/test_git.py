@@ -12,6 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pillarbox.model.read.gittree import GitTree
+from pillarbox.pipeline.git import Repository
 from pillarbox.system import git
 from pillarbox.system.command import CommandError
 from pillarbox.system.errors import Interrupted
@@ -161,6 +163,110 @@ def test_a_configuration_in_the_environment_runs_nothing(
     assert not trap.exists()
 
 
+HOSTILE = """[core]
+    bare = true
+    repositoryformatversion = 1
+    fsmonitor = {trap}
+    hooksPath = {hooks}
+    pager = {trap}
+    sshCommand = {trap}
+    gitProxy = {trap}
+    askPass = {trap}
+    editor = {trap}
+    alternateRefsCommand = {trap}
+    attributesFile = {hooks}/attributes
+[extensions]
+    partialClone = origin
+[remote "origin"]
+    url = {url}
+    promisor = true
+    partialCloneFilter = blob:none
+    uploadpack = {trap}
+[protocol "ext"]
+    allow = always
+[credential]
+    helper = !{trap}
+[gpg]
+    program = {trap}
+[gpg "ssh"]
+    program = {trap}
+[log]
+    showSignature = true
+[diff]
+    external = {trap}
+[diff "trap"]
+    command = {trap}
+    textconv = {trap}
+[filter "trap"]
+    clean = {trap}
+    smudge = {trap}
+    process = {trap}
+[alias]
+    log = !{trap}
+    rev-list = !{trap}
+    cat-file = !{trap}
+[pager]
+    log = {trap}
+    rev-list = {trap}
+    diff-tree = {trap}
+"""
+
+
+@pytest.mark.parametrize("url", ["/nowhere", "ext::{trap}", "ssh://nowhere/x", "git://localhost/x"])
+def test_a_repositorys_own_configuration_runs_nothing(work: Path, tmp_path: Path, url: str) -> None:
+    """Whoever gets to be the git user, and so writes there, is not root by that."""
+    bare, trap, hooks, caught = (tmp_path / name for name in ("bare.git", "trap", "hooks", "caught"))
+    git.run(tmp_path, "clone", "--quiet", "--bare", work, bare)
+    trap.write_text(f"#!/bin/sh\ntouch {caught}\nexit 1\n")
+    trap.chmod(0o755)
+    hooks.mkdir()
+    (hooks / "attributes").write_text("* diff=trap filter=trap\n")
+    for name in ("reference-transaction", "post-index-change", "fsmonitor-watchman"):
+        (hooks / name).symlink_to(trap)
+    raw = git.Git(bare).read("cat-file", "commit", "main")
+    head, _, message = raw.partition("\n\n")
+    signed = f"{head}\ngpgsig -----BEGIN PGP SIGNATURE-----\n \n x\n -----END PGP SIGNATURE-----\n\n{message}"
+    write = ["git", "-C", bare, "hash-object", "-t", "commit", "-w", "--stdin"]
+    commit = subprocess.run(write, input=signed, capture_output=True, text=True, check=True).stdout.strip()
+    (bare / "config").write_text(HOSTILE.format(trap=trap, hooks=hooks, url=url.format(trap=trap)))
+    if os.geteuid() == 0:
+        for path in (bare, *bare.rglob("*")):
+            os.chown(path, 12345, 12345)
+    trusting = ["git", "-c", "safe.directory=*", "-C", bare]
+    subprocess.run([*trusting, "log", "-1", commit], capture_output=True)
+    assert caught.exists(), "the trap does not work"
+    caught.unlink()
+
+    reader, repository = git.Git(bare), Repository(bare)
+    assert repository.subject(commit) == "first" and repository.committer(commit).startswith("Ada <")
+    assert repository.head("refs/heads/main") and repository.resolve("main")
+    assert not repository.is_ancestor(commit, "main")
+    assert repository.changed("main", commit) == ()
+    repository.extract(commit, tmp_path / "tree")
+    assert (tmp_path / "tree" / "file").read_text() == "content\n"
+    with GitTree(bare, commit) as tree:
+        assert tree.read("file") == b"content\n"
+    assert reader.read("log", "-1", "--format=%s", commit) == "first"
+    with pytest.raises(git.NoObject), reader.objects() as objects:
+        objects.read("1" * 40)
+    assert reader.name("1" * 40) is None
+    assert not caught.exists()
+
+
+def test_only_the_repository_that_is_meant_is_trusted(work: Path, tmp_path: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("needs root, to give a repository to somebody else")
+    for path in (work, *work.rglob("*")):
+        os.chown(path, 12345, 12345)
+    (tmp_path / "link").symlink_to(work)
+    (work / "folder").mkdir()
+    for path in (work, work / ".git", work / "folder", tmp_path / "link"):
+        assert git.Git(path).name("HEAD"), path
+    command = git.command(tmp_path / "another")
+    assert [part for part in command if part.startswith("safe.directory=")] == [f"safe.directory={tmp_path}/another"]
+    assert subprocess.run([*command[:-2], "-C", work, "rev-parse", "HEAD"], capture_output=True).returncode != 0
+
+
 @pytest.mark.parametrize("variable", ["GIT_DIR", "GIT_COMMON_DIR"])
 def test_the_environment_leads_to_no_other_repository(
     work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str
@@ -231,8 +337,8 @@ def test_a_clone_to_work_in(work: Path, tmp_path: Path, monkeypatch: pytest.Monk
     config = tmp_path / "with space" / "config"
     git.clone(str(work), tmp_path / "clone", ssh_config=config, identity=IDENTITY)
     assert (tmp_path / "clone" / "file").read_text() == "content\n"
-    got = git.Git(tmp_path / "clone")
-    assert got.read("config", "core.sshCommand") == f"ssh -F '{config}'"
-    assert got.read("config", "user.email") == ("grace@example.com" if known else "ada@example.com")
+    got = tmp_path / "clone"
+    assert git.run(got, "config", "core.sshCommand").strip() == f"ssh -F '{config}'"
+    assert git.Git(got).read("config", "user.email") == ("grace@example.com" if known else "ada@example.com")
     with pytest.raises(git.GitError, match="clone"):
         git.clone(str(tmp_path / "missing"), tmp_path / "other", ssh_config=config, identity=IDENTITY)

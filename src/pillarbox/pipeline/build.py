@@ -91,9 +91,7 @@ def pending(places: Places) -> Pending | None:
             break
         if run.waits:
             return Pending(head, run)
-        if run.state is RunState.FAILED:
-            return None
-        if run.state is RunState.SUCCEEDED:
+        if run.state in (RunState.FAILED, RunState.SUCCEEDED):
             return None
         attempts += 1
         if attempts >= ATTEMPTS and run.state is RunState.INTERRUPTED:

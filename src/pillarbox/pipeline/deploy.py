@@ -57,7 +57,7 @@ def deploy(
     ):
         with progress.phase("rendering manifests"):
             wanted = deployments(Revision.read(model), places, progress)
-        _roll(run, wanted, options, places, progress)
+        _roll(run, wanted, options, places, progress, (places.root, Path(model)))
     return run
 
 
@@ -95,7 +95,7 @@ def deploy_revision(
                     prepared = Preparation((), (), deployments(head, places, progress))
             well = not states or _apply(run, states, prepared, options, progress)
             if well or options.dry_run:
-                _roll(run, prepared.deployments, options, places, progress)
+                _roll(run, prepared.deployments, options, places, progress, (places.root,))
             if not well:
                 raise PipelineError("the states of a host failed; nothing was applied to the cluster")
     return run
@@ -152,13 +152,21 @@ def state(
 ) -> tuple[ObjectStatus, ...]:
     """The state of everything that the model in directory ``model`` deploys. Writes nothing."""
     found: list[ObjectStatus] = []
-    for item in deployments(Revision.read(model), places or Places.of()):
-        with Cluster(choose(kubeconfig, item.kubeconfig), patience=10) as cluster:
+    places = places or Places.of()
+    for item in deployments(Revision.read(model), places):
+        with Cluster(choose(kubeconfig, item.kubeconfig, places.root, Path(model)), patience=10) as cluster:
             found += status(cluster, item.manifests, deployment=item.name, keyring=Keyring(gpg_home))
     return tuple(found)
 
 
-def _roll(run: Run, wanted: Sequence[Deployment], options: DeployOptions, places: Places, progress: Progress) -> None:
+def _roll(
+    run: Run,
+    wanted: Sequence[Deployment],
+    options: DeployOptions,
+    places: Places,
+    progress: Progress,
+    pushed: Sequence[Path],
+) -> None:
     if not wanted:
         raise PipelineError(
             "the model deploys nothing", hint="A node with the pillar kubernetes:control says what runs in a cluster."
@@ -169,7 +177,7 @@ def _roll(run: Run, wanted: Sequence[Deployment], options: DeployOptions, places
         run.rollout = _joined([*results, outcome.as_dict()])
 
     for item in wanted:
-        with Cluster(choose(options.kubeconfig, item.kubeconfig)) as cluster:
+        with Cluster(choose(options.kubeconfig, item.kubeconfig, *pushed)) as cluster:
             outcome = roll_out(
                 cluster,
                 item.manifests,

@@ -42,11 +42,11 @@ class Repository:
 
     def subject(self, revision: str) -> str:
         """The first line of the commit message, as plain text."""
-        return _plain(self._read("log", "-1", "--format=%s", revision))
+        return _plain(self._commit("%s", revision))
 
     def committer(self, revision: str) -> str:
         """Who committed it, as ``Name <mail>``."""
-        return _plain(self._read("log", "-1", "--format=%cn <%ce>", revision))
+        return _plain(self._commit("%cn <%ce>", revision))
 
     def changed(self, base: str, head: str) -> tuple[str, ...]:
         """The paths that differ between two commits."""
@@ -116,6 +116,10 @@ class Repository:
                     yield objects.read(entry.object)
                 except git.NoObject as error:
                     raise RevisionError(f"its content is missing: {error.message}", file=entry.path) from error
+
+    def _commit(self, pattern: str, revision: str) -> str:
+        # Not `log`, which is for people and does what their configuration says.
+        return self._read("rev-list", "--max-count=1", "--no-commit-header", f"--format={pattern}", revision)
 
     def _read(self, *arguments: str) -> str:
         try:

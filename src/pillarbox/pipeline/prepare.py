@@ -14,7 +14,7 @@ from pillarbox.pipeline.git import Repository
 from pillarbox.pipeline.places import Places
 from pillarbox.pipeline.record import RunKind, Runs
 from pillarbox.revision import Deployment, Revision
-from pillarbox.rollout import Cluster, Unreachable, memory
+from pillarbox.rollout import Cluster, Kubeconfig, Unreachable, memory
 from pillarbox.system.progress import SILENT, Progress
 from pillarbox.system.waiting import Patience
 
@@ -55,7 +55,7 @@ def prepare(places: Places, name: str, *, dry_run: bool, progress: Progress) -> 
     """
     head = Revision.read(publish.prepare(places, name), name)
     wanted = deployments(head, places, progress)
-    refuse_return(wanted)
+    refuse_return(wanted, places)
     made = plan.make(places.repository, last_deployed(places), head, registry=False)
     changes = [host for host in made.hosts if host.name in head.hosts]
     for host in changes:
@@ -90,20 +90,22 @@ def deployments(revision: Revision, places: Places, progress: Progress = SILENT)
     return revision.deployments(known.digests)
 
 
-def refuse_return(wanted: Iterable[Deployment], kubeconfig: str | Path | None = None) -> None:
+def refuse_return(wanted: Iterable[Deployment], places: Places) -> None:
     """Raise when a cluster's schemas forbid these deployments; a cluster out of reach forbids nothing yet."""
     for item in wanted:
         try:
-            with Cluster(choose(kubeconfig, item.kubeconfig), patience=5) as cluster:
+            with Cluster(choose(None, item.kubeconfig, places.root), patience=5) as cluster:
                 memory.refuse_return(cluster, item.manifests)
         except Unreachable:
             continue
 
 
-def choose(given: str | Path | None, named: Path | None) -> Path:
-    """The kubeconfig to use: the one that was asked for, else the model's, else what ``kubectl`` would take."""
-    if given:
-        return Path(given)
-    if named:
-        return named
-    return Path(os.environ.get("KUBECONFIG", "").partition(os.pathsep)[0] or "~/.kube/config")
+def choose(given: str | Path | None, named: Path | None, *pushed: Path) -> Kubeconfig:
+    """The kubeconfig to use: the one that was asked for, else the model's, else what ``kubectl`` would take.
+
+    ``pushed`` are the directories that pushes write to: the model's does not come from there.
+    """
+    if not given and named:
+        return Kubeconfig(named, pushed)
+    own = given or os.environ.get("KUBECONFIG", "").partition(os.pathsep)[0] or "~/.kube/config"
+    return Kubeconfig(Path(own))

@@ -2,6 +2,7 @@
 
 from pillarbox.rollout.cluster import Cluster
 from pillarbox.rollout.errors import ApiError, Refused, RolloutError, Unreachable
+from pillarbox.rollout.kubeconfig import Kubeconfig
 from pillarbox.rollout.roll import RolloutOutcome, RolloutStep, roll_out
 from pillarbox.rollout.states import Action, ObjectState, StepResult
 from pillarbox.rollout.status import ObjectStatus, status
@@ -13,6 +14,7 @@ __all__ = [
     "ApiError",
     "Cluster",
     "GoodStore",
+    "Kubeconfig",
     "ObjectState",
     "ObjectStatus",
     "Refused",

@@ -19,6 +19,7 @@ from urllib.parse import quote, urlencode
 import urllib3
 
 from pillarbox.rollout.errors import ApiError, RolloutError, Unreachable
+from pillarbox.rollout.kubeconfig import Kubeconfig
 from pillarbox.rollout.objects import Object, ObjectRef, ref
 from pillarbox.system.waiting import retry, until
 
@@ -42,12 +43,13 @@ class Cluster:
     ``patience`` is how many seconds a request that finds nobody is asked again: a master that restarts in the middle
     of a rollout is no reason to fail it. Every request here can be repeated without harm.
 
-    Raises :class:`Unreachable` when the kubeconfig cannot be used or nobody answers, :class:`ApiError` when the server
-    refuses.
+    Raises :class:`Unreachable` when the kubeconfig cannot be used or nobody answers, :class:`RolloutError` when the
+    model may not name it, :class:`ApiError` when the server refuses.
     """
 
-    def __init__(self, kubeconfig: str | Path, *, patience: float = 60.0) -> None:
-        self.kubeconfig = Path(kubeconfig).expanduser()
+    def __init__(self, kubeconfig: str | Path | Kubeconfig, *, patience: float = 60.0) -> None:
+        given = kubeconfig if isinstance(kubeconfig, Kubeconfig) else Kubeconfig(Path(kubeconfig))
+        self.kubeconfig = given.path.expanduser()
         self.patience = patience
         self._kinds: dict[str, dict[str, _Served]] = {}
         self._lock = threading.Lock()
@@ -62,7 +64,7 @@ class Cluster:
         import yaml
 
         try:
-            self._api = kubernetes.client.ApiClient(_configuration(self.kubeconfig))
+            self._api = kubernetes.client.ApiClient(_configuration(given))
         except kubernetes.config.ConfigException as error:
             raise Unreachable(f"not a usable kubeconfig: {error}", file=self.kubeconfig) from error
         except (yaml.YAMLError, ValueError, TypeError, AttributeError, KeyError) as error:
@@ -321,14 +323,20 @@ class Cluster:
         return raw
 
 
-def _configuration(kubeconfig: Path) -> Any:
+def _configuration(kubeconfig: Kubeconfig) -> Any:
     import kubernetes.client
     import kubernetes.config
 
     configuration = kubernetes.client.Configuration()
-    kubernetes.config.load_kube_config(
-        config_file=str(kubeconfig), client_configuration=configuration, persist_config=False
-    )
+    if kubeconfig.pushed is None:
+        file = str(kubeconfig.path.expanduser())
+        kubernetes.config.load_kube_config(file, client_configuration=configuration, persist_config=False)
+    else:
+        # What was looked at, and not the file again.
+        loader = kubernetes.config.kube_config.KubeConfigLoader(
+            kubeconfig.read(), config_base_path=str(kubeconfig.path.parent)
+        )
+        loader.load_and_set(configuration)
     configuration.connection_pool_maxsize = 32
     configuration.retries = False
     return configuration

@@ -30,7 +30,30 @@ _INJECTED = "GIT_CONFIG"
 # Nor may it lead to another repository than the one that is meant, as it does in git's own hooks and `rebase --exec`.
 _ELSEWHERE = frozenset({"GIT_DIR", "GIT_WORK_TREE", "GIT_COMMON_DIR", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_NAMESPACE"})
 # A commit is what its name says: whoever may push could otherwise put another in its place, by a ref in refs/replace.
-_PLAIN = {"GIT_TERMINAL_PROMPT": "0", "GIT_NO_LAZY_FETCH": "1", "GIT_NO_REPLACE_OBJECTS": "1", "LC_ALL": "C.UTF-8"}
+# What is missing is missing: nothing is fetched from where the repository's own configuration says.
+_PLAIN = {
+    "GIT_TERMINAL_PROMPT": "0",
+    "GIT_NO_LAZY_FETCH": "1",
+    "GIT_ALLOW_PROTOCOL": "none",
+    "GIT_NO_REPLACE_OBJECTS": "1",
+    "LC_ALL": "C.UTF-8",
+}
+# A repository's own configuration names programs, and whoever owns the repository writes it. Of those that git may
+# start where it only reads objects, none is left. A patch is never asked for: its drivers have names of their own.
+_UNARMED = {
+    "core.fsmonitor": "false",
+    "core.hooksPath": "/dev/null",
+    "core.pager": "cat",
+    "core.sshCommand": "false",
+    "core.gitProxy": "false",
+    "core.askPass": "false",
+    "credential.helper": "",
+    "diff.external": "",
+    "gpg.program": "false",
+    "gpg.ssh.program": "false",
+    "gpg.x509.program": "false",
+    "log.showSignature": "false",
+}
 # Nor has the user's own configuration (hooks, signing, templates) a say in a work tree that is not the user's.
 _OURS = {
     "GIT_TERMINAL_PROMPT": "0",
@@ -71,10 +94,21 @@ def blob_name(content: bytes, *, like: str) -> str:
 
 
 def command(path: str | Path) -> list[str]:
-    """The beginning of a git command about the repository at ``path``, on this machine or another."""
-    # The repository belongs to the git user, and the master's user reads it: that is meant.
-    trusted = ["-c", f"safe.directory={path}", "-c", "safe.directory=*", "-c", "safe.bareRepository=all"]
-    return ["git", *trusted, "-C", str(path)]
+    """The beginning of a git command about the repository at ``path``, on this machine or another.
+
+    What the repository's own configuration would run does not run.
+    """
+    # The repository belongs to the git user, and the master's user reads it: that one is meant, and no other.
+    settings = {"safe.directory": _root(path), "safe.bareRepository": "all", **_UNARMED}
+    return ["git", *(part for key, value in settings.items() for part in ("-c", f"{key}={value}")), "-C", str(path)]
+
+
+def _root(path: str | Path) -> str:
+    """The directory by which git knows the repository that ``path`` is, or lies in."""
+    here = Path(os.path.realpath(path))
+    if (here / "HEAD").is_file():
+        return str(here)
+    return str(next((each for each in (here, *here.parents) if (each / ".git").exists()), here))
 
 
 class Git:

@@ -85,8 +85,8 @@ def deploy(
 ) -> dict[str, Any]:
     """Roll ``revision`` (default: the newest that is built) out to the cluster, in waves, and report.
 
-    With ``hosts``, as ``orch.deploy`` asks for it, the master serves the revision first, and the hosts that change since
-    the last deploy get their states before the cluster is touched.
+    With ``hosts``, as ``orch.deploy`` asks for it, the master serves the revision first, and the hosts that change
+    since the last deploy get their states before the cluster is touched.
 
     CLI Example:
 
