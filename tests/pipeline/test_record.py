@@ -294,12 +294,12 @@ def test_a_published_tree_that_is_not_what_was_pushed_is_not_believed(
     assert "written again" in caplog.text
 
 
-def test_a_deploy_takes_what_is_published_once_it_is_its_turn(pushed: Deployment) -> None:
+def test_a_deploy_takes_what_is_built_once_it_is_its_turn(pushed: Deployment) -> None:
     places = pushed.places
     older = Repository(places.repository).resolve(places.ref)
     newer = pushed.commit({}, "newer")
     pushed.push()
-    publish.publish(places, older)
+    Runs(places.runs).start(RunKind.BUILD, older, "x").finish(RunState.SUCCEEDED)
     waits = threading.Event()
     with ThreadPoolExecutor() as pool:
         with locks.held(places.lock):
@@ -308,6 +308,6 @@ def test_a_deploy_takes_what_is_published_once_it_is_its_turn(pushed: Deployment
                 deploy_revision, places, None, DeployOptions(), by="x", states=Highstates({}), progress=progress
             )
             assert waits.wait(60)
-            publish.publish(places, newer)
+            Runs(places.runs).start(RunKind.BUILD, newer, "x").finish(RunState.SUCCEEDED)
         assert deploy.result().revision == newer
     assert publish.current(places) == newer

@@ -79,7 +79,7 @@ def deploy_revision(
     with _alone(places, progress):
         unknown: PillarboxError | None = None
         try:
-            # Under the lock: what is published may change while another run is waited for.
+            # Under the lock: another build may succeed while another run is waited for.
             name = resolve(places, revision)
         except PillarboxError as error:
             name, unknown = "unknown", error
