@@ -12,15 +12,29 @@ containerd_server_config:
       sys_resource: {{ sys_resource }}
 
 {%- for name, registry in server.get('registry', {}).items() %}
+{%- set folder = '/etc/containerd/certs.d/' ~ registry.address %}
+{%- if registry.authority is defined %}
+containerd_server_registry_{{ name }}_authority:
+  file.managed:
+  - name: {{ folder }}/ca.crt
+  - contents_pillar: pki:authority:{{ registry.authority }}:certificate
+  - makedirs: true
+  - require_in:
+    - file: containerd_server_registry_{{ name }}
+
+{% endif %}
 containerd_server_registry_{{ name }}:
   file.managed:
   # Read at every pull: no restart.
-  - name: /etc/containerd/certs.d/{{ registry.address }}/hosts.toml
+  - name: {{ folder }}/hosts.toml
   - source: salt://containerd/files/hosts.toml
   - template: jinja
   - makedirs: true
+  - mode: '0600'
+  - show_changes: false
   - context:
-      registry: {{ registry | json }}
+      name: {{ name | json }}
+      authority: {{ (folder ~ '/ca.crt' if registry.authority is defined else registry.get('ca_file')) | json }}
 {%- endfor %}
 
 containerd_server_packages:

@@ -1,5 +1,15 @@
 {%- set server = pillar.registry.server %}
 {%- set directory = server.get('storage', {}).get('directory', '/var/lib/docker-registry') %}
+{%- set plain_http = server.get('plain_http', false) %}
+{%- set certificate = server.get('certificate', 'registry-server') %}
+{%- set accounts = server.get('account', {}) %}
+{%- set passwords = {'pull': {}, 'push': {}} %}
+{%- for name, account in accounts.items() %}
+{%- do passwords.pull.update({name: account.password}) %}
+{%- if account.get('push') %}
+{%- do passwords.push.update({name: account.password}) %}
+{%- endif %}
+{%- endfor %}
 
 registry_server_config:
   file.managed:
@@ -15,9 +25,45 @@ registry_server_packages:
   pkg.installed:
   - pkgs:
     - docker-registry
+    - nginx
   - install_recommends: false
   - require:
     - file: registry_server_config
+
+{%- if not plain_http %}
+{%- for file, content in (('server.crt', 'certificate'), ('server.key', 'key')) %}
+
+registry_server_{{ file }}:
+  file.managed:
+  - name: /etc/docker/registry/{{ file }}
+  - contents_pillar: pki:certificate:{{ certificate }}:{{ content }}
+  - mode: '0600'
+  - show_changes: false
+  - require:
+    - file: registry_server_config
+  - watch_in:
+    - service: registry_server_proxy_service
+{%- endfor %}
+{%- endif %}
+
+{#- Who may read, and who may write besides. Hashes alone reach this host's disk. #}
+{%- if accounts %}
+{%- for kind, some in passwords.items() %}
+{%- set file = '/etc/docker/registry/' ~ kind ~ '.htpasswd' %}
+
+registry_server_{{ kind }}_accounts:
+  file.managed:
+  - name: {{ file }}
+  - contents: {{ salt['pillarbox.htpasswd'](file, some) | json }}
+  - group: www-data
+  - mode: '0640'
+  - show_changes: false
+  - require:
+    - pkg: registry_server_packages
+  - watch_in:
+    - service: registry_server_proxy_service
+{%- endfor %}
+{%- endif %}
 
 registry_server_storage:
   file.directory:
@@ -38,3 +84,34 @@ registry_server_service:
   - watch:
     - pkg: registry_server_packages
     - file: registry_server_config
+
+# Debian's own, at port 80.
+registry_server_proxy_default:
+  file.absent:
+  - name: /etc/nginx/sites-enabled/default
+  - require:
+    - pkg: registry_server_packages
+
+registry_server_proxy_config:
+  file.managed:
+  - name: /etc/nginx/conf.d/registry.conf
+  - source: salt://registry/files/nginx.conf
+  - template: jinja
+  - context:
+      server: {{ server.bind | json }}
+      tls: {{ not plain_http }}
+      accounts: {{ accounts | length > 0 }}
+  - require:
+    - pkg: registry_server_packages
+
+registry_server_proxy_service:
+  service.running:
+  - name: nginx
+  - enable: true
+  # Pushes and pulls that go on are not cut off.
+  - reload: true
+  - require:
+    - service: registry_server_service
+  - watch:
+    - file: registry_server_proxy_default
+    - file: registry_server_proxy_config

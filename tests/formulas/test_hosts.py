@@ -136,9 +136,16 @@ def test_a_new_node_is_one_new_file(inventory: Inventory, tmp_path: Path) -> Non
 def compiled(host: str, inventory: Inventory, directory: Path) -> tuple[list[dict[str, Any]], dict[str, str]]:
     """Salt's own low state of a host's highstate and its files, with certificates issued under ``directory``."""
     node = inventory.node(host)
-    pillar = json.loads(json.dumps(node.parameters))
     # Secrets stay sealed: no state that is compiled here looks into one.
-    pillar["pki"] = pki.issue(node.parameters, directory / "pki")["pki"]
+    return compiled_states(host, dict(node.parameters), node.applications, directory)
+
+
+def compiled_states(
+    host: str, parameters: dict[str, Any], applications: list[str], directory: Path
+) -> tuple[list[dict[str, Any]], dict[str, str]]:
+    """The same of any states and pillar."""
+    pillar = json.loads(json.dumps(parameters))
+    pillar["pki"] = pki.issue(parameters, directory / "pki")["pki"]
     (directory / "pillar").mkdir()
     (directory / "pillar" / "top.sls").write_text("base:\n  '*':\n  - data\n")
     (directory / "pillar" / "data.sls").write_text("#!json\n" + json.dumps(pillar))
@@ -152,7 +159,7 @@ def compiled(host: str, inventory: Inventory, directory: Path) -> tuple[list[dic
         "log_file": str(directory / "log"),
         "pki_dir": str(directory / "minion"),
     }
-    given = {"options": options, "sls": node.applications, "formulas": str(ROOT / "formulas")}
+    given = {"options": options, "sls": applications, "formulas": str(ROOT / "formulas")}
     command = [sys.executable, str(Path(__file__).with_name("compile_host.py"))]
     done = subprocess.run(command, input=json.dumps(given), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from urllib.parse import urljoin
 
 import pytest
 import requests
@@ -49,22 +50,24 @@ def script() -> ModuleType:
 
 
 @contextlib.contextmanager
-def serve_registry(folder: Path, port: int = 0, *, accounts: bool = False) -> Iterator[str]:
-    """Debian's docker-registry on a free port of the loopback interface, its data in ``folder``. With ``accounts`` it
-    asks for a password, which nobody knows."""
+def serve_registry(
+    folder: Path, port: int = 0, *, accounts: bool = False, host: str = "127.0.0.1"
+) -> Iterator[str]:
+    """Debian's docker-registry on a free port of the loopback interface, or of the one with the address ``host``; its
+    data in ``folder``, without TLS. With ``accounts`` it asks for a password, which nobody knows."""
     binary = programs.debian("docker-registry", "docker-registry")
     if binary is None:
         pytest.skip("needs Debian's docker-registry, which apt cannot get here")
     with socket.socket() as probe:
         # One that was stopped a moment ago may have connections that the kernel still counts.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        probe.bind(("127.0.0.1", port))
+        probe.bind((host, port))
         port = probe.getsockname()[1]
     config: dict[str, Any] = {
         "version": 0.1,
         "log": {"level": "warn", "accesslog": {"disabled": True}},
         "storage": {"filesystem": {"rootdirectory": str(folder / "data")}, "delete": {"enabled": True}},
-        "http": {"addr": f"127.0.0.1:{port}"},
+        "http": {"addr": f"{host}:{port}"},
     }
     if accounts:
         config["auth"] = {"htpasswd": {"realm": "test", "path": str(folder / "htpasswd")}}
@@ -76,32 +79,43 @@ def serve_registry(folder: Path, port: int = 0, *, accounts: bool = False) -> It
         deadline = time.monotonic() + 60
         while True:
             try:
-                Registry(f"127.0.0.1:{port}").check()
+                Registry(f"{host}:{port}", plain_http=True).check()
                 break
             except RegistryError:
                 if process.poll() is not None or time.monotonic() > deadline:
                     raise
                 time.sleep(0.05)
-        yield f"127.0.0.1:{port}"
+        yield f"{host}:{port}"
     finally:
         process.terminate()
         process.wait()
 
 
-def push(address: str, repository: str, tag: str, config: dict[str, object]) -> str:
+def push(
+    address: str,
+    repository: str,
+    tag: str,
+    config: dict[str, object],
+    *,
+    session: requests.Session | None = None,
+    scheme: str = "http",
+) -> str:
     """Put an image without layers into a registry; return its digest."""
+    client = session or requests.Session()
     blob = json.dumps(config).encode()
     digest = "sha256:" + hashlib.sha256(blob).hexdigest()
-    place = requests.post(f"http://{address}/v2/{repository}/blobs/uploads/").headers["Location"]
-    requests.put(place, params={"digest": digest}, data=blob).raise_for_status()
+    begun = client.post(f"{scheme}://{address}/v2/{repository}/blobs/uploads/")
+    begun.raise_for_status()
+    place = urljoin(begun.url, begun.headers["Location"])
+    client.put(place, params={"digest": digest}, data=blob).raise_for_status()
     manifest = {
         "schemaVersion": 2,
         "mediaType": MANIFEST,
         "config": {"mediaType": "application/vnd.docker.container.image.v1+json", "size": len(blob), "digest": digest},
         "layers": [],
     }
-    url = f"http://{address}/v2/{repository}/manifests/{tag}"
-    answer = requests.put(url, data=json.dumps(manifest), headers={"Content-Type": MANIFEST})
+    url = f"{scheme}://{address}/v2/{repository}/manifests/{tag}"
+    answer = client.put(url, data=json.dumps(manifest), headers={"Content-Type": MANIFEST})
     answer.raise_for_status()
     return answer.headers["Docker-Content-Digest"]
 

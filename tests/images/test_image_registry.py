@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -71,6 +73,31 @@ def test_a_registry_that_is_away_for_a_while_is_waited_for(tmp_path: Path) -> No
     assert len(lines) == 2
     assert "does not answer" in lines[0] and "waiting for up to 60 s" in lines[0]
     assert lines[1] == f"registry {address}: it answers again"
+
+
+@pytest.fixture(scope="module")
+def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A registry without TLS that is not on the loopback interface."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))
+        except OSError:
+            pytest.skip("needs a network interface besides loopback")
+        host = probe.getsockname()[0]
+    with serve_registry(tmp_path_factory.mktemp("elsewhere"), host=host) as address:
+        yield address
+
+
+def test_plain_http_is_used_only_where_it_is_asked_for(elsewhere: str) -> None:
+    with pytest.raises(RegistryError, match=elsewhere) as raised:
+        Registry(elsewhere, patience=Patience(60)).check()
+    assert "image:plain_http" in str(raised.value) and not isinstance(raised.value, RegistryUnavailable)
+    Registry(elsewhere, plain_http=True).check()
+
+
+def test_the_loopback_interface_needs_no_tls(registry: str) -> None:
+    Registry(registry).check()
+    Registry(registry.replace("127.0.0.1", "localhost")).check()
 
 
 def test_patience_with_a_registry_ends() -> None:

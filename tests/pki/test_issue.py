@@ -203,3 +203,21 @@ def _issue_authority(directory: str) -> str:
 def test_processes_at_once_agree(tmp_path: Path) -> None:
     with multiprocessing.get_context("spawn").Pool(3) as pool:
         assert len(set(pool.map(_issue_authority, [str(tmp_path)] * 6))) == 1
+
+
+def test_an_authority_is_given_to_who_asks_and_its_key_never(tmp_path: Path) -> None:
+    asking = {"_reclass_": {"name": {"full": "ctl01"}}, "pki": {"authority": {"kubernetes": None}}}
+    given = pki.issue(asking, tmp_path)["pki"]
+    assert list(given) == ["authority"] and list(given["authority"]["kubernetes"]) == ["certificate"]
+    assert given["authority"]["kubernetes"]["certificate"] == issued(pillar(), tmp_path)["ca_certificate"]
+    own = {**asking, "pki": {"authority": {"kubernetes": {"certificate": "of one's own"}}}}
+    assert pki.issue(own, tmp_path)["pki"]["authority"]["kubernetes"] == {"certificate": "of one's own"}
+    assert not (tmp_path / "host").exists() or not list((tmp_path / "host").glob("ctl01/kubernetes*"))
+
+
+@pytest.mark.parametrize(("name", "data"), [("../x", None), ("x", "y"), ("", {}), (1, {})])
+def test_an_authority_that_is_none_is_refused(tmp_path: Path, name: Any, data: Any) -> None:
+    asking = {"_reclass_": {"name": {"full": "ctl01"}}, "pki": {"authority": {name: data}}}
+    with pytest.raises(pki.PkiError, match="pki:authority"):
+        pki.issue(asking, tmp_path)
+    assert not list(tmp_path.rglob("*.key"))

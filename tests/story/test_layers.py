@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tarfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -35,25 +36,38 @@ CHUNK = 1 << 20
 ROOT = Path(__file__).resolve().parents[2]
 
 
-class Source:
-    """One image in the lab's registry."""
+@dataclass(frozen=True)
+class LabRegistry:
+    """Where the lab's registry is, the authority of its certificate, and the password of the account that pulls."""
 
-    def __init__(self, address: str, repository: str) -> None:
-        self._url = f"http://{address}:5000/v2/{repository}"
+    address: str
+    authority: Path
+    password: str
+
+
+class Source:
+    """One image in the lab's registry, for the account that pulls."""
+
+    def __init__(self, registry: LabRegistry, repository: str) -> None:
+        self._url = f"https://{registry.address}:5000/v2/{repository}"
+        self._session = requests.Session()
+        self._session.trust_env = False
+        self._session.auth = ("pull", registry.password)
+        self._session.verify = str(registry.authority)
 
     def manifest(self, tag: str) -> dict[str, Any]:
-        answer = requests.get(f"{self._url}/manifests/{tag}", headers={"Accept": MANIFEST}, timeout=30)
+        answer = self._session.get(f"{self._url}/manifests/{tag}", headers={"Accept": MANIFEST}, timeout=30)
         answer.raise_for_status()
         return cast(dict[str, Any], answer.json())
 
     def config(self, digest: str) -> str:
-        answer = requests.get(f"{self._url}/blobs/{digest}", timeout=30)
+        answer = self._session.get(f"{self._url}/blobs/{digest}", timeout=30)
         answer.raise_for_status()
         return answer.text
 
     def layer(self, digest: str) -> Iterator[tuple[str, bytes]]:
         """Every file of a layer: its path, and its content (a link's target for links)."""
-        with requests.get(f"{self._url}/blobs/{digest}", stream=True, timeout=60) as answer:
+        with self._session.get(f"{self._url}/blobs/{digest}", stream=True, timeout=60) as answer:
             answer.raise_for_status()
             with tarfile.open(fileobj=cast(IO[bytes], answer.raw), mode="r|gz") as archive:
                 for member in archive:
@@ -67,14 +81,27 @@ def images(lab: Lab) -> dict[str, ImageSpec]:
 
 
 @pytest.fixture(scope="module")
-def registry(lab: Lab) -> str:
+def registry(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> LabRegistry:
     address = Inventory(lab.model).node("cfg01").parameters["lab"]["host"]["address"]
-    return str(address)
+    authority = tmp_path_factory.mktemp("authority") / "ca.crt"
+    authority.write_text(lab.on("cfg01", "cat", "/etc/docker/certs.d/cfg01:5000/ca.crt").stdout)
+    return LabRegistry(str(address), authority, lab.secrets()["registry_pull_password"].strip())
+
+
+def test_the_registry_lets_nobody_in_without_an_account(registry: LabRegistry) -> None:
+    for path in ("", "_catalog"):
+        answer = requests.get(
+            f"https://{registry.address}:5000/v2/{path}", verify=str(registry.authority), timeout=30
+        )
+        assert answer.status_code == 401
+    pushing = f"https://{registry.address}:5000/v2/lab/anything/blobs/uploads/"
+    account = ("pull", registry.password)
+    assert requests.post(pushing, auth=account, verify=str(registry.authority), timeout=30).status_code == 401
 
 
 @pytest.mark.parametrize("name", sorted(image_specs(Inventory(ROOT))))
 def test_no_layer_holds_the_model_salt_or_a_secret(
-    lab: Lab, images: dict[str, ImageSpec], registry: str, name: str
+    lab: Lab, images: dict[str, ImageSpec], registry: LabRegistry, name: str
 ) -> None:
     secrets = {key: value.strip().encode() for key, value in lab.secrets().items()}
     assert len(secrets) > 5
@@ -98,7 +125,7 @@ def test_no_layer_holds_the_model_salt_or_a_secret(
     assert found == []
 
 
-def test_the_images_say_what_they_are(images: dict[str, ImageSpec], registry: str) -> None:
+def test_the_images_say_what_they_are(images: dict[str, ImageSpec], registry: LabRegistry) -> None:
     for spec in images.values():
         source = Source(registry, spec.repository)
         labels = json.loads(source.config(source.manifest(spec.tag)["config"]["digest"]))["config"]["Labels"]

@@ -99,7 +99,7 @@ class _Build:
         self.revision = revision or git.state(model_dir)
         self.stop = stop
         self.patience = Patience(PATIENCE, self.say, stop)
-        self.registry = Registry(image.registry, patience=self.patience)
+        self.registry = Registry.of(image, self.patience)
         self.start = time.monotonic()
 
     def step(self, text: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import ipaddress
 import json
 import os
 import re
@@ -15,6 +16,7 @@ from typing import Any
 import requests
 
 from pillarbox.images.errors import RegistryError, RegistryUnavailable
+from pillarbox.images.spec import ImageSpec
 from pillarbox.system.waiting import IMPATIENT, Patience
 
 MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
@@ -28,8 +30,14 @@ ACCEPT = ", ".join(
     )
 )
 TIMEOUT = (5, 60)
+#: Where the engine looks for the authority of a registry's certificate, below the registry's address: ``ca.crt``.
+CERTIFICATES = Path("/etc/docker/certs.d")
 #: What a registry, or a proxy before it, answers while it is not ready.
 _NOT_READY = (429, 502, 503, 504)
+_TLS_HINT = (
+    f"The authority of its certificate is looked for at {CERTIFICATES}/<address>/ca.crt. A registry without TLS needs "
+    "image:plain_http: true in the model."
+)
 
 
 @dataclass(frozen=True)
@@ -48,18 +56,29 @@ class ImageManifest:
 
 
 class Registry:
-    """The registry at ``address`` (``host[:port]``): HTTPS, or plain HTTP where it does not offer that.
+    """The registry at ``address`` (``host[:port]``), over HTTPS; over plain HTTP where ``plain_http`` asks for it, and,
+    as with Docker, on a loopback address that does not offer HTTPS.
 
-    Like the engines, it goes without HTTPS only for an address with a port that a lab uses; credentials come from
-    Docker's ``config.json`` and are never sent in the clear. Every question that does not reach it is asked again
-    for as long as ``patience`` lasts, then :class:`RegistryUnavailable` is raised. Safe to use from several threads.
+    Its certificate is checked against the authority in ``certificates``, where there is one for the address, else
+    against those that the machine trusts. Credentials come from Docker's ``config.json`` and are never sent in the
+    clear. Every question that does not reach it is asked again for as long as ``patience`` lasts, then
+    :class:`RegistryUnavailable` is raised. Safe to use from several threads.
     """
 
     def __init__(
-        self, address: str, *, credentials: tuple[str, str] | None = None, patience: Patience = IMPATIENT
+        self,
+        address: str,
+        *,
+        plain_http: bool = False,
+        credentials: tuple[str, str] | None = None,
+        patience: Patience = IMPATIENT,
+        certificates: Path = CERTIFICATES,
     ) -> None:
         self.address = address
         self._patience = patience
+        self._schemes = ("http",) if plain_http else ("https", "http") if _is_loopback(address) else ("https",)
+        authority = certificates / address / "ca.crt"
+        self._verify: bool | str = str(authority) if authority.is_file() else True
         self._credentials = credentials or _docker_credentials(address)
         self._scheme: str | None = None
         self._tokens: dict[str, str] = {}
@@ -72,6 +91,11 @@ class Registry:
             self._local.session = requests.Session()
         session: requests.Session = self._local.session
         return session
+
+    @classmethod
+    def of(cls, spec: ImageSpec, patience: Patience = IMPATIENT) -> Registry:
+        """The registry that an image goes to."""
+        return cls(spec.registry, plain_http=spec.plain_http, patience=patience)
 
     def __repr__(self) -> str:
         return f"Registry({self.address!r})"
@@ -147,12 +171,17 @@ class Registry:
         return self._patience.retry(lambda: self._send(method, path, headers, content), f"registry {self.address}")
 
     def _send(self, method: str, path: str, headers: Mapping[str, str], content: bytes | None) -> requests.Response:
-        schemes = [self._scheme] if self._scheme else ["https", "http"]
+        schemes = (self._scheme,) if self._scheme else self._schemes
         failure: Exception | None = None
         for scheme in schemes:
             try:
                 answer = self._session.request(
-                    method, f"{scheme}://{self.address}{path}", headers=dict(headers), data=content, timeout=TIMEOUT
+                    method,
+                    f"{scheme}://{self.address}{path}",
+                    headers=dict(headers),
+                    data=content,
+                    timeout=TIMEOUT,
+                    verify=self._verify,
                 )
             except requests.exceptions.SSLError as error:
                 # "Wrong version number" is how a plain HTTP server looks to TLS; a bad certificate is final.
@@ -166,8 +195,9 @@ class Registry:
                 if answer.status_code in _NOT_READY:
                     raise RegistryUnavailable(f"registry {self.address} is not ready: it answered {answer.status_code}")
                 return answer
-        kind = RegistryError if isinstance(failure, requests.exceptions.SSLError) else RegistryUnavailable
-        raise kind(
+        if isinstance(failure, requests.exceptions.SSLError):
+            raise RegistryError(f"registry {self.address}: {_reason(failure)}", hint=_TLS_HINT) from failure
+        raise RegistryUnavailable(
             f"registry {self.address} does not answer: {_reason(failure)}",
             hint="Is the registry running, and does its name resolve here?",
         ) from failure
@@ -184,7 +214,9 @@ class Registry:
             return None
         query = {"scope": fields.get("scope", scope), **({"service": fields["service"]} if "service" in fields else {})}
         try:
-            reply = self._session.get(fields["realm"], params=query, auth=self._credentials, timeout=TIMEOUT)
+            reply = self._session.get(
+                fields["realm"], params=query, auth=self._credentials, timeout=TIMEOUT, verify=self._verify
+            )
             data: dict[str, Any] = reply.json() if reply.ok else {}
         except requests.exceptions.RequestException as error:
             raise RegistryUnavailable(
@@ -201,6 +233,14 @@ class Registry:
 
 def _pull(repository: str) -> str:
     return f"repository:{repository}:pull"
+
+
+def _is_loopback(address: str) -> bool:
+    host = address.rpartition(":")[0] or address
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _reason(error: Exception | None) -> str:

@@ -28,7 +28,7 @@ BASE_FILES = "images/base"
 
 # Where an image goes and what a check may pass over decide nothing about what is in it; of the keys and the formulas
 # that were chosen, what they hold does.
-NOT_CONTENT = ("registry", "deploy_name", "public", "pillar", "formulas")
+NOT_CONTENT = ("registry", "plain_http", "deploy_name", "public", "pillar", "formulas")
 
 COMPONENT = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
@@ -57,7 +57,7 @@ class BaseSpec:
 @dataclass(frozen=True)
 class ImageSpec:
     """One image of the model. ``pillar`` is the static pillar, ``dynamic`` the names its start needs, ``formulas`` the
-    service's own and those that it shares with other services."""
+    service's own and those that it shares with other services; ``plain_http`` whether its registry goes without TLS."""
 
     name: str
     node: str
@@ -73,6 +73,7 @@ class ImageSpec:
     dynamic: tuple[str, ...]
     package_key: str
     content_key: str
+    plain_http: bool = False
 
     @property
     def repository(self) -> str:
@@ -237,6 +238,9 @@ class _Checker:
         registry = self.text("registry", ADDRESS)
         if version.startswith("key-"):
             self.wrong(f"image:version is {version!r}; tags that start with key- are the builder's own")
+        plain_http = self.image.get("plain_http", False)
+        if not isinstance(plain_http, bool):
+            self.wrong(f"image:plain_http is {plain_http!r}, expected true or false")
         shared = self.names("formulas")
         if service and role:
             self.check_name(model, service, role)
@@ -267,6 +271,7 @@ class _Checker:
             dynamic=dynamic.names({key: value for key, value in pillar.items() if key != "image"}),
             package_key=packages_key,
             content_key=content_key(packages_key, pillar, role_files(model, formulas)),
+            plain_http=plain_http,
         )
 
     def check_name(self, model: Tree, service: str, role: str) -> None:

@@ -29,7 +29,7 @@ def take(
 ) -> Stock:
     """Look images up in their registries. ``recorded`` has the digest of each image whose build is known, by location
     and content key: see :func:`identity`. Needs no engine. Raises ``RegistryError``."""
-    registries = {spec.registry: Registry(spec.registry, patience=patience) for spec in specs.values()}
+    registries = {spec.registry: Registry.of(spec, patience) for spec in specs.values()}
     digests: dict[str, str] = {}
     missing, by_tag = [], []
     for name, spec in sorted(specs.items()):

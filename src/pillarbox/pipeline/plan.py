@@ -169,7 +169,7 @@ def compare(before: Revision | None, after: Revision, changed: Iterable[str] = (
 def _images(before: Revision | None, after: Revision, notes: list[str], *, ask: bool) -> tuple[ImageChange, ...]:
     found = []
     down: set[str] = set()
-    registries = {spec.registry: Registry(spec.registry) for spec in after.images.values()} if ask else {}
+    registries = {spec.registry: Registry.of(spec) for spec in after.images.values()} if ask else {}
     for name, spec in sorted(after.images.items()):
         old = before.images.get(name) if before else None
         same = old is not None and (old.content_key, old.reference) == (spec.content_key, spec.reference)

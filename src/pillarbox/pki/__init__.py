@@ -12,10 +12,13 @@ A host asks in its own pillar::
           usage: [server, client]
       key:
         kubernetes-service-account: {type: rsa}
+      authority:
+        registry: {}
 
-An authority is made when the first certificate of it is asked for; its key never leaves the master. Certificates
-belong to one host. Keys belong to the deployment: every host that asks for the same name gets the same key. A request
-that already has ``certificate`` and ``key`` (from a public key infrastructure of one's own) is passed on as it is.
+An authority is made when it, or a certificate of it, is first asked for; its key never leaves the master. Certificates
+belong to one host. Keys belong to the deployment: every host that asks for the same name gets the same key. Who asks
+for an authority gets its certificate, to trust what it signs. A request that already has ``certificate`` and ``key``
+(from a public key infrastructure of one's own), or an authority with its ``certificate``, is passed on as it is.
 
 ``request`` is what a host asks for, ``authority`` signs, ``key`` makes keys, ``store`` keeps all of it, and ``issue``
 answers one host.

@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pillarbox.pki.request import CertificateRequest, KeyRequest, file_name
+from pillarbox.pki.request import CertificateRequest, KeyRequest, authority, file_name
 from pillarbox.pki.store import IssuedStore
 
 
 def issue(pillar: Mapping[str, Any], directory: str | Path) -> dict[str, Any]:
-    """``{"pki": {"certificate": {name: {..., certificate, key, ca_certificate}}, "key": {name: {..., key}}}}``.
+    """``{"pki": {"certificate": {name: {..., certificate, key, ca_certificate}}, "key": {name: {..., key}},
+    "authority": {name: {..., certificate}}}}``.
 
     Takes the whole pillar of one minion (its name from ``_reclass_:name:full``, what it asks for from ``pki``) and
     returns the material for that minion only, beside the requests themselves. The same call returns the same material
@@ -20,13 +21,14 @@ def issue(pillar: Mapping[str, Any], directory: str | Path) -> dict[str, Any]:
     """
     wanted = pillar.get("pki") or {}
     certificates, keys = wanted.get("certificate") or {}, wanted.get("key") or {}
+    trusted = {authority(name, data): data or {} for name, data in (wanted.get("authority") or {}).items()}
     asked = {
         name: CertificateRequest.parse(name, data)
         for name, data in certificates.items()
         if not _supplied(data, "certificate")
     }
     asked_keys = {name: KeyRequest.parse(name, data) for name, data in keys.items()}
-    if not certificates and not keys:
+    if not certificates and not keys and not trusted:
         return {"pki": {}}
     minion = file_name("_reclass_:name:full", ((pillar.get("_reclass_") or {}).get("name") or {}).get("full"))
     store = IssuedStore(Path(directory))
@@ -41,6 +43,11 @@ def issue(pillar: Mapping[str, Any], directory: str | Path) -> dict[str, Any]:
             result["key"] = {
                 name: {**data, **({} if _supplied(data, "key") else store.key(asked_keys[name]))}
                 for name, data in keys.items()
+            }
+        if trusted:
+            result["authority"] = {
+                name: {"certificate": store.authority(name).certificate_pem.decode(), **data}
+                for name, data in trusted.items()
             }
     return {"pki": result}
 

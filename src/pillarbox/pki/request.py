@@ -85,6 +85,14 @@ class KeyRequest:
         return cls(name, kind)
 
 
+def authority(name: str, data: Any) -> str:
+    """The name of an authority as ``pki:authority:<name>`` asks for it; raises :class:`PkiError` for what is no such
+    request."""
+    if data is not None and not isinstance(data, Mapping):
+        raise PkiError(f"pki:authority:{name}: expected a mapping, found {type(data).__name__}")
+    return file_name("pki:authority: the name", name)
+
+
 def file_name(place: str, name: Any) -> str:
     """``name``, which may become a file name: no separators, no leading dot. Raises :class:`PkiError` for others."""
     if not isinstance(name, str) or not _NAME.fullmatch(name) or ".." in name:

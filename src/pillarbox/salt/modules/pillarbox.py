@@ -1,4 +1,4 @@
-"""Execution module of hosts: builds images on builder minions, and says where the package's own states are."""
+"""Execution module of hosts: builds images on builder minions, and answers what states ask of the package."""
 
 from __future__ import annotations
 
@@ -16,10 +16,32 @@ __salt__: dict[str, Any] = {}
 __opts__: dict[str, Any] = {}
 __context__: dict[str, Any] = {}
 
+#: The cost of a hash, as bcrypt counts it: about 4 ms.
+_ROUNDS = 6
+
 
 def orchestrations() -> str:
     """The directory with the orchestrations that the package brings, for a master's ``file_roots``."""
     return str(ORCHESTRATIONS)
+
+
+def htpasswd(file: str, passwords: dict[str, str]) -> str:
+    """What ``file`` says of the accounts with these ``passwords``: a line for each, ``name:hash``, as Apache and nginx
+    read them. An account whose password is as before keeps its line. bcrypt takes the first 72 bytes of a password."""
+    import bcrypt
+
+    try:
+        lines = Path(file).read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        lines = []
+    known = {name: found.encode() for name, _, found in (line.partition(":") for line in lines)}
+    text = ""
+    for name, password in sorted(passwords.items()):
+        given = password.encode()[:72]
+        # Checked at every request, and nobody guesses 32 random characters: a cheap hash is enough.
+        same = name in known and bcrypt.checkpw(given, known[name])
+        text += f"{name}:{(known[name] if same else bcrypt.hashpw(given, bcrypt.gensalt(_ROUNDS))).decode()}\n"
+    return text
 
 
 def build_images(
