@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import select
 import shutil
@@ -16,6 +15,10 @@ from typing import Any
 
 from docker.models.containers import Container
 
+from pillarbox.system.execution import attached
+
+_UNKNOWN = 255
+
 
 def interactive(container: Container, command: Sequence[str]) -> int:
     """Run ``command`` on the host with this terminal, or with standard input and output where there is none.
@@ -26,30 +29,27 @@ def interactive(container: Container, command: Sequence[str]) -> int:
     with_terminal = sys.stdin.isatty() and sys.stdout.isatty()
     environment = {"TERM": os.environ.get("TERM", "xterm"), "LC_ALL": "C.UTF-8"}
     job = api.exec_create(container.id, list(command), stdin=True, tty=True, environment=environment, workdir="/root")
-    connection = api.exec_start(job["Id"], tty=True, socket=True)
-    # Behind the file-like object that the client returns is the connection itself.
-    channel = getattr(connection, "_sock", connection)
 
     def resize(*_: object) -> None:
         size = shutil.get_terminal_size()
         api.exec_resize(job["Id"], height=size.lines, width=size.columns)
 
     saved = None
-    flags = fcntl.fcntl(channel.fileno(), fcntl.F_GETFL)
-    fcntl.fcntl(channel.fileno(), fcntl.F_SETFL, flags & ~os.O_NONBLOCK)
-    channel.settimeout(None)
-    try:
-        if with_terminal:
-            saved = termios.tcgetattr(sys.stdin)
-            tty.setraw(sys.stdin)
-            resize()
-            signal.signal(signal.SIGWINCH, resize)
-        _pump(channel)
-    finally:
-        if saved is not None:
-            termios.tcsetattr(sys.stdin, termios.TCSADRAIN, saved)
-        channel.close()
-    return int(api.exec_inspect(job["Id"])["ExitCode"] or 0)
+    with attached(api, job["Id"], tty=True) as (ahead, channel):
+        try:
+            if with_terminal:
+                saved = termios.tcgetattr(sys.stdin)
+                tty.setraw(sys.stdin)
+                resize()
+                signal.signal(signal.SIGWINCH, resize)
+            os.write(sys.stdout.fileno(), ahead)
+            _pump(channel)
+        finally:
+            if saved is not None:
+                termios.tcsetattr(sys.stdin, termios.TCSADRAIN, saved)
+    code = api.exec_inspect(job["Id"])["ExitCode"]
+    # The host ended before the command did: nobody knows what came of it.
+    return _UNKNOWN if code is None else int(code)
 
 
 def _pump(channel: socket.socket) -> None:

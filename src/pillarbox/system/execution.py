@@ -4,15 +4,32 @@ from __future__ import annotations
 
 import contextlib
 import io
+import secrets
 import socket
+import ssl
+import struct
 import tarfile
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
+import docker.errors
 from docker import APIClient
-from docker.utils.socket import demux_adaptor, frames_iter
+
+#: The header of a frame of output: stream, three unused bytes, size of the data.
+_HEADER = struct.Struct(">BxxxL")
+_STDERR = 2
+
+# What says that all came through goes the same way as the output, behind it.
+_WRAP = r"""
+"$@"
+code=$?
+printf '\000%s' "$0"
+printf '\000%s' "$0" >&2
+exit $code
+"""
+#: From here on codes are of what a signal ended: the shell itself may be that.
+_KILLED = 128
 
 
 @dataclass(frozen=True)
@@ -34,6 +51,10 @@ class Completed:
         return self.errors.decode(errors="replace")
 
 
+class OutputLost(docker.errors.DockerException):  # type: ignore[misc]
+    """A command in a container ran, and not all that it printed came back."""
+
+
 def execute(
     api: APIClient,
     container: str,
@@ -44,46 +65,117 @@ def execute(
     on_out: Callable[[str], None] | None = None,
     on_err: Callable[[str], None] | None = None,
 ) -> Completed:
-    """Run ``command`` in a container, as root, to its end; lines go to ``on_out`` and ``on_err`` as they come.
+    """Run ``command`` in a container that has a shell, as root, to its end; lines go to ``on_out`` and ``on_err`` as
+    they come.
 
-    The engine knows no way to end what it runs. Raises what the client raises.
+    The engine knows no way to end what it runs. Raises what the client raises, and :class:`OutputLost` rather than
+    return a part of the output.
     """
-    job = api.exec_create(container, list(command), stdin=bool(stdin), environment=dict(environment or {}), user="0:0")
-    stream = api.exec_start(job["Id"], socket=True)
-    out, err = LineSplitter(on_out), LineSplitter(on_err)
-    try:
-        raw = getattr(stream, "_sock", stream)
-        sender = threading.Thread(target=_feed, args=(raw, stdin), daemon=True)
+    end = secrets.token_hex(8)
+    # An engine that has no time for it closes a stream before all that it should pass on went through; nothing else
+    # tells that from a command that prints nothing.
+    wrapped = ["/bin/sh", "-c", _WRAP, end, *command]
+    job = api.exec_create(container, wrapped, stdin=bool(stdin), environment=dict(environment or {}), user="0:0")
+    out, err = LineSplitter(on_out, b"\0" + end.encode()), LineSplitter(on_err, b"\0" + end.encode())
+    with attached(api, job["Id"]) as (ahead, connection):
+        sender = threading.Thread(target=_feed, args=(connection, stdin), daemon=True)
         sender.start()
-        for frame in frames_iter(stream, tty=False):
-            for part, lines in zip(demux_adaptor(*frame), (out, err), strict=True):
-                if part:
-                    lines.feed(part)
+        for stream, data in _frames(ahead, connection):
+            (err if stream == _STDERR else out).feed(data)
         sender.join()
-    finally:
-        stream.close()
     out.close()
     err.close()
     code = api.exec_inspect(job["Id"])["ExitCode"]
-    return Completed(-1 if code is None else int(code), out.data, err.data)
+    if code is None:
+        return Completed(-1, out.data, err.data)
+    if int(code) < _KILLED and not (out.ended and err.ended):
+        raise OutputLost(f"{command[0]} ended with {code}, and the engine lost a part of what it printed")
+    return Completed(int(code), out.data, err.data)
 
 
-def _feed(raw: Any, data: bytes) -> None:
+@contextlib.contextmanager
+def attached(api: APIClient, job: str, *, tty: bool = False) -> Iterator[tuple[bytes, socket.socket]]:
+    """Start the command that was created as ``job``: what of its output has been read already, and the connection that
+    the rest comes through.
+
+    Python's HTTP client reads ahead. What a busy engine sends in one piece with its headers, all output of a short
+    command, stays in that client's buffer, and the stream that Docker's client returns begins behind it.
+    """
+    stream = api.exec_start(job, tty=tty, socket=True)
+    connection: socket.socket = getattr(stream, "_sock", stream)
+    response = stream._response
+    try:
+        reader = response.raw._fp.fp
+        connection.settimeout(0)
+        try:
+            ahead = reader.read(len(reader.peek()))
+        except ssl.SSLWantReadError:
+            ahead = b""
+        # A command may be silent for as long as it likes.
+        connection.settimeout(None)
+        yield ahead, connection
+    finally:
+        response.close()
+
+
+def _frames(ahead: bytes, connection: socket.socket) -> Iterator[tuple[int, bytes]]:
+    """The frames that the engine wraps output in: stream and data. Raises :class:`OutputLost` when one is cut off."""
+    pending = bytearray(ahead)
+
+    def take(size: int) -> bytes | None:
+        while len(pending) < size:
+            received = connection.recv(1 << 16)
+            if not received:
+                return None
+            pending.extend(received)
+        taken = bytes(pending[:size])
+        del pending[:size]
+        return taken
+
+    while header := take(_HEADER.size):
+        stream, size = _HEADER.unpack(header)
+        data = take(size)
+        if data is None:
+            break
+        yield stream, data
+    if header or pending:
+        raise OutputLost("the connection to the engine ended within what a command printed")
+
+
+def _feed(connection: socket.socket, data: bytes) -> None:
     """Send all of ``data``, then say that no more will come."""
     with contextlib.suppress(OSError):  # the command may end without reading to the end
-        raw.sendall(data)
-        raw.shutdown(socket.SHUT_WR)
+        connection.sendall(data)
+        connection.shutdown(socket.SHUT_WR)
 
 
 class LineSplitter:
-    """Bytes in, whole lines out, to ``sink`` where there is one; ``data`` is all that came."""
+    """Bytes in, whole lines out, to ``sink`` where there is one; ``data`` is all that came.
 
-    def __init__(self, sink: Callable[[str], None] | None) -> None:
+    ``end`` marks where output is complete and belongs to nobody; ``ended`` says whether it came.
+    """
+
+    def __init__(self, sink: Callable[[str], None] | None, end: bytes = b"") -> None:
         self._sink = sink
+        self._end = end
+        self._held = b""
         self._rest = b""
         self._parts: list[bytes] = []
+        self.ended = False
 
     def feed(self, data: bytes) -> None:
+        if self._end and not self.ended:
+            before, found, after = (self._held + data).partition(self._end)
+            self.ended = bool(found)
+            # It may come in pieces.
+            sizes = range(0 if found else min(len(before), len(self._end) - 1), 0, -1)
+            held = next((size for size in sizes if self._end.startswith(before[-size:])), 0)
+            self._held = before[len(before) - held :]
+            # A process that goes on in the background may print after the end.
+            data = before[: len(before) - held] + after
+        self._take(data)
+
+    def _take(self, data: bytes) -> None:
         self._parts.append(data)
         if self._sink is None:
             return
@@ -92,6 +184,8 @@ class LineSplitter:
             self._sink(line.decode(errors="replace").rstrip("\r"))
 
     def close(self) -> None:
+        self._take(self._held)
+        self._held = b""
         if self._sink is not None and self._rest:
             self._sink(self._rest.decode(errors="replace"))
 
