@@ -36,11 +36,6 @@ FLOOR_CALLS = {
     ".replace": "pillarbox.system.files",
     ".wait": "pillarbox.system.waiting",
 }
-#: What has to be so, and why.
-EXCEPTIONS = {
-    # The terminal's own flags, not a lock.
-    ("lab/terminal.py", "fcntl"),
-}
 
 
 @pytest.mark.parametrize(
@@ -132,10 +127,8 @@ def test_what_is_the_floors_is_done_on_the_floor(repository: Path) -> None:
     wrong = [
         f"src/pillarbox/{module}:{line}: {what}: use {offers[what]}"
         for (module, what), line in sorted(found.items())
-        if (module, what) not in EXCEPTIONS
     ]
     assert not wrong, "\n".join(wrong)
-    assert found.keys() >= EXCEPTIONS, "an exception that nothing needs any more"
 
 
 def test_variables_of_the_environment_are_those_of_the_table(repository: Path) -> None:

@@ -13,7 +13,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -91,28 +91,36 @@ def serve_registry(
         process.wait()
 
 
+LAYER = "application/vnd.docker.image.rootfs.diff.tar.gzip"
+
+
 def push(
     address: str,
     repository: str,
     tag: str,
     config: dict[str, object],
     *,
+    layers: Sequence[bytes] = (),
     session: requests.Session | None = None,
     scheme: str = "http",
 ) -> str:
-    """Put an image without layers into a registry; return its digest."""
+    """Put an image with these layers (packed) into a registry; return its digest."""
     client = session or requests.Session()
     blob = json.dumps(config).encode()
-    digest = "sha256:" + hashlib.sha256(blob).hexdigest()
-    begun = client.post(f"{scheme}://{address}/v2/{repository}/blobs/uploads/")
-    begun.raise_for_status()
-    place = urljoin(begun.url, begun.headers["Location"])
-    client.put(place, params={"digest": digest}, data=blob).raise_for_status()
+    digest, *digests = ["sha256:" + hashlib.sha256(each).hexdigest() for each in (blob, *layers)]
+    for name, each in zip((digest, *digests), (blob, *layers), strict=True):
+        begun = client.post(f"{scheme}://{address}/v2/{repository}/blobs/uploads/")
+        begun.raise_for_status()
+        place = urljoin(begun.url, begun.headers["Location"])
+        client.put(place, params={"digest": name}, data=each).raise_for_status()
     manifest = {
         "schemaVersion": 2,
         "mediaType": MANIFEST,
         "config": {"mediaType": "application/vnd.docker.container.image.v1+json", "size": len(blob), "digest": digest},
-        "layers": [],
+        "layers": [
+            {"mediaType": LAYER, "size": len(layer), "digest": name}
+            for layer, name in zip(layers, digests, strict=True)
+        ],
     }
     url = f"{scheme}://{address}/v2/{repository}/manifests/{tag}"
     answer = client.put(url, data=json.dumps(manifest), headers={"Content-Type": MANIFEST})

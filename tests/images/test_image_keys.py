@@ -6,6 +6,7 @@ import copy
 import os
 import shutil
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -149,6 +150,8 @@ CHANGES: list[tuple[str, Callable[[Any], Any], tuple[bool, bool, bool]]] = [
     ("package SLS", lambda toy: toy.write("formulas/toy/packages.sls", "x: test.nop"), (False, True, True)),
     ("package file", lambda toy: toy.write("formulas/toy/packages/list.jinja", "x"), (False, True, True)),
     ("package source", lambda toy: toy.image["packages"].update(suite="trixie"), (False, True, True)),
+    ("package state", lambda toy: toy.image["packages"].update(state=20261125), (False, True, True)),
+    ("package date", lambda toy: toy.image["packages"].update(state=date(2026, 11, 25)), (False, True, True)),
     ("version", lambda toy: toy.image.update(version="epoxy"), (False, True, True)),
     ("shared states", lambda toy: toy.write("images/states/prune.sls", "x: test.nop"), (False, True, True)),
     ("base recipe", lambda toy: toy.image["base"].update(suite="trixie"), (True, True, True)),

@@ -20,6 +20,17 @@ def test_security_updates_come_from_where_the_model_says() -> None:
     assert [each.suites for each in found] == [("trixie",), ("trixie-security",)]
 
 
+def test_a_snapshot_may_be_as_old_as_it_is() -> None:
+    found = sources({"suite": "trixie", "mirror": MIRROR, "security_mirror": f"{MIRROR}-security", "state": 20240101})
+    assert [each.lines() for each in found] == [
+        f"deb [check-valid-until=no] {MIRROR} trixie main\n",
+        f"deb [check-valid-until=no] {MIRROR}-security trixie-security main\n",
+    ]
+    assert all("Check-Valid-Until: no" in each.stanza() for each in found)
+    (plain,) = sources({"suite": "trixie", "mirror": MIRROR})
+    assert "valid" not in plain.lines() + plain.stanza().lower()
+
+
 def test_a_suite_without_updates_comes_alone() -> None:
     """From where this machine gets its own release, which may have updates beside it."""
     try:

@@ -136,6 +136,13 @@ class Registry:
             raise self._unexpected(answer)
         return dict(answer.json().get("config", {}).get("Labels") or {})
 
+    def blob(self, repository: str, digest: str) -> bytes:
+        """The content of a layer, compressed as it is kept. Raises :class:`RegistryError` where there is none."""
+        answer = self._request("GET", f"/v2/{repository}/blobs/{digest}", _pull(repository))
+        if answer.status_code != 200:
+            raise self._unexpected(answer)
+        return answer.content
+
     def tag(self, repository: str, manifest: ImageManifest, tag: str) -> None:
         """Let ``tag`` stand for an image that the repository has already."""
         answer = self._request(

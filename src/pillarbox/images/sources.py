@@ -33,16 +33,17 @@ def sources(packages: Mapping[str, Any]) -> tuple[Source, ...]:
     """The package sources that ``image:packages`` (or ``image:base``) describes.
 
     With a ``mirror`` the suite comes from there alone, and from ``security_mirror``, where that is named, its security
-    updates. Without, it comes from where the builder gets Debian: see :func:`pillarbox.system.apt.sources`; with
-    ``updates: false`` only the suite itself, for one that has no updates beside it. Raises
-    :class:`~pillarbox.system.apt.AptError` where the builder has no such source.
+    updates; beside a ``state`` these may be snapshots, as old as they are. Without, it comes from where the builder
+    gets Debian: see :func:`pillarbox.system.apt.sources`; with ``updates: false`` only the suite itself, for one that
+    has no updates beside it. Raises :class:`~pillarbox.system.apt.AptError` where the builder has no such source.
     """
     suite = str(packages["suite"])
     components = tuple(packages.get("components") or ("main",))
     if mirror := packages.get("mirror"):
-        found = [Source(str(mirror), (suite,), components)]
+        dated = "state" in packages
+        found = [Source(str(mirror), (suite,), components, dated=dated)]
         if security := packages.get("security_mirror"):
-            found.append(Source(str(security), (f"{suite}-security",), components))
+            found.append(Source(str(security), (f"{suite}-security",), components, dated=dated))
         return tuple(found)
     try:
         own = apt.sources(suite, components)

@@ -34,6 +34,7 @@ COMPONENT = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 ADDRESS = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:[0-9]{1,5})?")
 PINNED = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9./:_-]*@sha256:[0-9a-f]{64}")
+STATE = re.compile(r"[A-Za-z0-9][A-Za-z0-9.:+-]{0,63}")
 SUITE = re.compile(r"[a-z][a-z0-9.-]*")
 ENGINES = ("debootstrap", "registry")
 
@@ -313,6 +314,9 @@ class _Checker:
             if not isinstance(packages.get("updates", True), bool):
                 self.wrong(f"image:packages:updates is {packages['updates']!r}, expected true or false")
             self.check_names("image:packages:without", packages.get("without", []))
+            state = packages.get("state", "none")
+            if isinstance(state, bool) or not STATE.fullmatch(str(state)):
+                self.wrong(f"image:packages:state is {state!r}, expected a date or a serial number")
         return packages
 
     def check_suite(self, where: str, suite: object) -> None:

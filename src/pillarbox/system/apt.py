@@ -31,23 +31,30 @@ class AptError(PillarboxError):
 
 @dataclass(frozen=True)
 class Source:
-    """One archive: where it is, which suites and components it is asked for, and whether it is trusted unsigned."""
+    """One archive: where it is, which suites and components it is asked for, whether it is trusted unsigned, and
+    whether it is ``dated``: a snapshot, whose indexes may have expired."""
 
     uri: str
     suites: tuple[str, ...]
     components: tuple[str, ...]
     trusted: bool = False
+    dated: bool = False
 
     def stanza(self) -> str:
         """The entry in deb822 form."""
         lines = ["Types: deb", f"URIs: {self.uri}", f"Suites: {' '.join(self.suites)}"]
         if self.components:
             lines.append(f"Components: {' '.join(self.components)}")
-        return "\n".join([*lines, *(["Trusted: yes"] if self.trusted else [])]) + "\n"
+        if self.trusted:
+            lines.append("Trusted: yes")
+        if self.dated:
+            lines.append("Check-Valid-Until: no")
+        return "\n".join(lines) + "\n"
 
     def lines(self) -> str:
         """The entry in one-line form, a line for each suite."""
-        option = "[trusted=yes] " if self.trusted else ""
+        options = [*(["trusted=yes"] if self.trusted else []), *(["check-valid-until=no"] if self.dated else [])]
+        option = f"[{' '.join(options)}] " if options else ""
         return "".join(f"deb {option}{self.uri} {suite} {' '.join(self.components)}\n" for suite in self.suites)
 
 
