@@ -21,6 +21,15 @@ registry_server_config:
       server: {{ server | json }}
       directory: {{ directory }}
 
+registry_server_unit:
+  file.managed:
+  - name: /etc/systemd/system/docker-registry.service.d/pillarbox.conf
+  - source: salt://registry/files/docker-registry.conf
+  - template: jinja
+  - makedirs: true
+  - context:
+      directory: {{ directory }}
+
 registry_server_packages:
   pkg.installed:
   - pkgs:
@@ -29,6 +38,7 @@ registry_server_packages:
   - install_recommends: false
   - require:
     - file: registry_server_config
+    - file: registry_server_unit
 
 {%- if not plain_http %}
 {%- for file, content in (('server.crt', 'certificate'), ('server.key', 'key')) %}
@@ -75,6 +85,17 @@ registry_server_storage:
   - require:
     - pkg: registry_server_packages
 
+# Salt does not notice that a drop-in has changed, nor systemd that there is a first one.
+registry_server_unit_reload:
+  cmd.run:
+  - name: systemctl daemon-reload
+  - unless: >-
+      systemctl show --property=NeedDaemonReload docker-registry | grep -qx NeedDaemonReload=no &&
+      systemctl show --property=DropInPaths docker-registry | grep -q docker-registry.service.d/pillarbox.conf
+  - require:
+    - file: registry_server_unit
+    - pkg: registry_server_packages
+
 registry_server_service:
   service.running:
   - name: docker-registry
@@ -84,6 +105,8 @@ registry_server_service:
   - watch:
     - pkg: registry_server_packages
     - file: registry_server_config
+    - file: registry_server_unit
+    - cmd: registry_server_unit_reload
 
 # Debian's own, at port 80.
 registry_server_proxy_default:

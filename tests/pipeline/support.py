@@ -143,9 +143,11 @@ MODEL: dict[str, Any] = {
 
 class Salt:
     """A master and minions, started and stopped at will; ``run`` is the command salt-run. ``options`` are further ones
-    of both the master and the minions."""
+    of both the master and the minions, ``schedule`` is the master's."""
 
-    def __init__(self, deployment: Deployment, minions: tuple[str, ...] = ("m1",), **options: Any) -> None:
+    def __init__(
+        self, deployment: Deployment, minions: tuple[str, ...] = ("m1",), *, schedule: Any = None, **options: Any
+    ) -> None:
         self.deployment = deployment
         self.minions = minions
         self.root = deployment.root / "salt"
@@ -173,6 +175,8 @@ class Salt:
                 "repository": str(places.repository),
             },
         }
+        if schedule:
+            master["schedule"] = schedule
         minion = {
             **common,
             "master": "127.0.0.1",

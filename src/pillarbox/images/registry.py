@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import requests
 
@@ -32,6 +33,7 @@ ACCEPT = ", ".join(
 TIMEOUT = (5, 60)
 #: Where the engine looks for the authority of a registry's certificate, below the registry's address: ``ca.crt``.
 CERTIFICATES = Path("/etc/docker/certs.d")
+_PAGE = 100
 #: What a registry, or a proxy before it, answers while it is not ready.
 _NOT_READY = (429, 502, 503, 504)
 _TLS_HINT = (
@@ -51,8 +53,13 @@ class ImageManifest:
     @property
     def pushed_size(self) -> int:
         """Bytes that the image takes in the registry: its layers, compressed, and its configuration."""
+        return sum(size for _, size in self.blobs())
+
+    def blobs(self) -> list[tuple[str, int]]:
+        """The digest and the bytes of each: the configuration, and the layers."""
         data = json.loads(self.content)
-        return sum(int(blob["size"]) for blob in [data.get("config", {"size": 0}), *data.get("layers", [])])
+        found = [data["config"], *data.get("layers", [])] if "config" in data else data.get("layers", [])
+        return [(str(blob["digest"]), int(blob["size"])) for blob in found]
 
 
 class Registry:
@@ -153,6 +160,38 @@ class Registry:
             content_type=manifest.media_type,
         )
         if answer.status_code != 201:
+            raise self._unexpected(answer)
+
+    def repositories(self, prefix: str) -> tuple[str, ...]:
+        """The repositories whose names begin with ``prefix``; some may hold nothing any more."""
+        found: list[str] = []
+        last = ""
+        while True:
+            # In pages: a registry gives no more than so many at once.
+            answer = self._request("GET", f"/v2/_catalog?n={_PAGE}&last={quote(last)}", "registry:catalog:*")
+            if answer.status_code != 200:
+                raise self._unexpected(answer)
+            page: list[str] = answer.json().get("repositories") or []
+            found += page
+            if len(page) < _PAGE:
+                return tuple(name for name in found if name.startswith(prefix))
+            last = page[-1]
+
+    def tags(self, repository: str) -> tuple[str, ...]:
+        """The tags of a repository; none where there is no such repository."""
+        answer = self._request("GET", f"/v2/{repository}/tags/list", _pull(repository))
+        if answer.status_code == 404:
+            return ()
+        if answer.status_code != 200:
+            raise self._unexpected(answer)
+        return tuple(sorted(answer.json().get("tags") or ()))
+
+    def delete(self, repository: str, digest: str) -> None:
+        """Forget an image and all its tags; fine where there is none. Its room is free after a garbage collection."""
+        answer = self._request(
+            "DELETE", f"/v2/{repository}/manifests/{digest}", f"repository:{repository}:pull,push,delete"
+        )
+        if answer.status_code not in (202, 404):
             raise self._unexpected(answer)
 
     def _request(

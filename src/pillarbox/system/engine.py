@@ -134,6 +134,19 @@ class Engine:
         with translated(f"removing {reference}"), contextlib.suppress(docker.errors.NotFound):
             self._api.remove_image(reference, noprune=False)
 
+    def forget(self, name: str) -> bool:
+        """Remove an image's name, and the image where that was its last; whether it went: a container may use it."""
+        with translated(f"removing {name}"):
+            try:
+                self._api.remove_image(name)
+            except docker.errors.NotFound:
+                return True
+            except docker.errors.APIError as error:
+                if error.status_code != 409:
+                    raise
+                return False
+            return True
+
     def load_root(self, archive: Iterator[bytes], repository: str, tag: str, labels: Mapping[str, str]) -> str:
         """Make an image of one layer from a tar archive of a root file system; return its id."""
         changes = ['CMD ["/bin/sh"]', *(f'LABEL {key}="{value}"' for key, value in labels.items())]

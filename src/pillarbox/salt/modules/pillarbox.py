@@ -79,6 +79,18 @@ def build_images(
     return share.to_return(results)
 
 
+def clear_images(names: list[str], prefixes: list[str], dry_run: bool = False) -> list[str]:
+    """Have this minion's engine forget the images whose names begin with one of ``prefixes`` and are not in ``names``.
+
+    Returns the names that went, or with ``dry_run`` would go. One that a container uses stays.
+    """
+    from pillarbox.system.engine import Engine
+
+    engine = Engine()
+    old = [name for prefix in prefixes for name in engine.names(prefix) if name not in set(names)]
+    return old if dry_run else [name for name in old if engine.forget(name)]
+
+
 def _extract(archive: tarfile.TarFile, target: Path) -> None:
     """Unpack files and directories, and nothing that leads out of ``target``; tarfile's own filters are newer than
     Debian 12's Python."""

@@ -16,6 +16,8 @@ import salt.utils.event
 from pillarbox.images.builder import PATIENCE
 from pillarbox.pipeline import plan as planning
 from pillarbox.pipeline.build import build_pushed, on_this_machine, pending
+from pillarbox.pipeline.collection import KEEP
+from pillarbox.pipeline.collection import collect as collect_images
 from pillarbox.pipeline.deploy import DeployOptions, deploy_revision, state
 from pillarbox.pipeline.places import Places
 from pillarbox.pipeline.prepare import last_deployed
@@ -23,6 +25,7 @@ from pillarbox.pipeline.record import Run, Runs
 from pillarbox.salt.builders import BuilderMinions
 from pillarbox.salt.client import master_options
 from pillarbox.salt.hosts import Highstates
+from pillarbox.salt.leftovers import Leftovers
 from pillarbox.salt.noise import hush
 from pillarbox.secrets import DEFAULT_HOME
 from pillarbox.system.errors import PillarboxError
@@ -171,6 +174,25 @@ def report(run: str | None = None) -> str:
         __context__["retcode"] = 1
         return str(error)
     return "\n".join([found.as_text() if found else "no run yet", *map(str, runs.unreadable())])
+
+
+def collect(keep: int = KEEP, dry_run: bool = False) -> dict[str, Any]:
+    """Delete images that no revision needs of the last ``keep`` that were built, and of as many that were deployed: in
+    registries, on their disks, and in builders' engines. ``dry_run`` says what would go, and how much that frees.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run pillarbox.collect dry_run=True
+    """
+    try:
+        done = collect_images(_places(), Leftovers(__opts__), keep=keep, dry_run=dry_run, progress=Progress())
+    except PillarboxError as error:
+        return _failed(str(error))
+    if not done.succeeded:
+        __context__["retcode"] = 1
+    return {"result": done.succeeded, **done.as_dict(), "retcode": 0 if done.succeeded else 1}
 
 
 def _places() -> Places:
