@@ -57,6 +57,7 @@ class LabRun:
     engine: LabEngine = field(init=False)
     image: str = field(init=False)
     wheelhouse: Path = field(init=False)
+    wheel: Path = field(init=False)
     repository: LabRepository = field(init=False)
     ssh_config: Path = field(init=False)
     pushed: str | None = None
@@ -102,6 +103,7 @@ def build_image(run: LabRun) -> None:
                 lambda: image.debian(settings, run.say), lambda: wheels.dependencies(settings, run.say)
             )
             run.image = image.build(settings, run.engine, archive, run.wheelhouse, run.say)
+        run.wheel = wheels.project(settings, run.wheelhouse)
     run.say(run.image)
 
 
@@ -135,13 +137,12 @@ def start_hosts(run: LabRun) -> None:
 
 
 def install_software(run: LabRun) -> None:
-    wheel = wheels.project(run.settings, run.wheelhouse)
     bootstrap = run.settings.checkout / "ci" / "bootstrap"
 
     def one(name: str) -> None:
         container, say = run.containers[name], lambda text: run.say(f"{name}: {text}")
-        if software.install(container, wheel, run.wheelhouse, bootstrap, say):
-            follow.note(f"{name}: {wheel.name} installed")
+        if software.install(container, run.wheel, run.wheelhouse, bootstrap, say):
+            follow.note(f"{name}: {run.wheel.name} installed")
 
     with following(run.say, every=0, silence=5) as follow:
         parallel.each(one, run.containers)

@@ -7,6 +7,7 @@ import importlib.metadata
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,6 +21,8 @@ from pillarbox.system.command import run
 PYTHON = (3, 11)
 # What a source tree needs to become a wheel; kept with the others so that the project's own is built offline.
 _BUILD = ("setuptools>=68", "wheel")
+#: Seconds that a wheel of the project stays.
+_KEEP = 86400
 
 
 def requirements(checkout: Path) -> tuple[str, ...]:
@@ -87,7 +90,7 @@ def _installed() -> list[tuple[str, str]]:
 
 
 def project(settings: LabSettings, wheelhouse: Path) -> Path:
-    """The project's own wheel, rebuilt when its sources have changed."""
+    """The project's own wheel, rebuilt when its sources have changed. For the holder of the cache's lock."""
     checkout = settings.checkout
     sources = copy.listed(checkout, ("src", "setup.cfg", "pyproject.toml", "README.md"))
     directory = settings.cache / "wheels" / f"project-{digest.of_files(checkout, sources)}"
@@ -102,6 +105,7 @@ def project(settings: LabSettings, wheelhouse: Path) -> Path:
             command = [*_pip_wheel(settings), "--no-deps", "--no-index", "--find-links", str(wheelhouse)]
             run([*command, "--wheel-dir", str(out), str(tree)], log=settings.root / "pip.log")
         for old in directory.parent.glob("project-*"):
-            if old != directory:
+            # Another lab, of another checkout, may be about to install its own.
+            if old.stat().st_mtime < time.time() - _KEEP:
                 shutil.rmtree(old, ignore_errors=True)
     return next(directory.glob("*.whl"))
