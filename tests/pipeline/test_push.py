@@ -17,7 +17,7 @@ from pillarbox.images import image_specs
 from pillarbox.model import Inventory
 from pillarbox.pipeline import publish
 from pillarbox.pipeline.git import Repository
-from pillarbox.pipeline.prepare import resolve
+from pillarbox.pipeline.prepare import newer, resolve
 
 
 def test_push_to_built(deployment: Deployment, salt: Salt, model: dict[str, Any]) -> None:
@@ -123,6 +123,8 @@ def test_a_build_that_fails_leaves_the_last_good_revision(
     assert run.state == "failed" and registry in run.error and "401" in run.error
     assert "FAILED" in said and f"a deploy takes revision {good[:12]}" in said
     assert resolve(deployment.places, None) == good
+    assert newer(deployment.places, good) == f"{bad[:12]} was pushed after {good[:12]} and is not built: failed"
+    assert newer(deployment.places, bad) == ""
     # The correction is an ordinary push.
     fixed = deployment.commit({"nodes/images/tool-server.yml": None})
     deployment.push()

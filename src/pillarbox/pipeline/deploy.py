@@ -13,7 +13,7 @@ from pillarbox.pipeline.errors import PipelineError
 from pillarbox.pipeline.git import Repository
 from pillarbox.pipeline.hosts import ApplyStates, HostState
 from pillarbox.pipeline.places import Places
-from pillarbox.pipeline.prepare import Preparation, choose, deployments, prepare, resolve
+from pillarbox.pipeline.prepare import Preparation, choose, deployments, newer, prepare, resolve
 from pillarbox.pipeline.record import Run, RunKind, Runs, RunState
 from pillarbox.revision import Deployment, Revision
 from pillarbox.rollout import Cluster, GoodStore, ObjectStatus, roll_out, status
@@ -84,6 +84,8 @@ def deploy_revision(
         except PillarboxError as error:
             name, unknown = "unknown", error
         subject = "" if unknown else Repository(places.repository).subject(name)
+        if not unknown and not revision and (behind := newer(places, name)):
+            progress.step(f"note: {behind}; this deploys {name[:12]}")
         with _recorded(places, name, by, subject, progress, dry_run=options.dry_run) as run:
             if unknown:
                 raise unknown

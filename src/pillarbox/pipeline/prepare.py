@@ -41,6 +41,15 @@ def resolve(places: Places, revision: str | None) -> str:
     return built.revision
 
 
+def newer(places: Places, name: str) -> str:
+    """What is pushed and is not ``name``, and why it is not built, in words; nothing where ``name`` is the newest."""
+    head = Repository(places.repository).head(places.ref)
+    if head is None or head == name:
+        return ""
+    last = Runs(places.runs).last(RunKind.BUILD, head)
+    return f"{head[:12]} was pushed after {name[:12]} and is not built: {last.state if last else 'no build has begun'}"
+
+
 def last_deployed(places: Places) -> str | None:
     """The revision that was deployed last, if the repository still has it."""
     run = Runs(places.runs).standing(RunKind.DEPLOY)
