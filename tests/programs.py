@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import tarfile
+from collections.abc import Iterable
 from pathlib import Path
 
 CACHE = Path(os.environ.get("PILLARBOX_TEST_CACHE") or "/var/cache/pillarbox-lab/programs")
@@ -19,26 +20,32 @@ def debian(package: str, name: str) -> Path | None:
     if found:
         return Path(found)
     root = CACHE / package
-    if not root.is_dir() and not _unpack(package, root):
+    if not root.is_dir() and not _unpack([package], root):
         return None
     return next((path for folder in ("bin", "sbin") for path in (root / "usr" / folder).glob(name)), None)
 
 
-def _unpack(package: str, root: Path) -> bool:
-    scratch = root.with_name(f".{package}.{os.getpid()}")
+def debian_root(name: str, *packages: str) -> Path | None:
+    """A directory into which Debian's ``packages`` are unpacked together, cached as ``name``; nothing as above."""
+    root = CACHE / name
+    return root if root.is_dir() or _unpack(packages, root) else None
+
+
+def _unpack(packages: Iterable[str], root: Path) -> bool:
+    scratch = root.with_name(f".{root.name}.{os.getpid()}")
     try:
         scratch.mkdir(parents=True)
     except OSError:
         return False
     try:
         # apt wants to download as its own user, who may not write here; and it may never have read its lists.
-        download = ["apt-get", "-qq", "-o", "APT::Sandbox::User=root", "download", package]
+        download = ["apt-get", "-qq", "-o", "APT::Sandbox::User=root", "download", *packages]
         if subprocess.run(download, cwd=scratch, capture_output=True).returncode != 0:
             subprocess.run(["apt-get", "-qq", "update"], capture_output=True, check=False)
             if subprocess.run(download, cwd=scratch, capture_output=True).returncode != 0:
                 return False
-        (archive,) = scratch.glob("*.deb")
-        subprocess.run(["dpkg", "-x", archive, scratch / "root"], check=True)
+        for archive in scratch.glob("*.deb"):
+            subprocess.run(["dpkg", "-x", archive, scratch / "root"], check=True)
         (scratch / "root").rename(root)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)

@@ -16,5 +16,6 @@
     'expand': manage,
     'contract': manage,
     'register': ['/usr/bin/python3', 'http.client', 'json'],
+    'retire': ['/usr/bin/python3', 'http.client', 'json'],
   },
 ) }}

@@ -8,5 +8,7 @@
   loads={
     'server': ['/usr/sbin/mariadbd', '/usr/bin/mariadb'],
     'database': ['/usr/bin/python3', '/usr/bin/mariadb'],
+    'retire': ['/usr/bin/python3', '/usr/bin/mariadb'],
+    'administrator': ['/usr/bin/python3', '/usr/bin/mariadb'],
   },
 ) }}

@@ -23,7 +23,7 @@ mariadb_config:
   - require:
     - file: mariadb_directories
 
-# Run at every start, so that a changed password of the administrator needs a restart and nothing else.
+# Run at every start: a restart gives the administrator the password of the environment, whatever it was before.
 mariadb_administrator:
   file.managed:
   - name: /etc/mysql/administrator.sql
@@ -49,12 +49,12 @@ mariadb_client:
   - require:
     - file: mariadb_directories
 
-{%- for process in ('server', 'database') %}
+{%- for process, file in (('server', 'server'), ('database', 'database'), ('retire', 'database'), ('administrator', 'database')) %}
 
 mariadb_process_{{ process }}:
   file.managed:
   - name: /entrypoint.d/{{ process }}
-  - source: salt://mariadb/files/{{ process }}
+  - source: salt://mariadb/files/{{ file }}
   - mode: 755
   - makedirs: true
 {%- endfor %}

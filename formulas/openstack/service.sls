@@ -42,5 +42,6 @@ openstack_{{ id }}:
 # What the two scripts below know of the identity service; they run as root or as the service's own account.
 {{- managed('identity', '/etc/' ~ name ~ '/identity.json', 'identity.json', 600) }}
 {{- managed('process_register', '/entrypoint.d/register', 'register', 755, 'root') }}
+{{- managed('process_retire', '/entrypoint.d/retire', 'register', 755, 'root') }}
 {{- managed('check', '/usr/local/bin/api-check', 'api-check', 755, 'root') }}
 {%- endif %}

@@ -8,5 +8,6 @@
             'keystonemiddleware.auth_token', 'memcache', 'pymysql'],
     'expand': ['/usr/bin/placement-manage', 'placement.cmd.manage', 'pymysql'],
     'register': ['/usr/bin/python3', 'http.client', 'json'],
+    'retire': ['/usr/bin/python3', 'http.client', 'json'],
   },
 ) }}

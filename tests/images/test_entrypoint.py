@@ -53,6 +53,15 @@ def test_raw_values_survive(script: ModuleType, value: bytes, before: bytes, aft
     assert script.fill(before + b"$raw:NAME" + after, {b"NAME": value}) == before + value + after
 
 
+@pytest.mark.parametrize("place", [b"", b"json:", b"oslo:", b"url:", b"sql:"])
+def test_a_digest_belongs_to_a_value_and_fits_everywhere(script: ModuleType, place: bytes) -> None:
+    text = b"u-$" + place + b"digest:NAME."
+    assert script.names_in(text, {b"NAME"}) == [b"NAME"]
+    one, same, other = (script.fill(text, {b"NAME": value}) for value in (b"$a'\n", b"$a'\n", b"b"))
+    assert re.fullmatch(rb"u-[0-9a-f]{8}\.", one)
+    assert one == same != other
+
+
 @given(value=values)
 def test_url_values_survive(script: ModuleType, value: bytes) -> None:
     filled = script.fill(b"http://u:$url:NAME@h/", {b"NAME": value})

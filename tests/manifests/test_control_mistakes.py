@@ -54,6 +54,11 @@ CASES: dict[str, tuple[Any, str, str | None]] = {
     "one key in two spellings": (service(hostNetwork=True, host_network=True), "are one key, given twice", None),
     "unsupported kind": (service(kind="ReplicaSett"), "unsupported kind ReplicaSett", "StatefulSet"),
     "a number that is none": (service(replicas="three"), "replicas: expected a whole number, found three", None),
+    "what no change can be ignored of": (
+        service(ignore_changes=["service/db"]),
+        "ignore_changes: expected secret/<name> or configmap/<name>, found service/db",
+        None,
+    ),
     "a mapping that is none": (service(strategy="fast"), "strategy: expected a mapping, found fast", None),
     "a list that is none": (container(ports={"a": 1}), "ports: expected a list, found a mapping", None),
     "a port out of range": (container(ports=[{"port": 70000}]), "0:port: expected a number from 1 to 65535", None),

@@ -76,6 +76,18 @@ def test_a_changed_secret_changes_the_template(rendered: Any) -> None:
     assert annotation(BLOCK) != annotation(BLOCK.replace("hQEMA", "hQEMB"))
 
 
+def test_a_change_that_a_workload_ignores_replaces_no_pod(rendered: Any) -> None:
+    def template(block: str, **options: Any) -> Any:
+        variable = {"name": "PASSWORD", "secret": {"name": "nova", "key": "password"}}
+        control = service(container={"api": {"image": "a:1", "variables": [variable]}}, **options)
+        control["secret"] = {"nova": {"data": {"password": block}}}
+        return one(rendered(control), "Deployment")["spec"]["template"]
+
+    other = BLOCK.replace("hQEMA", "hQEMB")
+    assert template(BLOCK, ignore_changes=["secret/nova"]) == template(other, ignore_changes=["secret/nova"])
+    assert template(BLOCK, ignore_changes=["secret/other"]) != template(other, ignore_changes=["secret/other"])
+
+
 def test_selectors_hold_the_app_label_alone(rendered: Any) -> None:
     deployment = one(rendered(service(labels={"app.kubernetes.io/version": "2022.2"})), "Deployment")
     assert deployment["spec"]["selector"] == {"matchLabels": {"app": "nova-api"}}

@@ -35,12 +35,13 @@ class Tally:
 class Load:
     """Requests as users of the cloud send them, each on a connection of its own, through the services' node ports.
 
-    Keystone: a token for the administrator (password checked against the database). The others: what ``APIS`` says,
-    with a token. An answer counts only when it is the service's own: the status and the body that belong to it.
+    Keystone: a token for ``user`` (password checked against the database). The others: what ``APIS`` says, with a
+    token. An answer counts only when it is the service's own: the status and the body that belong to it.
     """
 
-    def __init__(self, addresses: list[str], password: str) -> None:
+    def __init__(self, addresses: list[str], password: str, user: str = "admin") -> None:
         self._addresses = addresses
+        self._user = user
         self._password = password
         self._stop = threading.Event()
         self.tallies = {name: Tally() for name in ("keystone", *APIS)}
@@ -53,7 +54,7 @@ class Load:
                 "identity": {
                     "methods": ["password"],
                     "password": {
-                        "user": {"name": "admin", "domain": {"id": "default"}, "password": self._password},
+                        "user": {"name": self._user, "domain": {"id": "default"}, "password": self._password},
                     },
                 },
                 "scope": {"project": {"name": "admin", "domain": {"id": "default"}}},
@@ -62,7 +63,7 @@ class Load:
         url = f"http://{address}:{KEYSTONE_PORT}/v3/auth/tokens"
         answer = requests.post(url, json=body, timeout=TIMEOUT_SECONDS)
         assert answer.status_code == 201, f"{answer.status_code} {answer.text[:200]}"
-        assert answer.json()["token"]["user"]["name"] == "admin"
+        assert answer.json()["token"]["user"]["name"] == self._user
         return answer.headers["X-Subject-Token"]
 
     def ask(self, name: str, address: str, token: str) -> Any:

@@ -29,7 +29,8 @@ def as_root(lab: Lab, statement: str) -> str:
 
 def ensure(lab: Lab, password: str, host: str = "%") -> list[str]:
     """What the Job of a service runs; the lines that it says."""
-    variables = (f"DATABASE_NAME={NAME}", f"DATABASE_PASSWORD={password}", f"DATABASE_HOST={host}")
+    account = (f"DATABASE_USER={NAME}", f"DATABASE_HOST={host}")
+    variables = (f"DATABASE_NAME={NAME}", f"DATABASE_PASSWORD={password}", *account)
     code, said = in_pod(lab, "env", *variables, "/entrypoint.d/database")
     assert code == 0
     return said.splitlines()

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 #: The same grammar as in ``images/entrypoint``, which fills the placeholders.
-ENCODINGS = ("raw", "url", "oslo", "sql", "json")
+ENCODINGS = ("raw", "url", "oslo", "sql", "json", "digest")
 PLACEHOLDER = re.compile(r"\$(?:(?P<encoding>[a-z]+):)?(?P<name>[A-Z][A-Z0-9_]*)")
 BRACED = re.compile(r"\$\{(?:[a-z]+:)?[A-Z][A-Z0-9_]*\}")
 

@@ -12,6 +12,7 @@ from pillarbox.lab import digest
 from pillarbox.lab.errors import LabError
 from pillarbox.lab.settings import LabSettings
 from pillarbox.system import git
+from pillarbox.system.yaml_text import dump
 
 _IDENTITY = ("Pillarbox lab", "lab@localhost")
 # What a deployment's repository holds of a checkout; the program itself is installed, not pushed.
@@ -125,7 +126,7 @@ def _secrets(model: Path) -> dict[Path, str]:
 def _renew(
     settings: LabSettings, kept: dict[Path, str], public_key: str, generate: Callable[[Path, str], object]
 ) -> None:
-    """Put the kept secrets back, or make new ones where the key or what is asked for has changed."""
+    """Put the kept secrets back, and make new ones where the key or what is asked for has changed."""
     copy, mark = settings.model, settings.state / "secrets.key"
     key = digest.of_text(public_key)
     asked = {name: _asked(text) for name, text in _secrets(copy).items()}
@@ -136,7 +137,22 @@ def _renew(
         return
     mark.unlink(missing_ok=True)
     generate(copy, public_key)
+    if same_key:
+        for name, text in kept.items():
+            _carry_over(copy / name, text)
     mark.write_text(f"{key}\n")
+
+
+def _carry_over(file: Path, kept: str) -> None:
+    """Give the new file the values that the kept one has: services run with them."""
+    if not file.is_file():
+        return
+    text = file.read_text()
+    document, before = yaml.safe_load(text), (yaml.safe_load(kept) or {}).get("parameters") or {}
+    values = document["parameters"]["_param"]
+    values |= {name: block for name, block in (before.get("_param") or {}).items() if name in values}
+    header = "".join(line for line in text.splitlines(keepends=True) if line.startswith("#"))
+    file.write_text(header + dump(document))
 
 
 def _asked(text: str) -> object:

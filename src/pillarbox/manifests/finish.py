@@ -10,7 +10,7 @@ from pillarbox.manifests.catalog import Catalog
 from pillarbox.manifests.kinds import Kind
 from pillarbox.manifests.manifest import Manifest, Object
 from pillarbox.manifests.references import ReferenceUse, references
-from pillarbox.manifests.workloads import ONCE_PER
+from pillarbox.manifests.workloads import IGNORED, ONCE_PER
 from pillarbox.system.fingerprint import fingerprint
 
 CONFIG = "pillarbox.io/config"
@@ -35,12 +35,14 @@ def _configured(manifest: Manifest, data: dict[tuple[str, Kind, str | None, str]
     template = manifest.template
     if template is None or manifest.annotations.get(ONCE_PER) == "image":
         return manifest
+    ignored = manifest.annotations.get(IGNORED, "").split(",")
     used = {}
     for each in references(manifest.object):
         found = data.get((manifest.deployment, each.kind, manifest.namespace, each.name))
         # No process sees what an image was pulled with.
-        if found is not None and each.use is not ReferenceUse.PULL:
-            used[f"{each.kind.name}/{each.name}"] = found.get("data", found.get("stringData"))
+        if found is None or each.use is ReferenceUse.PULL or f"{each.kind.section}/{each.name}" in ignored:
+            continue
+        used[f"{each.kind.name}/{each.name}"] = found.get("data", found.get("stringData"))
     if not used:
         return manifest
     changed = manifest.with_object(copy.deepcopy(manifest.object))

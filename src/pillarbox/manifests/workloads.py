@@ -20,6 +20,8 @@ PHASES = ("expand", "contract")
 RELEASE = "pillarbox.io/release"
 PHASE = "pillarbox.io/phase"
 ONCE_PER = "pillarbox.io/once-per"
+#: The Secrets and ConfigMaps whose changes replace no pod, as ``secret/<name>`` with commas between them.
+IGNORED = "pillarbox.io/ignore-changes"
 
 # What the formula wrote or its models carry and nothing here needs: the API version follows the cluster, files have
 # their own layout, and a state that is applied is always created.
@@ -41,7 +43,7 @@ def service_workload(key: str, section: PillarSection, scope: Scope) -> Iterator
             name,
             {"spec": _spec(kind, name, section, scope)},
             labels=labels,
-            annotations=annotations | compact(**{RELEASE: section.text("release")}),
+            annotations=annotations | compact(**{RELEASE: section.text("release"), IGNORED: _ignored(section)}),
             unit=unit_name(namespace, "service", name),
             depends_on=_dependencies(section),
         )
@@ -199,6 +201,16 @@ def _budget(section: PillarSection, name: str) -> Object:
         if low is None and high is None:
             return {}
         return compact(minAvailable=low, maxUnavailable=high) | {"selector": {"matchLabels": {"app": name}}}
+
+
+def _ignored(section: PillarSection) -> str | None:
+    known = (kinds.SECRET, kinds.CONFIG_MAP)
+    words = section.words("ignore_changes") or []
+    for word in words:
+        if word.partition("/")[0] not in {kind.section for kind in known}:
+            expected = " or ".join(f"{kind.section}/<name>" for kind in known)
+            section.problem(f"expected {expected}, found {word}", key="ignore_changes")
+    return ",".join(words) or None
 
 
 def _dependencies(section: PillarSection) -> tuple[str, ...]:
