@@ -17,7 +17,7 @@ kubernetes_client_kubeconfig:
   - show_changes: false
   - context:
       server: https://{{ client.apiserver.host }}:{{ client.apiserver.get('port', 6443) }}
-      name: {{ name }}
+      certificate: {{ name }}
 
 kubernetes_client_default:
   file.symlink:

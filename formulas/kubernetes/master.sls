@@ -94,7 +94,7 @@ kubernetes_master_admin:
   - show_changes: false
   - context:
       server: {{ local }}
-      name: kubernetes-admin
+      certificate: kubernetes-admin
 
 # A highstate that ends well means an apiserver that answers, not a process that was started.
 kubernetes_master_ready:

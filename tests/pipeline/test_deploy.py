@@ -13,6 +13,7 @@ from tests.pipeline.support import Deployment, Salt, formulas
 
 from pillarbox.pipeline import publish
 from pillarbox.pipeline.git import Repository
+from pillarbox.pipeline.record import RunKind, RunState
 from pillarbox.rollout import Cluster
 from pillarbox.rollout.objects import ObjectRef
 
@@ -215,3 +216,26 @@ def test_an_unreachable_cluster_fails_with_its_address(
     # Hosts come first, also on a master that has served nothing before.
     assert run.hosts == {"m1": "states applied"}
     assert publish.current(deployment.places) == revision
+
+
+def test_a_host_that_leaves_the_model_loses_its_key(deployment: Deployment, ready: Salt, model: dict[str, Any]) -> None:
+    with_host = deployment.commit({"nodes/gone.yml": {"parameters": {"salt": {"minion": {"enabled": True}}}}})
+    deployment.push()
+    assert deployment.finished(with_host).succeeded
+    # As if the host had been there.
+    deployment.runs.start(RunKind.DEPLOY, with_host, "Ann").finish(RunState.SUCCEEDED)
+    keys = ready.root / "m/etc/salt/pki/master/minions"
+    (keys / "gone").write_bytes((keys / "m1").read_bytes())
+    (ready.root / "pki/host/gone").mkdir(parents=True)
+    without = deployment.commit({"nodes/gone.yml": None})
+    deployment.push()
+    assert deployment.finished(without).succeeded
+    ready.run(*ORCHESTRATE, 'pillar={"dry_run": true}')
+    tried = deployment.runs.last("deploy")
+    assert tried and tried.hosts == {"gone": "would be removed"}
+    assert (keys / "gone").exists()
+    ready.run(*ORCHESTRATE)
+    report = deployment.runs.last("deploy")
+    assert report and report.succeeded and report.hosts == {"gone": "removed: its key and certificates are forgotten"}
+    assert [key.name for key in keys.iterdir()] == ["m1"]
+    assert not (ready.root / "pki/host/gone").exists()

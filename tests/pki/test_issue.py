@@ -221,3 +221,43 @@ def test_an_authority_that_is_none_is_refused(tmp_path: Path, name: Any, data: A
     with pytest.raises(pki.PkiError, match="pki:authority"):
         pki.issue(asking, tmp_path)
     assert not list(tmp_path.rglob("*.key"))
+
+
+def test_a_certificate_that_no_host_came_for_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for days, host in ((19, "near"), (21, "far"), (90, "new"), (-1, "late")):
+        with monkeypatch.context() as patch:
+            patch.setattr(authority, "_CERTIFICATE_DAYS", days)
+            patch.setattr(authority, "_SKEW", timedelta(days=2))
+            issued(pillar(host), tmp_path)
+    found = list(pki.near_end(tmp_path))
+    assert [(each.host, each.name, each.ended) for each in found] == [
+        ("late", "kubelet", True),
+        ("near", "kubelet", False),
+    ]
+    assert found[1].as_dict()["state"] == "ending"
+    issued(pillar("near"), tmp_path)
+    assert [each.host for each in pki.near_end(tmp_path)] == ["late"]
+    assert list(pki.near_end(tmp_path / "nothing")) == []
+
+
+def test_a_certificate_that_is_asked_for_no_more_goes(tmp_path: Path) -> None:
+    pki.issue(pillar(one=request(), two=request()), tmp_path)
+    pki.issue(pillar(two=request()), tmp_path)
+    assert sorted(file.name for file in (tmp_path / "host/ctl01").iterdir()) == ["two.crt", "two.json", "two.key"]
+
+
+def test_a_host_that_is_forgotten_has_nothing_left(tmp_path: Path) -> None:
+    before = issued(pillar("gone"), tmp_path), issued(pillar("stays"), tmp_path)
+    pki.forget(tmp_path, "gone")
+    pki.forget(tmp_path, "never-there")
+    assert [folder.name for folder in (tmp_path / "host").iterdir()] == ["stays"]
+    assert issued(pillar("stays"), tmp_path) == before[1]
+    assert issued(pillar("gone"), tmp_path)["key"] != before[0]["key"]
+    with pytest.raises(pki.PkiError):
+        pki.forget(tmp_path, "../host")
+
+
+def test_a_certificate_ends_within_a_season(tmp_path: Path) -> None:
+    """Nobody can take one back from a host that is gone."""
+    found = x509.load_pem_x509_certificate(issued(pillar(), tmp_path)["certificate"].encode())
+    assert found.not_valid_after_utc - datetime.now(UTC) < timedelta(days=91)

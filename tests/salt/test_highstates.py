@@ -101,3 +101,17 @@ def test_a_host_that_is_away_is_a_failure(hosts: Hosts, salt: Salt) -> None:
         assert hosts() == {"m1": "failed: it gave no answer", "m2": "not reached"}
     finally:
         salt.start("m1")
+
+
+def test_a_host_that_is_forgotten_is_trusted_no_longer(hosts: Hosts, salt: Salt) -> None:
+    keys = salt.root / "m" / "etc/salt/pki/master/minions"
+    store = salt.root / "pki" / "host"
+    for folder in (store / "m2", store / "m1"):
+        folder.mkdir(parents=True)
+    gone = keys / "gone"
+    gone.write_bytes((keys / "m1").read_bytes())
+    (store / "gone").mkdir()
+    hosts.apply.forget(["gone", "never-there"])
+    assert sorted(key.name for key in keys.iterdir()) == ["m1", "m2"]
+    assert sorted(folder.name for folder in store.iterdir()) == ["m1", "m2"]
+    salt.ready()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from pillarbox import pki
 from pillarbox.cli.cluster import gpg_home_option, kubeconfig_option
 from pillarbox.cli.output import format_option, print_data
 from pillarbox.pipeline.deploy import state
@@ -32,7 +33,8 @@ _COLOURS = {
 def command(model: Path, kubeconfig: Path | None, gpg_home: Path, everything: bool, output_format: str) -> int:
     """Compare the cluster with the model: what is missing, unhealthy, drifted, or no longer in the model.
 
-    Exits with 1 when anything is missing or unhealthy. Writes nothing.
+    On a Salt master, as root, certificates of hosts that should have been renewed are named, too. Exits with 1 when
+    anything is missing or unhealthy, or a certificate has ended. Writes nothing.
     """
     found = state(model, kubeconfig=kubeconfig, gpg_home=gpg_home)
     # Somebody else than root may look at the cluster, too.
@@ -40,13 +42,19 @@ def command(model: Path, kubeconfig: Path | None, gpg_home: Path, everything: bo
         for unreadable in Runs(Places.of().runs).unreadable():
             click.echo(str(unreadable), err=True)
     shown = [item for item in found if everything or item.state is not ObjectState.OK]
+    certificates = tuple(pki.near_end(Places.of().pki))
     if output_format == "json":
-        print_data([item.as_dict() for item in shown], "json")
+        print_data([*(item.as_dict() for item in shown), *(each.as_dict() for each in certificates)], "json")
     else:
         for item in shown:
             where = f"{item.ref.namespace}/" if item.ref.namespace else ""
             word = click.style(f"{item.state:<9}", fg=_COLOURS[item.state])
             click.echo(f"{word} {item.ref.kind} {where}{item.ref.name}  {item.detail}".rstrip())
+        for each in certificates:
+            known = each.as_dict()
+            word = click.style(f"{known['state']:<9}", fg="red" if each.ended else "yellow")
+            click.echo(f"{word} Certificate {each.host}/{each.name}  {known['detail']}")
         fine = sum(item.state is ObjectState.OK for item in found)
         click.echo(f"{fine} of {len(found)} objects are as the model says.", err=True)
-    return 1 if any(item.state in (ObjectState.MISSING, ObjectState.UNHEALTHY) for item in found) else 0
+    bad = any(item.state in (ObjectState.MISSING, ObjectState.UNHEALTHY) for item in found)
+    return 1 if bad or any(each.ended for each in certificates) else 0

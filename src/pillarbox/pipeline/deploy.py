@@ -135,13 +135,21 @@ def _recorded(
 
 
 def _apply(run: Run, states: ApplyStates, prepared: Preparation, options: DeployOptions, progress: Progress) -> bool:
-    """Apply the states of the hosts that change; whether all is well with them."""
+    """Forget the hosts that are gone, and apply the states of those that change; whether all is well with them."""
+    if prepared.removed:
+        for name in prepared.removed:
+            progress.step(f"host {name} is no longer in the model")
+        if not options.dry_run:
+            states.forget(prepared.removed)
+        run.hosts |= dict.fromkeys(
+            prepared.removed, str(HostState.WOULD_BE_REMOVED if options.dry_run else HostState.REMOVED)
+        )
     named = (*prepared.hosts, *prepared.masters)
     if not named:
         return True
     with progress.phase(f"applying the states of {len(named)} hosts"):
         outcomes = states(prepared.hosts, prepared.masters, dry_run=options.dry_run, progress=progress)
-    run.hosts = {name: str(outcome) for name, outcome in outcomes.items()}
+    run.hosts |= {name: str(outcome) for name, outcome in outcomes.items()}
     return all(outcome.state in (HostState.APPLIED, HostState.WOULD_CHANGE) for outcome in outcomes.values())
 
 

@@ -17,6 +17,8 @@ class HostState(StrEnum):
     WOULD_CHANGE = "would change"
     FAILED = "failed"
     NOT_REACHED = "not reached"
+    REMOVED = "removed: its key and certificates are forgotten"
+    WOULD_BE_REMOVED = "would be removed"
 
 
 @dataclass(frozen=True)
@@ -37,3 +39,7 @@ class ApplyStates(Protocol):
     def __call__(
         self, hosts: Sequence[str], masters: Sequence[str], *, dry_run: bool, progress: Progress
     ) -> Mapping[str, HostOutcome]: ...
+
+    def forget(self, hosts: Sequence[str]) -> None:
+        """Trust ``hosts`` no longer: no job and no pillar is theirs from then on, and no certificate is kept for them.
+        Those that are not known are fine."""

@@ -79,6 +79,11 @@ class Places:
         return self.state / "good"
 
     @property
+    def pki(self) -> Path:
+        """What was issued to hosts."""
+        return self.state / "pki"
+
+    @property
     def lock(self) -> Path:
         """Held by the one run that is going on."""
         return self.state / "pipeline.lock"

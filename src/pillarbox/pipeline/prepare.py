@@ -24,11 +24,13 @@ PATIENCE = 30.0
 
 @dataclass(frozen=True)
 class Preparation:
-    """What a deploy does: to the hosts that change (those with a Salt master apart), and to which clusters."""
+    """What a deploy does: to the hosts that change (those with a Salt master apart), and to which clusters;
+    ``removed`` are the hosts that were deployed last and are no longer in the model."""
 
     hosts: tuple[str, ...]
     masters: tuple[str, ...]
     deployments: tuple[Deployment, ...]
+    removed: tuple[str, ...] = ()
 
 
 def resolve(places: Places, revision: str | None) -> str:
@@ -78,7 +80,8 @@ def prepare(places: Places, name: str, *, dry_run: bool, progress: Progress) -> 
             changes = []
     masters = [host.name for host in changes if "master" in head.hosts[host.name].parameters["salt"]]
     others = [host.name for host in changes if host.name not in masters]
-    return Preparation(tuple(others), tuple(masters), wanted)
+    removed = tuple(host.name for host in made.hosts if host.name not in head.hosts)
+    return Preparation(tuple(others), tuple(masters), wanted, removed)
 
 
 def deployments(revision: Revision, places: Places, progress: Progress = SILENT) -> tuple[Deployment, ...]:

@@ -21,10 +21,11 @@ for an authority gets its certificate, to trust what it signs. A request that al
 (from a public key infrastructure of one's own), or an authority with its ``certificate``, is passed on as it is.
 
 ``request`` is what a host asks for, ``authority`` signs, ``key`` makes keys, ``store`` keeps all of it, and ``issue``
-answers one host.
+answers one host. Hosts ask twice a day, and get a new certificate while a third of its 90 days is left.
 """
 
 from pillarbox.pki.errors import PkiError
 from pillarbox.pki.issue import issue
+from pillarbox.pki.store import DIRECTORY, Issued, forget, near_end
 
-__all__ = ["PkiError", "issue"]
+__all__ = ["DIRECTORY", "Issued", "PkiError", "forget", "issue", "near_end"]

@@ -15,7 +15,8 @@ from pillarbox.pki.key import pem
 from pillarbox.pki.request import USAGES, CertificateRequest
 
 _AUTHORITY_DAYS = 3650
-_CERTIFICATE_DAYS = 365
+# Nobody can take a certificate back from a host that is gone; it ends by itself.
+_CERTIFICATE_DAYS = 90
 _RENEW_DAYS = 30
 # Hosts' clocks differ a little; a certificate must not be "not yet valid" on one of them.
 _SKEW = timedelta(minutes=10)

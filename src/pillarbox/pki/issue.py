@@ -34,6 +34,7 @@ def issue(pillar: Mapping[str, Any], directory: str | Path) -> dict[str, Any]:
     store = IssuedStore(Path(directory))
     result: dict[str, Any] = {}
     with store.locked():
+        store.keep(minion, asked)
         if certificates:
             result["certificate"] = {
                 name: {**data, **(store.certificate(minion, asked[name]) if name in asked else {})}

@@ -5,15 +5,68 @@ Below the directory: ``authority/<ca>.key|crt``, ``host/<minion>/<name>.key|crt|
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+
+from cryptography import x509
 
 from pillarbox.pki.authority import Authority
 from pillarbox.pki.errors import PkiError
 from pillarbox.pki.key import KEY_TYPES, public
-from pillarbox.pki.request import CertificateRequest, KeyRequest
+from pillarbox.pki.request import CertificateRequest, KeyRequest, file_name
 from pillarbox.system import files, locks
+
+DIRECTORY = "/var/lib/pillarbox/pki"
+#: Days that are left of a certificate that should have been renewed long ago.
+_NEAR_END = 20
+
+
+@dataclass(frozen=True, order=True)
+class Issued:
+    """A certificate that a host has, and when it ends."""
+
+    ends: datetime
+    host: str
+    name: str
+
+    @property
+    def ended(self) -> bool:
+        """Whether nobody accepts it any more."""
+        return self.ends <= datetime.now(UTC)
+
+    def as_dict(self) -> dict[str, str]:
+        """The certificate as plain data, as the state of an object of a cluster."""
+        detail = f"until {self.ends:%Y-%m-%d}; the host has not asked for a new one"
+        return {
+            "kind": "Certificate",
+            "namespace": self.host,
+            "name": self.name,
+            "state": "ended" if self.ended else "ending",
+            "detail": detail,
+        }
+
+
+def forget(directory: Path, host: str) -> None:
+    """Keep nothing any more that was issued to ``host``; fine where nothing was."""
+    folder = directory / "host" / file_name("the host's name", host)
+    if folder.is_dir():
+        with IssuedStore(directory).locked():
+            files.remove(folder)
+
+
+def near_end(directory: Path) -> Iterator[Issued]:
+    """The certificates that no host has come for although they end within :data:`_NEAR_END` days, or have ended.
+
+    Raises ``OSError`` for whoever may not read the store.
+    """
+    soon = datetime.now(UTC) + timedelta(days=_NEAR_END)
+    for file in sorted(directory.glob("host/*/*.crt")):
+        ends = x509.load_pem_x509_certificate(file.read_bytes()).not_valid_after_utc
+        if ends < soon:
+            yield Issued(ends, file.parent.name, file.stem)
 
 
 class IssuedStore:
@@ -72,6 +125,13 @@ class IssuedStore:
             "key": stored["key"].read_text(),
             "ca_certificate": authority.certificate_pem.decode(),
         }
+
+    def keep(self, minion: str, names: Collection[str]) -> None:
+        """Drop certificates of the minion that it asks for no more: all but those called ``names``."""
+        base = self.directory / "host" / minion
+        for file in base.iterdir() if base.is_dir() else ():
+            if file.stem not in names:
+                file.unlink()
 
     def key(self, request: KeyRequest) -> dict[str, str]:
         """The deployment's key of that name; ``public`` beside it where the type has a public half."""

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+import salt.key
 from salt.exceptions import SaltException
 from salt.utils.state import check_result
 
+from pillarbox import pki
 from pillarbox.pipeline.errors import PipelineError
 from pillarbox.pipeline.hosts import HostOutcome, HostState
-from pillarbox.salt.client import local_client
+from pillarbox.salt.client import local_client, master_options
 from pillarbox.system import salt_results
 from pillarbox.system.progress import Progress
 
@@ -37,6 +40,14 @@ class Highstates:
                 found |= dict.fromkeys(group, HostOutcome(HostState.NOT_REACHED))
         return found
 
+    def forget(self, hosts: Sequence[str]) -> None:
+        """Delete the hosts' keys on the master, and what was issued to them."""
+        options = master_options(self.opts)
+        keys = salt.key.get_key(options)
+        for host in hosts:
+            keys.delete_key(match=host)
+            pki.forget(_pki(options), host)
+
     def _returns(self, hosts: Sequence[str], dry_run: bool, progress: Progress) -> Iterator[tuple[str, HostOutcome]]:
         if not hosts:
             return
@@ -51,6 +62,14 @@ class Highstates:
                             yield host, result
         except SaltException as error:
             raise PipelineError(f"the Salt master does not answer: {error}") from error
+
+
+def _pki(options: Mapping[str, Any]) -> Path:
+    """Where the master's ext_pillar keeps what it issues."""
+    for each in options.get("ext_pillar") or ():
+        if isinstance(each, Mapping) and isinstance(each.get("pillarbox"), Mapping):
+            return Path(each["pillarbox"].get("pki", pki.DIRECTORY))
+    return Path(pki.DIRECTORY)
 
 
 def outcome(returned: Any, *, dry_run: bool) -> HostOutcome:

@@ -44,6 +44,37 @@ def htpasswd(file: str, passwords: dict[str, str]) -> str:
     return text
 
 
+def renew_certificates() -> dict[str, Any]:
+    """Write the certificates that the master has issued again, and restart or reload what uses them.
+
+    A host asks for them by itself, twice a day: one that is near its end is issued again then. Returns the files that
+    changed, the services, and what failed; with a return code of 1 if anything did.
+    """
+    from pillarbox.salt import renewal
+
+    low = __salt__["state.show_lowstate"](queue=True)
+    failed = [str(each) for each in low if not isinstance(each, dict)]
+    changed: dict[str, str] = {}
+    services: list[str] = []
+    if not failed:
+        for chunk in renewal.certificates(low):
+            done = __salt__["state.low"](dict(chunk), queue=True)
+            if not isinstance(done, dict) or done["result"] is False:
+                failed.append(f"{chunk['name']}: {done['comment'] if isinstance(done, dict) else done}")
+            elif done["changes"]:
+                changed[chunk["__id__"]] = chunk["name"]
+        for chunk in renewal.users(low, set(changed)):
+            # What is not running takes them up when it starts.
+            if __salt__["service.status"](chunk["name"]):
+                again = "service.reload" if chunk.get("reload") else "service.restart"
+                services.append(chunk["name"])
+                if not __salt__[again](chunk["name"]):
+                    failed.append(f"{chunk['name']}: {again} failed")
+    # Of a single state Salt's own function sets a code that says nothing.
+    __context__["retcode"] = int(bool(failed))
+    return {"changed": sorted(changed.values()), "services": services, "failed": failed}
+
+
 def build_images(
     shares: dict[str, list[dict[str, Any]]], tree: str, source: str, revision: str, tag: str, parallel: int
 ) -> dict[str, dict[str, Any]]:

@@ -16,7 +16,7 @@ from typing import Any
 
 import salt.loader
 
-from pillarbox.pki import issue
+from pillarbox.pki import DIRECTORY, issue
 from pillarbox.salt.published import inventory
 from pillarbox.system import gpg
 
@@ -28,7 +28,7 @@ _MODEL_ONLY = ("_secret",)
 
 
 def ext_pillar(
-    minion_id: str, pillar: dict[str, Any], model: str, pki: str = "/var/lib/pillarbox/pki"
+    minion_id: str, pillar: dict[str, Any], model: str, pki: str = DIRECTORY
 ) -> dict[str, Any]:
     """The pillar of one minion; an empty one where the model has no node of that name, or none is served yet.
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import salt.utils.event
 
+from pillarbox import pki
 from pillarbox.images.builder import PATIENCE
 from pillarbox.pipeline import plan as planning
 from pillarbox.pipeline.build import build_pushed, on_this_machine, pending
@@ -144,8 +145,9 @@ def status(kubeconfig: str | None = None) -> dict[str, Any]:
         found = state(places.current, kubeconfig=kubeconfig, gpg_home=_gpg_home(), places=places)
     except PillarboxError as error:
         return _failed(str(error))
-    wrong = [item.as_dict() for item in found if item.state != "ok"]
-    retcode = int(any(item["state"] in ("missing", "unhealthy") for item in wrong))
+    ending = [each.as_dict() for each in pki.near_end(places.pki)]
+    wrong = [item.as_dict() for item in found if item.state != "ok"] + ending
+    retcode = int(any(item["state"] in ("missing", "unhealthy", "ended") for item in wrong))
     if retcode:
         __context__["retcode"] = retcode
     unreadable = [str(each) for each in Runs(places.runs).unreadable()]
