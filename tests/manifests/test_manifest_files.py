@@ -82,6 +82,17 @@ def test_nothing_leaves_the_directory(model: Any, out: Path, tmp_path: Path) -> 
     assert list(elsewhere.iterdir()) == []
 
 
+def test_a_pusher_has_nothing_written_through_a_link(model: Any, out: Path, tmp_path: Path) -> None:
+    """`manifests` itself, in a clone of what somebody pushed to a branch that no hook looks at."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "old.yml").write_text("# rendered by pillarbox from node cfg01; do not edit\n")
+    out.symlink_to(elsewhere)
+    with pytest.raises(ManifestError, match="the directory is a link, to"):
+        files.write(render(model(service())), out)
+    assert [file.name for file in elsewhere.iterdir()] == ["old.yml"]
+
+
 @pytest.mark.parametrize("name", ["../out", "a/../b", "a/b", "/etc"])
 def test_no_deployment_is_a_path(model: Any, name: str) -> None:
     with pytest.raises(ManifestError, match="not a valid name"):

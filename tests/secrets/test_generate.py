@@ -62,6 +62,28 @@ def test_nothing_is_written_outside_the_model(tmp_path: Path, key: str) -> None:
     assert (tmp_path / "outside/secrets.yml").read_text() == GOOD
 
 
+def test_a_pusher_has_nothing_written_through_a_link(tmp_path: Path, key: str) -> None:
+    """Of a deployment that lies elsewhere not even the lock is made, and none that is a link is taken."""
+    model, outside = tmp_path / "model", tmp_path / "outside"
+    (model / "classes/cluster").mkdir(parents=True)
+    outside.mkdir()
+    (outside / "secrets.yml").write_text(GOOD)
+    (outside / "victim").write_text("precious")
+    (model / "classes/cluster/z").symlink_to(outside)
+    for change in (add, rotate):
+        with pytest.raises(SecretsError, match="outside the model"):
+            change(model, key, ["one"])
+        assert sorted(file.name for file in outside.iterdir()) == ["secrets.yml", "victim"]
+    (model / "classes/cluster/z").unlink()
+    (model / "classes/cluster/z").mkdir()
+    (model / "classes/cluster/z/secrets.yml").write_text(GOOD)
+    (model / "classes/cluster/z/.secrets.lock").symlink_to(outside / "victim")
+    for change in (add, rotate):
+        with pytest.raises(SecretsError, match="the lock is a link"):
+            change(model, key, ["one"])
+    assert (outside / "victim").read_text() == "precious"
+
+
 @pytest.fixture
 def deployment(tmp_path: Path, key: str) -> Path:
     """A model whose one deployment has one secret."""

@@ -171,3 +171,11 @@ def test_a_signal_ends_the_waiting(tmp_path: Path) -> None:
 def test_what_is_no_lock_is_not_busy(tmp_path: Path) -> None:
     assert not locks.busy(tmp_path / "none")
     assert not (tmp_path / "none").exists()
+
+
+def test_a_lock_is_not_made_through_a_link(tmp_path: Path) -> None:
+    (tmp_path / "victim").write_text("precious")
+    (tmp_path / "lock").symlink_to(tmp_path / "victim")
+    with pytest.raises(OSError, match="symbolic link"), locks.held(tmp_path / "lock"):
+        pass
+    assert (tmp_path / "victim").read_text() == "precious"

@@ -54,6 +54,10 @@ def write(manifests: Iterable[Manifest], directory: str | Path) -> list[FileDiff
     written outside the directory. Raises :class:`ManifestError` where that cannot be kept, before anything is written.
     """
     root, wanted = Path(directory), tuple(manifests)
+    if root.is_symlink():
+        raise ManifestError(
+            f"the directory is a link, to {root.readlink()}", file=root, hint="Remove it, or name the directory itself."
+        )
     changes = check(wanted, root)
     texts = {each.filename: each.text for each in wanted}
     for change in changes:

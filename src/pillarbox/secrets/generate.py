@@ -109,6 +109,8 @@ def rotate(model: Path, public_key: str, names: Sequence[str], cluster: str | No
 def _alone(file: Path) -> Iterator[None]:
     """Nobody else changes the file meanwhile."""
     lock = file.with_name(".secrets.lock")
+    if lock.is_symlink():
+        raise SecretsError("the lock is a link, and would be written through it", file=lock, hint="Remove it.")
     with locks.held(lock):
         try:
             yield
@@ -147,13 +149,13 @@ def _file(model: Path, cluster: str | None) -> Path:
         raise SecretsError(
             f"{what}; with a secrets.yml: {known}", hint=f"A deployment's file is {FOLDER}/NAME/secrets.yml."
         )
+    _refuse_outside(model, found[cluster])
     return found[cluster]
 
 
 def _read(model: Path, file: Path) -> dict[str, Any]:
     shown = file.relative_to(model)
-    if not file.resolve().is_relative_to(model.resolve()):
-        raise SecretsError("the file lies outside the model, by a link", file=shown)
+    _refuse_outside(model, file)
     try:
         document = yaml11.load(file.read_bytes(), str(shown))
     except OSError as error:
@@ -180,6 +182,11 @@ def _read(model: Path, file: Path) -> dict[str, Any]:
     except CycleError as error:
         raise SecretsError(f"values move in a circle: {' -> '.join(error.args[1])}", file=shown) from None
     return dict(document)
+
+
+def _refuse_outside(model: Path, file: Path) -> None:
+    if not file.resolve().is_relative_to(model.resolve()):
+        raise SecretsError("the file lies outside the model, by a link", file=file.relative_to(model))
 
 
 def _mapping(value: Any, what: str, shown: Path) -> dict[str, Any]:

@@ -73,7 +73,8 @@ def busy(file: Path) -> bool:
 
 def _acquire(path: str, wait: bool, waiting: Callable[[], None] | None, what: str) -> int:
     while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        # Not through a link: what it leads to would be emptied.
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
             if not _try(descriptor):
                 owner = os.pread(descriptor, 32, 0).decode(errors="replace").strip() or "unknown"
