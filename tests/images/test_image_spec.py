@@ -79,6 +79,17 @@ def errors_of(toy: Any) -> list[PillarboxError]:
         ({"base": {"name": "b", "engine": "magic"}}, "image:base:engine is 'magic', expected debootstrap or registry"),
         ({"base": {"name": "b", "engine": "debootstrap"}}, "image:base:suite is None"),
         ({"base": {"name": "../b", "engine": "debootstrap", "suite": "s"}}, "image:base:name is '../b'"),
+        (
+            {"base": {"name": "b", "engine": "debootstrap", "suite": "s", "include": ["$(id)"]}},
+            "image:base:include names '$(id)'",
+        ),
+        (
+            {"base": {"name": "b", "engine": "debootstrap", "suite": "s", "mirror": "file:///srv"}},
+            "image:base:mirror is 'file:///srv'",
+        ),
+        ({"packages": {"suite": "s", "mirror": "http://x/y\ndeb"}}, "image:packages:mirror is 'http://x/y\\ndeb'"),
+        ({"packages": {"suite": "s", "mirror": "http://a:b@x/"}}, "or https://... without a password"),
+        ({"packages": {"suite": "s", "components": ["main\n"]}}, "image:packages:components names 'main\\n'"),
         ({"base": {"name": "b", "engine": "registry", "image": "debian:12"}}, "expected NAME@sha256:DIGEST"),
         ({"role": "../../etc"}, "image:role is '../../etc'"),
         ({"service": "Toy"}, "image:service is 'Toy'"),

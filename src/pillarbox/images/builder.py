@@ -261,7 +261,7 @@ class _Build:
             work,
             parent,
             engine=self.engine,
-            salt=thin.volume(self.store, self.engine, parent, image.base.key),
+            salt=thin.volume(self.store, self.engine, self._base, image.base.key),
             repository=f"{image.registry}/{repository}",
             tag=tag,
             labels=self._labels(name),

@@ -1,17 +1,19 @@
-"""Where an image's packages come from, and the machine's way there, for the container that installs them."""
+"""Where an image's packages come from, as apt in the container that installs them is to see it."""
 
 from __future__ import annotations
 
-import os
+import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
+from pillarbox.images import gateway
 from pillarbox.system import apt
 from pillarbox.system.apt import Source
 
 #: Where that configuration lies in a container; in memory, so that no layer ever holds it.
 FOLDER = "/run/pillarbox/apt"
+# What says which archives are believed; how they are reached is settled outside.
+_CHECKS = re.compile(r"Acquire::(Retries|Check-|AllowInsecure|AllowWeak|Max-)", re.IGNORECASE)
 HINT = "Name a mirror in the model: image:packages:mirror and image:base:mirror."
 SETTINGS = f"""\
 Dir::Etc::sourcelist "{FOLDER}/sources.list";
@@ -53,19 +55,23 @@ def sources(packages: Mapping[str, Any]) -> tuple[Source, ...]:
     return own if packages.get("updates", True) else (apt.mirror(own, suite),)
 
 
-def files(packages: Mapping[str, Any]) -> dict[str, bytes]:
-    """The configuration to bring along, by file name below :data:`FOLDER`; ``APT_CONFIG`` names its ``apt.conf``."""
-    found: dict[str, bytes] = {}
-    settings = apt.settings()
-    for name, value in settings.items():
-        if os.path.isabs(value) and Path(value).is_file():
-            found[copy := f"file-{len(found)}"] = Path(value).read_bytes()
-            settings[name] = f"{FOLDER}/{copy}"
-    found["apt.conf"] = (SETTINGS + apt.conf(settings)).encode()
-    found["sources.list"] = "".join(source.lines() for source in sources(packages)).encode()
-    return found
+def reached(packages: Mapping[str, Any]) -> gateway.PackageSources:
+    """The package sources, and this machine's way to them."""
+    return gateway.PackageSources(sources(packages), apt.settings(), by_model="mirror" in packages)
 
 
-def environment() -> dict[str, str]:
-    """What a command in a container needs in its environment to install packages."""
-    return {"APT_CONFIG": f"{FOLDER}/apt.conf", "DEBIAN_FRONTEND": "noninteractive", **apt.proxies()}
+def files(known: gateway.PackageSources) -> dict[str, bytes]:
+    """The configuration to bring along, by file name below :data:`FOLDER`; ``APT_CONFIG`` names its ``apt.conf``.
+
+    How this machine reaches the sources, with which passwords and certificates, is no part of it.
+    """
+    checks = {name: value for name, value in known.settings.items() if _CHECKS.match(name)}
+    conf = SETTINGS + apt.conf({**checks, "Acquire::http::Proxy": gateway.PROXY})
+    return {
+        "apt.conf": conf.encode(),
+        "sources.list": "".join(source.lines() for source in known.shown()).encode(),
+    }
+
+
+#: What a command in a container needs in its environment to install packages.
+ENVIRONMENT = {"APT_CONFIG": f"{FOLDER}/apt.conf", "DEBIAN_FRONTEND": "noninteractive"}

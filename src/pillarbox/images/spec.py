@@ -35,6 +35,9 @@ TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 ADDRESS = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:[0-9]{1,5})?")
 PINNED = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9./:_-]*@sha256:[0-9a-f]{64}")
 STATE = re.compile(r"[A-Za-z0-9][A-Za-z0-9.:+-]{0,63}")
+#: What the names of packages and components look like, and the address of a mirror: for a shell and apt to read.
+PACKAGE = re.compile(r"[a-z0-9][a-z0-9.+-]*")
+MIRROR = re.compile(r"https?://[A-Za-z0-9][A-Za-z0-9.-]*(:[0-9]{1,5})?(/[A-Za-z0-9._~+-]+)*/?")
 SUITE = re.compile(r"[a-z][a-z0-9.-]*")
 ENGINES = ("debootstrap", "registry")
 
@@ -299,7 +302,8 @@ class _Checker:
         if engine not in ENGINES:
             self.wrong(f"image:base:engine is {engine!r}, expected {' or '.join(ENGINES)}")
         elif engine == "debootstrap":
-            self.check_suite("image:base:suite", base.get("suite"))
+            self.check_source("image:base", base)
+            self.check_listed("image:base:include", base.get("include", []))
         elif not isinstance(base.get("image"), str) or not PINNED.fullmatch(base["image"]):
             self.wrong(
                 f"image:base:image is {base.get('image')!r}, expected NAME@sha256:DIGEST",
@@ -310,7 +314,7 @@ class _Checker:
     def check_packages(self) -> Mapping[str, Any]:
         packages = self.mapping("packages", "A release names its package source: image:packages {suite, components}.")
         if packages:
-            self.check_suite("image:packages:suite", packages.get("suite"))
+            self.check_source("image:packages", packages)
             if not isinstance(packages.get("updates", True), bool):
                 self.wrong(f"image:packages:updates is {packages['updates']!r}, expected true or false")
             self.check_names("image:packages:without", packages.get("without", []))
@@ -319,9 +323,20 @@ class _Checker:
                 self.wrong(f"image:packages:state is {state!r}, expected a date or a serial number")
         return packages
 
-    def check_suite(self, where: str, suite: object) -> None:
+    def check_source(self, where: str, source: Mapping[str, Any]) -> None:
+        suite = source.get("suite")
         if not isinstance(suite, str) or not SUITE.fullmatch(suite):
-            self.wrong(f"{where} is {suite!r}, expected the name of a distribution's release, e.g. bookworm")
+            self.wrong(f"{where}:suite is {suite!r}, expected the name of a distribution's release, e.g. bookworm")
+        self.check_listed(f"{where}:components", source.get("components", []))
+        for key in ("mirror", "security_mirror"):
+            mirror = source.get(key)
+            if mirror is not None and (not isinstance(mirror, str) or not MIRROR.fullmatch(mirror)):
+                self.wrong(f"{where}:{key} is {mirror!r}, expected http://... or https://... without a password")
+
+    def check_listed(self, where: str, value: Any) -> None:
+        odd = [item for item in value if not PACKAGE.fullmatch(item)] if self.check_names(where, value) else []
+        if odd:
+            self.wrong(f"{where} names {odd[0]!r}, expected {PACKAGE.pattern}")
 
     def check_pillar(self, service: str) -> dict[str, Any]:
         """The static pillar: ``image``, the service's own key, and the keys that ``image:pillar`` names."""

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from pillarbox.images import sources, thin, tree
+from pillarbox.images import gateway, sources, thin, tree
 from pillarbox.images.errors import BuildError, SourceUnavailable
 from pillarbox.images.spec import ENTRYPOINT, FINISH, FORMULAS, SHARED_STATES
 from pillarbox.system import apt, salt_results
@@ -91,8 +91,14 @@ def run(
         engine.remove_container(leftover)
     name, mounts = f"{CONTAINER_PREFIX}{tag}-{stage.image}-{stage.name}", {salt: (thin.PLACE, "ro")}
     with engine.container(parent, name, build, volumes=mounts) as container:
-        _unpack(stage, engine, container, _archive(stage))
-        _apply(stage, engine, container)
+        if role:
+            _unpack(stage, engine, container, _archive(stage, {}))
+            _apply(stage, engine, container, {})
+        else:
+            reached = sources.reached(stage.packages)
+            _unpack(stage, engine, container, _archive(stage, sources.files(reached)))
+            with gateway.opened(engine, container, reached, ENVIRONMENT):
+                _apply(stage, engine, container, sources.ENVIRONMENT)
         changed = engine.changed(container) if role else ()
         if PACKAGE_DATABASE in changed:
             raise stage.fail(
@@ -106,8 +112,9 @@ def run(
     return Layer(image_id, report["files"], tuple(report["processes"]))
 
 
-def _archive(stage: Stage) -> bytes:
-    """Everything but Salt itself that the container is given: exactly the files that the key covers."""
+def _archive(stage: Stage, apt: Mapping[str, bytes]) -> bytes:
+    """Everything but Salt itself that the container is given: exactly the files that the key covers, and ``apt``'s
+    configuration."""
     target = io.BytesIO()
     with tarfile.open(fileobj=target, mode="w") as archive:
         for file in stage.files:
@@ -117,8 +124,8 @@ def _archive(stage: Stage) -> bytes:
             # The JSON renderer alone: text with braces in it must not meet Jinja.
             text = "#!json\n" + json.dumps(data, default=str)
             pack(archive, f"pillar/{name}.sls", text.encode("utf-8", "surrogateescape"), 0o600)
-        for name, content in sources.files(stage.packages).items() if stage.name == "packages" else ():
-            pack(archive, f"apt/{name}", content, 0o600)
+        for name, written in apt.items():
+            pack(archive, f"apt/{name}", written, 0o600)
     return target.getvalue()
 
 
@@ -131,13 +138,11 @@ def _unpack(stage: Stage, engine: Engine, container: str, archive: bytes) -> Non
         raise stage.fail(f"cannot prepare the container: {tail(result.err)}")
 
 
-def _apply(stage: Stage, engine: Engine, container: str) -> None:
+def _apply(stage: Stage, engine: Engine, container: str, variables: Mapping[str, str]) -> None:
     salt_call = [*thin.PYTHON, f"{thin.PLACE}/salt-call", "--local", f"--config-dir={WORK}/minion"]
     command = [*salt_call, "--out=json", "--no-color", "--retcode-passthrough", "state.apply", stage.sls]
     # Salt is compiled already, and what else it imports is not for keeping.
-    environment = {**ENVIRONMENT, "PYTHONDONTWRITEBYTECODE": "1"}
-    if stage.name == "packages":
-        environment |= sources.environment()
+    environment = {**ENVIRONMENT, **variables, "PYTHONDONTWRITEBYTECODE": "1"}
     result = engine.run(container, command, environment)
     results = salt_results.parse(result.out, "local")
     if results is None:

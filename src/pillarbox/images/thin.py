@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from pillarbox.images.errors import StoreError
@@ -31,13 +32,14 @@ _PREFIX = "pillarbox-salt-"
 MAKE = "import sys, salt.utils.thin as t; print(t.gen_thin(sys.argv[1], absonly=True, exclude_saltexts=True))"
 
 
-def volume(store: Store, engine: Engine, image: str, base: str) -> str:
-    """The name of the engine's volume with Salt, for containers whose Python is that of ``image``.
+def volume(store: Store, engine: Engine, base: Callable[[], str], key: str) -> str:
+    """The name of the engine's volume with Salt, for containers of images on the base image with that ``key``.
 
-    ``base`` is the key of the base image, whose Python it is. The volume is filled when it is missing; one that was
-    left half filled, by a kill or a full disk, is made again.
+    It is filled when it is missing, in a container of the base image itself, whose id ``base`` gives: other images
+    share it, so what one of them brings along must not write it. One that was left half filled, by a kill or a full
+    disk, is made again.
     """
-    name = f"{_PREFIX}{_version()}-{base[:16]}"
+    name = f"{_PREFIX}{_version()}-{key[:16]}"
     # A volume of the same name on another engine, or made by somebody else, has another birth.
     marker = store.folder("salt") / f"{name}.volume"
     with store.lock(name):
@@ -45,7 +47,7 @@ def volume(store: Store, engine: Engine, image: str, base: str) -> str:
         if born is None or not marker.is_file() or marker.read_text(encoding="utf-8") != born:
             engine.remove_volume(name)
             engine.make_volume(name)
-            _fill(store, engine, image, name)
+            _fill(store, engine, base(), name)
             files.write(marker, engine.volume(name) or "")
             for other in engine.volumes(_PREFIX):
                 if not other.startswith(f"{_PREFIX}{_version()}-"):
@@ -56,7 +58,7 @@ def volume(store: Store, engine: Engine, image: str, base: str) -> str:
 def _fill(store: Store, engine: Engine, image: str, name: str) -> None:
     salt, filler = archive(store), f"{name}-filling"
     engine.remove_container(filler)
-    with engine.container(image, filler, {}, network="none", volumes={name: (PLACE, "rw")}) as container:
+    with engine.container(image, filler, {}, volumes={name: (PLACE, "rw")}) as container:
         done = engine.run(container, ["tar", "-x", "-C", PLACE, "-f", "-"], stdin=salt)
         if done.code:
             raise EngineError(f"cannot unpack Salt for the containers: {tail(done.err)}")

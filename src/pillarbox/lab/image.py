@@ -94,7 +94,7 @@ def build(settings: LabSettings, engine: LabEngine, archive: Path, wheelhouse: P
     name = f"pillarbox-lab-image-{key(settings)}"
     engine.remove_container(name)
     # Everything comes from the wheelhouse: what the host image is made of does not depend on a network.
-    with engine.container(base, name, {_LABEL: "build"}, network="none") as container:
+    with engine.container(base, name, {_LABEL: "build"}) as container:
         say("host image: installing Salt and Pillarbox's dependencies")
         _copy(engine, container, settings, wheelhouse)
         required = ["--no-index", "--find-links", "/opt/wheels", *wheels.requirements(settings.checkout)]

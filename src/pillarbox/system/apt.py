@@ -22,7 +22,6 @@ _UNREACHABLE = re.compile(
     r"|unable to resolve host address|50[234] +(bad gateway|service unavailable|gateway time)",
     re.IGNORECASE,
 )
-_PROXIES = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
 
 
 class AptError(PillarboxError):
@@ -170,11 +169,6 @@ def reaching(dump: str, environment: Mapping[str, str]) -> dict[str, str]:
 def conf(found: Mapping[str, str]) -> str:
     """Settings in the form of apt.conf."""
     return "".join(f'{name} "{value}";\n' for name, value in found.items())
-
-
-def proxies() -> dict[str, str]:
-    """The proxy variables of this process, for a program that runs elsewhere."""
-    return {name: os.environ[name] for name in _PROXIES if name in os.environ}
 
 
 def unreachable(text: str) -> bool:

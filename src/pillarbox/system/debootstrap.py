@@ -19,14 +19,14 @@ def bootstrap(
 ) -> None:
     """Install the release that ``source`` names, as little of it as there is, and ``packages`` below ``root``.
 
-    Needs root. Each line of debootstrap goes to ``on_line`` and to the file ``log``. Raises
-    :class:`~pillarbox.system.command.CommandError` with the last lines of both when it fails.
+    Needs root, and the key that the release is signed with. Each line of debootstrap goes to ``on_line`` and to the
+    file ``log``. Raises :class:`~pillarbox.system.command.CommandError` with the last lines of both when it fails.
     """
     (release,) = source.suites
     command: list[str | Path] = [
         # In name spaces of its own that end with this process, so that nothing stays mounted whatever happens.
         *("setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--fork", "--kill-child"),
-        *("debootstrap", "--variant=minbase", f"--components={','.join(source.components)}"),
+        *("debootstrap", "--variant=minbase", "--force-check-gpg", f"--components={','.join(source.components)}"),
         *(f"--include={','.join(packages)}", release, root, source.uri),
     ]
     # debootstrap fetches with wget, which knows proxies from the environment only.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import IO, Any
 import docker
 import docker.errors
 import requests.exceptions
+from docker.utils.socket import demux_adaptor, frames_iter
 
 from pillarbox.system import waiting
 from pillarbox.system.errors import Interrupted, PillarboxError, Unavailable
@@ -19,6 +21,9 @@ from pillarbox.system.waiting import IMPATIENT, Patience
 
 #: A call may last as long as an installation of packages.
 TIMEOUT = 3600
+#: What root in a container may do besides what is its own: set owners and modes of files, and become another user, as
+#: packages do when they are installed.
+CAPABILITIES = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "SETFCAP", "SETGID", "SETUID")
 
 
 class EngineError(PillarboxError):
@@ -31,6 +36,36 @@ class EngineUnavailable(EngineError, Unavailable):
 
 class ContainerEnded(EngineError, Interrupted):
     """A container ended under the command that ran in it: somebody, the engine or the kernel ended it."""
+
+
+class Pipe:
+    """What a command in a container writes, block by block, and what it reads. Safe to use from several threads."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+        self._raw = getattr(stream, "_sock", stream)
+        self._lock = threading.Lock()
+        self.errors = b""
+        """The last of what it has written to standard error."""
+
+    def __iter__(self) -> Iterator[bytes]:
+        with contextlib.suppress(OSError):
+            for frame in frames_iter(self._stream, tty=False):
+                written, failed = demux_adaptor(*frame)
+                self.errors = (self.errors + (failed or b""))[-2000:]
+                if written:
+                    yield written
+
+    def send(self, data: bytes) -> None:
+        """Write all of ``data``. Raises ``OSError`` when the command has ended."""
+        with self._lock:
+            self._raw.sendall(data)
+
+    def close(self) -> None:
+        """End both directions; a thread that reads ends."""
+        with contextlib.suppress(OSError):
+            self._raw.shutdown(socket.SHUT_RDWR)
+        self._stream.close()
 
 
 @dataclass(frozen=True)
@@ -169,16 +204,15 @@ class Engine:
         name: str,
         labels: Mapping[str, str],
         *,
-        network: str = "host",
         volumes: Mapping[str, tuple[str, str]] | None = None,
     ) -> Iterator[str]:
-        """A container to work in: its name, while the context lasts.
+        """A container to work in, without a network: its name, while the context lasts.
 
-        ``volumes`` are mounted: name -> where, and ``ro`` or ``rw``.
+        ``volumes`` of the engine are mounted: name -> where, and ``ro`` or ``rw``. Its root may do what installing
+        packages takes, and nothing to the machine: see :data:`CAPABILITIES`.
 
-        /run and /tmp are in memory and never part of a layer. The container uses by default the machine's own network,
-        as installing packages on the machine would. It ends when this process does, however that happens: its only
-        process reads a pipe that the engine closes with our connection.
+        /run and /tmp are in memory and never part of a layer. It ends when this process does, however that happens: its
+        only process reads a pipe that the engine closes with our connection.
         """
         try:
             with translated(f"starting a container of {image}"):
@@ -188,10 +222,14 @@ class Engine:
                     command=["cat"],
                     entrypoint=[],
                     user="0:0",
+                    hostname="image",
                     stdin_open=True,
                     labels=dict(labels),
                     host_config=self._api.create_host_config(
-                        network_mode=network,
+                        network_mode="none",
+                        cap_drop=["ALL"],
+                        cap_add=list(CAPABILITIES),
+                        security_opt=["no-new-privileges"],
                         auto_remove=True,
                         binds={key: {"bind": place, "mode": mode} for key, (place, mode) in (volumes or {}).items()},
                         tmpfs={"/run": "rw,exec,nosuid,nodev,mode=755", "/tmp": "rw,exec,nosuid,nodev,mode=1777"},
@@ -238,6 +276,26 @@ class Engine:
         if done.code == -1:
             raise ContainerEnded(f"running {command[0]}: the container ended before the command did")
         return done
+
+    @contextlib.contextmanager
+    def pipe(
+        self, container: str, command: Sequence[str], environment: Mapping[str, str] | None = None
+    ) -> Iterator[Pipe]:
+        """A command that runs in a container, to talk to while the context lasts; then its input ends."""
+        with translated(f"running {command[0]}"):
+            job = self._api.exec_create(
+                container, list(command), stdin=True, environment=dict(environment or {}), user="0:0"
+            )
+            pipe = Pipe(self._api.exec_start(job["Id"], socket=True))
+        try:
+            yield pipe
+        finally:
+            pipe.close()
+
+    def export(self, container: str) -> Iterator[bytes]:
+        """The files of a container as a tar archive."""
+        with translated(f"exporting {container}"):
+            yield from self._api.export(container, chunk_size=1 << 20)
 
     def copy_in(self, container: str, directory: str, archive: bytes | IO[bytes]) -> None:
         """Unpack a tar archive in a directory of a container; not for what is mounted there."""
