@@ -202,7 +202,7 @@ def test_packages_are_shared_through_the_registry(shop: Shop, make_toy: Callable
         shop.engine.remove_image(name)
     for name in shop.engine.names(f"{registry}/toys/toy-server:"):
         shop.engine.remove_image(name)
-    assert shop.engine.labelled({"io.pillarbox.package-key": spec.package_key}) is None
+    assert shop.engine.labelled({"io.pillarbox.package-key": spec.package_key}, spec.packages_tag) is None
     shop.toy.pillar["toy"]["server"]["limit"] = 5
     shop.build()
     assert shop.said("fetching toys/packages")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import socket
+import tarfile
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -94,6 +96,18 @@ def _answer(server: socket.socket) -> None:
             return
         with connection:
             connection.sendall(b"HTTP/1.0 200 OK\r\n\r\n")
+
+
+def test_a_pusher_passes_no_image_off_as_a_stage_of_another(engine: Engine, registry: str) -> None:
+    """A base image from a registry of the pusher's own has the labels of a stage that somebody builds later."""
+    labels, tag = {"io.pillarbox.stage": "packages", "io.pillarbox.package-key": "0" * 64}, "key-" + "0" * 32
+    archive = io.BytesIO()
+    tarfile.open(fileobj=archive, mode="w").close()
+    image = engine.load_root(iter([archive.getvalue()]), f"{registry}/attacker", "any", labels)
+    assert engine.labelled(labels, tag) is None
+    # Only builds here give an image the tag of its key.
+    engine.tag(image, f"{registry}/toys/packages", tag)
+    assert engine.labelled(labels, tag) == image
 
 
 def test_a_pusher_runs_nothing_outside_a_container_and_reaches_nothing(

@@ -170,7 +170,7 @@ class _Build:
             self.step(f"fetching {repository}")
             self._pull(name)
             return str((self.engine.image(name) or {})["Id"])
-        if image_id is None and (image_id := self.engine.labelled(labels)) is not None:
+        if image_id is None and (image_id := self.engine.labelled(labels, tag)) is not None:
             self.engine.tag(image_id, f"{self.image.registry}/{repository}", tag)
         if image_id is not None and not stored:
             # Made for another registry, or by a build that was cut short before it could share it.

@@ -126,11 +126,15 @@ class Engine:
                 return None
             return found
 
-    def labelled(self, labels: Mapping[str, str]) -> str | None:
-        """The id of an image that carries all the labels, or nothing."""
+    def labelled(self, labels: Mapping[str, str], tag: str) -> str | None:
+        """The id of an image that carries all the labels, and ``tag`` in whatever repository, or nothing.
+
+        Labels alone say nothing: an image that was only pulled brings whatever somebody wrote.
+        """
         with translated("listing images"):
             found = self._api.images(filters={"label": [f"{key}={value}" for key, value in labels.items()]})
-        return str(found[0]["Id"]) if found else None
+        tagged = (item for item in found if any(name.endswith(f":{tag}") for name in item.get("RepoTags") or ()))
+        return next((str(item["Id"]) for item in tagged), None)
 
     def names(self, prefix: str) -> tuple[str, ...]:
         """The names (``repository:tag``) of images that start with ``prefix``."""
