@@ -27,7 +27,8 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from pillarbox.images import relay
 from pillarbox.system.apt import Source
-from pillarbox.system.engine import Engine, EngineError, Pipe
+from pillarbox.system.engine import Engine, EngineError
+from pillarbox.system.execution import Pipe
 
 log = logging.getLogger(__name__)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import socket
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,11 +11,10 @@ from typing import IO, Any
 import docker
 import docker.errors
 import requests.exceptions
-from docker.utils.socket import demux_adaptor, frames_iter
 
 from pillarbox.system import waiting
 from pillarbox.system.errors import Interrupted, PillarboxError, Unavailable
-from pillarbox.system.execution import Completed, execute
+from pillarbox.system.execution import Completed, Pipe, attached, execute
 from pillarbox.system.waiting import IMPATIENT, Patience
 
 #: A call may last as long as an installation of packages.
@@ -36,36 +34,6 @@ class EngineUnavailable(EngineError, Unavailable):
 
 class ContainerEnded(EngineError, Interrupted):
     """A container ended under the command that ran in it: somebody, the engine or the kernel ended it."""
-
-
-class Pipe:
-    """What a command in a container writes, block by block, and what it reads. Safe to use from several threads."""
-
-    def __init__(self, stream: Any) -> None:
-        self._stream = stream
-        self._raw = getattr(stream, "_sock", stream)
-        self._lock = threading.Lock()
-        self.errors = b""
-        """The last of what it has written to standard error."""
-
-    def __iter__(self) -> Iterator[bytes]:
-        with contextlib.suppress(OSError):
-            for frame in frames_iter(self._stream, tty=False):
-                written, failed = demux_adaptor(*frame)
-                self.errors = (self.errors + (failed or b""))[-2000:]
-                if written:
-                    yield written
-
-    def send(self, data: bytes) -> None:
-        """Write all of ``data``. Raises ``OSError`` when the command has ended."""
-        with self._lock:
-            self._raw.sendall(data)
-
-    def close(self) -> None:
-        """End both directions; a thread that reads ends."""
-        with contextlib.suppress(OSError):
-            self._raw.shutdown(socket.SHUT_RDWR)
-        self._stream.close()
 
 
 @dataclass(frozen=True)
@@ -286,15 +254,14 @@ class Engine:
         self, container: str, command: Sequence[str], environment: Mapping[str, str] | None = None
     ) -> Iterator[Pipe]:
         """A command that runs in a container, to talk to while the context lasts; then its input ends."""
-        with translated(f"running {command[0]}"):
-            job = self._api.exec_create(
-                container, list(command), stdin=True, environment=dict(environment or {}), user="0:0"
-            )
-            pipe = Pipe(self._api.exec_start(job["Id"], socket=True))
-        try:
+        with contextlib.ExitStack() as stack:
+            with translated(f"running {command[0]}"):
+                job = self._api.exec_create(
+                    container, list(command), stdin=True, environment=dict(environment or {}), user="0:0"
+                )
+                pipe = Pipe(*stack.enter_context(attached(self._api, job["Id"])))
+            stack.callback(pipe.close)
             yield pipe
-        finally:
-            pipe.close()
 
     def export(self, container: str) -> Iterator[bytes]:
         """The files of a container as a tar archive."""

@@ -142,6 +142,34 @@ def _frames(ahead: bytes, connection: socket.socket) -> Iterator[tuple[int, byte
         raise OutputLost("the connection to the engine ended within what a command printed")
 
 
+class Pipe:
+    """What a command in a container writes, block by block, and what it reads. Safe to use from several threads."""
+
+    def __init__(self, ahead: bytes, connection: socket.socket) -> None:
+        self._ahead, self._connection = ahead, connection
+        self._lock = threading.Lock()
+        self.errors = b""
+        """The last of what it has written to standard error."""
+
+    def __iter__(self) -> Iterator[bytes]:
+        with contextlib.suppress(OSError, OutputLost):
+            for stream, data in _frames(self._ahead, self._connection):
+                if stream == _STDERR:
+                    self.errors = (self.errors + data)[-2000:]
+                else:
+                    yield data
+
+    def send(self, data: bytes) -> None:
+        """Write all of ``data``. Raises ``OSError`` when the command has ended."""
+        with self._lock:
+            self._connection.sendall(data)
+
+    def close(self) -> None:
+        """End both directions; a thread that reads ends."""
+        with contextlib.suppress(OSError):
+            self._connection.shutdown(socket.SHUT_RDWR)
+
+
 def _feed(connection: socket.socket, data: bytes) -> None:
     """Send all of ``data``, then say that no more will come."""
     with contextlib.suppress(OSError):  # the command may end without reading to the end
