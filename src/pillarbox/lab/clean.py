@@ -5,14 +5,17 @@ from __future__ import annotations
 import shutil
 
 import docker
+import docker.errors
 
 from pillarbox.lab import engine as engines
 from pillarbox.lab import firewall, hosts, image, machine, parallel
 from pillarbox.lab.engine import LabEngine
 from pillarbox.lab.settings import LabSettings
-from pillarbox.system import locks
+from pillarbox.system import locks, waiting
 from pillarbox.system.errors import PillarboxError
 from pillarbox.system.progress import Progress
+
+_NETWORK_SECONDS = 60
 
 
 def clean(settings: LabSettings, progress: Progress, *, keep_cache: bool = False) -> None:
@@ -90,7 +93,9 @@ def _volumes(settings: LabSettings, engine: LabEngine) -> None:
 
 def _networks(settings: LabSettings, engine: LabEngine) -> None:
     for network in engine.client.networks.list(filters={"label": settings.label}):
-        network.remove()
+        # A busy engine counts containers that it has just removed for a moment longer.
+        what = f"removing network {network.name}"
+        waiting.retry(network.remove, what, passing=docker.errors.APIError, patience=_NETWORK_SECONDS)
 
 
 def _tidy(settings: LabSettings) -> None:
