@@ -37,7 +37,7 @@ from pillarbox.lab.following import following
 from pillarbox.lab.layout import Layout
 from pillarbox.lab.repository import LabRepository
 from pillarbox.lab.settings import LabSettings
-from pillarbox.model import Inventory
+from pillarbox.model import Inventory, ModelError
 from pillarbox.system import git, locks
 from pillarbox.system.errors import PillarboxError
 from pillarbox.system.progress import Progress
@@ -229,7 +229,11 @@ def push_and_apply(run: LabRun) -> None:
 def nodes_served(run: LabRun) -> set[str]:
     """The nodes of the model that the master serves, which a push alone does not change."""
     served = pipeline.served(run.master)
-    return set(Inventory(run.settings.model, revision=served).nodes) if served else set()
+    try:
+        return set(Inventory(run.settings.model, revision=served).nodes) if served else set()
+    except ModelError:
+        # Deployed from another branch than the one that the lab's copy follows.
+        return set(run.containers)
 
 
 def deploy(run: LabRun) -> None:
