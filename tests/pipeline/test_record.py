@@ -12,13 +12,17 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from salt._logging import shutdown_temp_handler
 from tests.pipeline.support import Deployment
 
+from pillarbox.images.plan import Results
 from pillarbox.pipeline import publish
-from pillarbox.pipeline.build import wanted
+from pillarbox.pipeline.build import build_pushed, pending, wanted
 from pillarbox.pipeline.deploy import DeployOptions, deploy_revision
 from pillarbox.pipeline.errors import PipelineError
 from pillarbox.pipeline.git import Repository
@@ -27,6 +31,9 @@ from pillarbox.pipeline.record import KEEP, ImageRecord, ImageState, RunKind, Ru
 from pillarbox.salt.hosts import Highstates
 from pillarbox.system import locks
 from pillarbox.system.progress import Progress
+
+# Salt's clients log here as if this were one of its commands, to whatever standard error was when they were loaded.
+shutdown_temp_handler()
 
 
 @pytest.fixture
@@ -311,3 +318,22 @@ def test_a_deploy_takes_what_is_built_once_it_is_its_turn(pushed: Deployment) ->
             Runs(places.runs).start(RunKind.BUILD, newer, "x").finish(RunState.SUCCEEDED)
         assert deploy.result().revision == newer
     assert publish.current(places) == newer
+
+
+def nothing_to_build(*_: object) -> Results:
+    raise AssertionError("this model has no images")
+
+
+@pytest.mark.parametrize("place", ["root", "state"])
+def test_a_full_disk_is_no_failed_build(pushed: Deployment, small_disk: Path, place: str) -> None:
+    places = replace(pushed.places, **{place: small_disk})
+    head = Repository(places.repository).resolve(places.ref)
+    places.ensure()
+    filler = fill(small_disk)
+    with suppress(PipelineError, OSError):
+        build_pushed(places, nothing_to_build)
+    assert publish.current(places) is None and pending(places) is not None
+    filler.unlink()
+    (run,) = build_pushed(places, nothing_to_build)
+    assert run.succeeded and run.revision == head
+    assert pending(places) is None

@@ -151,6 +151,10 @@ def _build(places: Places, pending: Pending, builder: Builder, progress: Progres
         run.durations = dict(shown.durations)
         run.waits = isinstance(error, Unavailable)
         run.finish(RunState.INTERRUPTED if isinstance(error, Interrupted) else RunState.FAILED, str(error))
+    except OSError as error:
+        # The machine refuses, and it is no fault of the revision's: a full disk has room again some day.
+        run.durations, run.waits = dict(shown.durations), True
+        run.finish(RunState.INTERRUPTED, f"{type(error).__name__}: {error}")
     except BaseException as error:
         run.durations = dict(shown.durations)
         # Interrupted by a person or a signal: to be taken up again. Anything else is a fault of ours, reported as such.

@@ -11,6 +11,7 @@ from pillarbox.pipeline.git import Repository
 from pillarbox.pipeline.places import Places
 from pillarbox.revision import Revision
 from pillarbox.system import files, git
+from pillarbox.system.errors import Unavailable
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +58,11 @@ def prepare(places: Places, revision: str) -> Path:
             with files.making(target) as tree:
                 repository.extract(revision, tree)
     except OSError as error:
-        raise PipelineError(f"revision {revision[:12]} cannot be written to {places.published}: {error}") from error
+        # No fault of the revision's: it is taken up again.
+        raise Unavailable(
+            f"revision {revision[:12]} cannot be written to {places.published}: {error.strerror}",
+            hint="Make room there, or correct its rights.",
+        ) from error
     os.utime(target)
     _forget(places)
     return target
