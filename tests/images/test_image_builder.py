@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -16,14 +18,17 @@ from typing import Any
 
 import docker
 import pytest
+from tests.images.conftest import serve_registry
 
-from pillarbox.images import BuildError, RegistryError, stock
+from pillarbox.images import BuildError, builder, collection, stock
 from pillarbox.images.builder import Built, build
+from pillarbox.images.errors import RegistryUnavailable
 from pillarbox.images.plan import build_all
 from pillarbox.images.registry import Registry
 from pillarbox.images.spec import key_tag
 from pillarbox.images.stage import BUILD_LABEL, CONTAINER_PREFIX
 from pillarbox.images.store import Store
+from pillarbox.salt.modules.pillarbox import clear_images
 from pillarbox.system.engine import Engine, EngineError
 from pillarbox.system.progress import Progress
 
@@ -371,14 +376,60 @@ def test_an_interrupt_ends_running_builds(shop: Shop) -> None:
     assert shop.containers() == ()
 
 
-def test_a_registry_that_is_down_fails_before_anything_is_built(shop: Shop) -> None:
+def test_a_registry_that_is_down_fails_before_anything_is_built(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(builder, "PATIENCE", 0.3)
     shop.toy.image["registry"] = "127.0.0.1:1"
-    with pytest.raises(RegistryError, match=r"registry 127\.0\.0\.1:1 does not answer"):
+    with pytest.raises(RegistryUnavailable, match=r"registry 127\.0\.0\.1:1 does not answer"):
         shop.build()
-    assert shop.lines == []
+    assert [line.rpartition("; ")[2] for line in shop.lines] == ["waiting for up to 0.3 s"]
 
 
 def test_an_engine_that_is_missing_is_named(tmp_path: Path) -> None:
     with pytest.raises(EngineError, match="the container engine does not answer") as raised:
         Engine(f"unix://{tmp_path}/docker.sock")
     assert raised.value.hint
+
+
+def test_a_registry_that_is_away_when_an_image_is_pushed_is_waited_for(
+    engine: Engine, store: Store, make_toy: Callable[..., Any], tmp_path: Path
+) -> None:
+    lines: list[str] = []
+    with contextlib.ExitStack() as running:
+        registry = running.enter_context(serve_registry(tmp_path))
+        toy = make_toy(registry)
+
+        def say(line: str) -> None:
+            lines.append(line)
+            if line.endswith("toy-server: pushing"):
+                running.close()
+            elif "waiting for up to" in line:
+                running.enter_context(serve_registry(tmp_path, int(registry.rpartition(":")[2])))
+
+        try:
+            built = build(toy.spec(), toy.path, engine=engine, store=store, progress=Progress(sink=say), revision="abc")
+        finally:
+            for name in engine.names(f"{registry}/"):
+                engine.forget(name)
+        assert Registry(registry).digest("toys/toy-server", built.digest) == built.digest
+    assert sum("waiting for up to 60 s" in line for line in lines) == 1
+    assert any("it answers again" in line for line in lines)
+
+
+def test_an_engine_forgets_what_is_not_needed(
+    shop: Shop, registry: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PILLARBOX_BUILD_CACHE", str(tmp_path))
+    new, old = (Store(tmp_path).folder(f"base/{name}/root") for name in ("new", "old"))
+    os.utime(old.parent, (0, 0))
+    # Apart from those of other tests.
+    shop.toy.image["deploy_name"] = "forgotten"
+    spec = shop.toy.spec()
+    shop.build()
+    stays = collection.needed([spec])
+    prefixes = [folder.prefix for folder in stays.folders]
+    shop.engine.tag(f"{spec.location}:{spec.tag}", spec.location, "key-old")
+    assert clear_images(sorted(stays.names), prefixes, dry_run=True) == [f"{spec.location}:key-old"]
+    assert shop.engine.image(f"{spec.location}:key-old")
+    assert clear_images(sorted(stays.names), prefixes) == [f"{spec.location}:key-old"]
+    assert not shop.engine.image(f"{spec.location}:key-old") and shop.engine.image(f"{spec.location}:{spec.tag}")
+    assert new.is_dir() and not old.parent.exists()

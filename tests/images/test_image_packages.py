@@ -8,8 +8,9 @@ from typing import Any
 import docker
 import pytest
 
-from pillarbox.images import BuildError
+from pillarbox.images import BuildError, sources
 from pillarbox.images.builder import build
+from pillarbox.images.errors import SourceUnavailable
 from pillarbox.images.store import Store
 from pillarbox.system.engine import Engine
 
@@ -78,4 +79,15 @@ def test_what_processes_lack_fails_the_build(toy: Any, engine: Engine, store: St
 def test_a_process_of_which_nothing_is_checked_is_refused(toy: Any, engine: Engine, store: Store) -> None:
     packages(toy, ["hello"], [], {"other": ["/usr/bin/hello"]})
     with pytest.raises(BuildError, match="process show is not among the `loads` of packages"):
+        build(toy.spec(), toy.path, engine=engine, store=store)
+
+
+def test_a_package_source_that_is_away_is_no_fault_of_the_image(
+    toy: Any, engine: Engine, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # How long apt itself tries again is apt's business.
+    monkeypatch.setattr(sources, "SETTINGS", sources.SETTINGS.replace('Retries "6"', 'Retries "0"'))
+    toy.image["packages"]["mirror"] = "http://no-such-mirror.invalid/debian"
+    packages(toy, ["hello"], [], {"show": ["/usr/bin/hello"]})
+    with pytest.raises(SourceUnavailable, match=r"502 +Bad Gateway"):
         build(toy.spec(), toy.path, engine=engine, store=store)

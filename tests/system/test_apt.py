@@ -106,3 +106,22 @@ def test_the_machines_own_settings_and_proxies(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setenv("APT_CONFIG", str(config))
     assert apt.settings()["Acquire::http::Proxy"] == "http://proxy.example:3128"
     assert apt.fetching() == {"http_proxy": "http://proxy.example:3128"}
+
+
+@pytest.mark.parametrize(
+    ("text", "away"),
+    [
+        ("E: Failed to fetch http://x/InRelease  Could not connect to x:80. - connect (111: Connection refused)", True),
+        ("E: Failed to fetch http://x/InRelease  Temporary failure resolving 'x'", True),
+        ("wget: unable to resolve host address 'x'", True),
+        ("Connecting to x... failed: Connection refused.", True),
+        ("E: Failed to fetch http://x/a.deb  503  Service Unavailable [IP: 192.0.2.1 80]", True),
+        ("E: Failed to fetch http://x/InRelease  502  Bad Gateway: http://x: no address [IP: ::1 3142]", True),
+        ("ERROR 502: Bad Gateway: http://x/InRelease: no address.", True),
+        ("E: Unable to locate package nothing", False),
+        ("E: Failed to fetch http://x/InRelease  404  Not Found [IP: 192.0.2.1 80]", False),
+        ("E: The repository 'http://x sid Release' is not signed.", False),
+    ],
+)
+def test_an_archive_that_is_away_is_told_from_one_that_lacks_something(text: str, away: bool) -> None:
+    assert apt.unreachable(text) is away

@@ -26,6 +26,7 @@ APT::Install-Recommends "false";
 APT::Install-Suggests "false";
 Acquire::Languages "none";
 Acquire::Retries "6";
+APT::Update::Error-Mode "any";
 Dpkg::Use-Pty "false";
 DPkg::Options {{ "--force-confold"; "--force-unsafe-io"; }};
 """

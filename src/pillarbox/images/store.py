@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import shutil
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -29,6 +31,15 @@ class Store:
             hint = f"Set {environment.BUILD_CACHE.name} to a directory that this user may write to."
             raise StoreError(f"cannot make {folder}: {error.strerror}", hint=hint) from error
         return folder
+
+    def sweep(self, name: str, age: float) -> None:
+        """Remove what is in a directory of the store and was last touched ``age`` seconds ago, or earlier: what builds
+        left there that were ended."""
+        for path in self.folder(name).iterdir():
+            # A build may be done with it at this very moment.
+            with contextlib.suppress(FileNotFoundError):
+                if time.time() - path.stat().st_mtime >= age:
+                    shutil.rmtree(path, ignore_errors=True)
 
     @contextlib.contextmanager
     def lock(self, name: str, waiting: Callable[[], None] | None = None) -> Iterator[None]:

@@ -19,7 +19,7 @@ _DETECTED = re.compile(r"Proxy-?Auto-?Detect$", re.IGNORECASE)
 _UNREACHABLE = re.compile(
     r"temporary failure (resolving|in name resolution)|could not connect to|cannot initiate the connection"
     r"|connection (timed out|failed|refused|reset)|network is unreachable|no route to host"
-    r"|unable to resolve host address|50[234] +(bad gateway|service unavailable|gateway time)",
+    r"|unable to resolve host address|50[234]:? +(bad gateway|service unavailable|gateway time)",
     re.IGNORECASE,
 )
 

@@ -116,7 +116,7 @@ class Patience:
                 return False
             if not waited:
                 waited = True
-                self.say(f"{what}: {error.message}; waiting for up to {self.seconds:g} s")
+                self.say(f"{error.message}; waiting for up to {self.seconds:g} s")
             return True
 
         answer = retry(call, what, passing=passing, patience=self.seconds)

@@ -18,6 +18,7 @@ __context__: dict[str, Any] = {}
 
 #: The cost of a hash, as bcrypt counts it: about 4 ms.
 _ROUNDS = 6
+_DAY = 86400.0
 
 
 def orchestrations() -> str:
@@ -113,13 +114,18 @@ def build_images(
 def clear_images(names: list[str], prefixes: list[str], dry_run: bool = False) -> list[str]:
     """Have this minion's engine forget the images whose names begin with one of ``prefixes`` and are not in ``names``.
 
-    Returns the names that went, or with ``dry_run`` would go. One that a container uses stays.
+    Returns the names that went, or with ``dry_run`` would go. One that a container uses stays. Base images that were
+    being made a day ago, by builds that were ended, go as well.
     """
+    from pillarbox.images.store import Store
     from pillarbox.system.engine import Engine
 
     engine = Engine()
     old = [name for prefix in prefixes for name in engine.names(prefix) if name not in set(names)]
-    return old if dry_run else [name for name in old if engine.forget(name)]
+    if dry_run:
+        return old
+    Store().sweep("base", _DAY)
+    return [name for name in old if engine.forget(name)]
 
 
 def _extract(archive: tarfile.TarFile, target: Path) -> None:
