@@ -8,6 +8,7 @@ import json
 import logging.config
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,11 @@ from pillarbox.model.read.tree import DirectoryTree
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def compiled(image: ImageSpec, directory: Path) -> tuple[list[dict[str, Any]], dict[str, str]]:
-    """Salt's own low state of an image's role and its files, out of the files that the build gives it."""
+def compiled(
+    image: ImageSpec, directory: Path, sls: str | None = None
+) -> tuple[list[dict[str, Any]], dict[str, str]]:
+    """Salt's own low state of an image's role (or another ``sls`` of its formula) and its files, out of the files that
+    the build gives it."""
     (directory / "pillar").mkdir()
     (directory / "pillar" / "top.sls").write_text("base:\n  '*':\n  - data\n")
     (directory / "pillar" / "data.sls").write_text("#!json\n" + json.dumps(dict(image.pillar)))
@@ -38,7 +42,7 @@ def compiled(image: ImageSpec, directory: Path) -> tuple[list[dict[str, Any]], d
         "log_file": str(directory / "log"),
         "pki_dir": str(directory / "minion"),
     }
-    given = {"options": options, "sls": [f"{image.service}.{image.role}"], "formulas": str(directory / FORMULAS)}
+    given = {"options": options, "sls": [f"{image.service}.{sls or image.role}"], "formulas": str(directory / FORMULAS)}
     command = [sys.executable, str(Path(__file__).with_name("compile_host.py"))]
     done = subprocess.run(command, input=json.dumps(given), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -79,3 +83,18 @@ def test_salt_compiles_the_role(tmp_path: Path, name: str) -> None:
         read.read_string(files[f"/etc/{image.service}/logging.conf"])
         for logger in read["loggers"]["keys"].split(","):
             assert logging.getLevelName(read[f"logger_{logger.strip()}"]["level"])
+
+
+@pytest.mark.parametrize("state", [None, "2026-11-25"])
+def test_a_state_of_the_packages_is_that_of_the_base_too(tmp_path: Path, state: str | None) -> None:
+    image = image_specs(Inventory(ROOT))["memcached-server"]
+    packages = {**image.packages, **({"state": state} if state else {})}
+    given = replace(image, pillar={"image": {**image.pillar["image"], "packages": packages}})
+    low, _ = compiled(given, tmp_path, "packages")
+    commands = [chunk["name"] for chunk in low if chunk["state"] == "cmd" and chunk["fun"] == "run"]
+    upgrade = [name for name in commands if name.startswith("apt-get upgrade ")]
+    assert len(upgrade) == (1 if state else 0)
+    if state:
+        (upgrades,) = [chunk for chunk in low if chunk["name"] == upgrade[0]]
+        assert {"cmd": "packages_left_out"} in upgrades["require"]
+        assert {"cmd": "packages"} in upgrades["require_in"]
