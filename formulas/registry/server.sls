@@ -30,6 +30,12 @@ registry_server_unit:
   - context:
       directory: {{ directory }}
 
+registry_server_proxy_unit:
+  file.managed:
+  - name: /etc/systemd/system/nginx.service.d/pillarbox.conf
+  - source: salt://registry/files/nginx.service.conf
+  - makedirs: true
+
 registry_server_packages:
   pkg.installed:
   - pkgs:
@@ -39,6 +45,7 @@ registry_server_packages:
   - require:
     - file: registry_server_config
     - file: registry_server_unit
+    - file: registry_server_proxy_unit
 
 {%- if not plain_http %}
 {%- for file, content in (('server.crt', 'certificate'), ('server.key', 'key')) %}
@@ -90,10 +97,12 @@ registry_server_unit_reload:
   cmd.run:
   - name: systemctl daemon-reload
   - unless: >-
-      systemctl show --property=NeedDaemonReload docker-registry | grep -qx NeedDaemonReload=no &&
-      systemctl show --property=DropInPaths docker-registry | grep -q docker-registry.service.d/pillarbox.conf
+      for unit in docker-registry nginx; do
+      systemctl show --property=NeedDaemonReload $unit | grep -qx NeedDaemonReload=no &&
+      systemctl show --property=DropInPaths $unit | grep -q $unit.service.d/pillarbox.conf || exit 1; done
   - require:
     - file: registry_server_unit
+    - file: registry_server_proxy_unit
     - pkg: registry_server_packages
 
 registry_server_service:
