@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from pillarbox.images import gateway
 from pillarbox.images.sources import sources
 from pillarbox.system import apt
 
@@ -40,3 +41,9 @@ def test_a_suite_without_updates_comes_alone() -> None:
     (found,) = sources({"suite": "sid", "updates": False})
     assert found.suites == ("sid",)
     assert found.uri in {each.uri for each in own}
+
+
+def test_a_snapshot_is_one_inside_the_container_too() -> None:
+    found = sources({"suite": "trixie", "mirror": "https://mirror.example/debian", "state": 20240101})
+    (shown,) = gateway.PackageSources(found, {}, by_model=True).shown()
+    assert shown.lines() == f"deb [check-valid-until=no] {MIRROR} trixie main\n"

@@ -16,7 +16,7 @@ import posixpath
 import socket
 import threading
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit
@@ -60,10 +60,7 @@ class PackageSources:
 
     def shown(self) -> tuple[Source, ...]:
         """The sources as the container is to know them: without passwords, and without TLS, which ends here."""
-        return tuple(
-            Source(_shown(urlsplit(source.uri)), source.suites, source.components, source.trusted)
-            for source in self.sources
-        )
+        return tuple(replace(source, uri=_shown(urlsplit(source.uri))) for source in self.sources)
 
     def find(self, url: str) -> SplitResult:
         """Where a request for ``url`` goes. Raises :class:`Forbidden`."""
