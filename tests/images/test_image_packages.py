@@ -8,7 +8,7 @@ from typing import Any
 import docker
 import pytest
 
-from pillarbox.images import BuildError, sources
+from pillarbox.images import BuildError, sources, updates
 from pillarbox.images.builder import build
 from pillarbox.images.errors import SourceUnavailable
 from pillarbox.images.store import Store
@@ -63,6 +63,16 @@ def test_what_is_left_out_is_not_there_and_dpkg_knows(toy: Any, engine: Engine, 
     compiled = inside(built.reference, "find /usr/lib/python3* -name '*.pyc'")
     assert "/netaddr/ip/__pycache__/" in compiled
     assert "/turtle." not in compiled
+
+
+def test_with_a_state_of_the_packages_nothing_in_the_image_is_older(toy: Any, engine: Engine, store: Store) -> None:
+    """Not in the base either, which is as debootstrap made it: of the release, without its updates."""
+    toy.image["packages"]["state"] = "2026-11-25"
+    packages(toy, ["hello"], [], {"show": ["/usr/bin/hello"]})
+    spec = toy.spec()
+    build(spec, toy.path, engine=engine, store=store)
+    (found,) = updates.look([spec])
+    assert found.built and found.packages == ()
 
 
 def test_what_processes_lack_fails_the_build(toy: Any, engine: Engine, store: Store) -> None:

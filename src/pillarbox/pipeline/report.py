@@ -106,7 +106,8 @@ def _rollout(rollout: Mapping[str, Any]) -> list[str]:
     alone = [step for step in steps if step["action"] == "unchanged" and step["result"] == "ok"]
     if alone:
         names = sorted(step["name"] for step in alone if step.get("runs_pods"))
-        lines.append(f"  left alone {len(alone)} objects{': ' + ', '.join(names) if names else ''}")
+        running = f"; with pods: {', '.join(names)}" if names else ""
+        lines.append(f"  left alone {len(alone)} objects{running}")
     for step in steps:
         if step["result"] == "failed":
             lines.append(f"  UNHEALTHY  {_object(step)}: {step.get('reason', '')}")
