@@ -1,13 +1,16 @@
-"""Which images have newer packages: a real registry, a real archive on this disk, and this machine's apt."""
+"""Which images have newer packages: a real registry, a real archive served on this machine, and this machine's apt."""
 
 from __future__ import annotations
 
+import functools
 import gzip
 import hashlib
+import http.server
 import io
 import json
 import shutil
 import tarfile
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -61,6 +64,13 @@ def apt_architecture() -> str:
     return programs.run(["dpkg", "--print-architecture"]).strip()
 
 
+class Silent(http.server.SimpleHTTPRequestHandler):
+    """Serves files and says nothing of it: what the command prints is looked at."""
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
 @pytest.fixture
 def mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """An archive of Debian 12 with its security updates, which this machine believes without a signature."""
@@ -83,7 +93,11 @@ def mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     settings = tmp_path / "apt.conf"
     settings.write_text('Acquire::AllowInsecureRepositories "true";\n')
     monkeypatch.setenv("APT_CONFIG", str(settings))
-    yield f"file:{tmp_path}/debian"
+    handler = functools.partial(Silent, directory=str(tmp_path))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/debian"
+        server.shutdown()
 
 
 def layer(files: dict[str, str]) -> bytes:
@@ -154,9 +168,9 @@ def test_what_is_up_to_date_is(toy: Any, monkeypatch: pytest.MonkeyPatch) -> Non
     assert run(toy) == (0, "toy-server: up to date\n")
 
 
-def test_an_archive_that_is_away_is_no_archive_without_updates(toy: Any, mirror: str) -> None:
+def test_an_archive_that_is_away_is_no_archive_without_updates(toy: Any, tmp_path: Path) -> None:
     in_registry(toy)
-    shutil.rmtree(Path(mirror.removeprefix("file:")) / "dists" / "bookworm-security")
+    shutil.rmtree(tmp_path / "debian" / "dists" / "bookworm-security")
     with pytest.raises(apt.AptError, match="indexes cannot be fetched"):
         run(toy)
 
