@@ -143,10 +143,16 @@ MODEL: dict[str, Any] = {
 
 class Salt:
     """A master and minions, started and stopped at will; ``run`` is the command salt-run. ``options`` are further ones
-    of both the master and the minions, ``schedule`` is the master's."""
+    of both the master and the minions, ``jobs`` what the master schedules, ``minion_jobs`` what each minion does."""
 
     def __init__(
-        self, deployment: Deployment, minions: tuple[str, ...] = ("m1",), *, schedule: Any = None, **options: Any
+        self,
+        deployment: Deployment,
+        minions: tuple[str, ...] = ("m1",),
+        *,
+        jobs: dict[str, Any] | None = None,
+        minion_jobs: dict[str, Any] | None = None,
+        **options: Any,
     ) -> None:
         self.deployment = deployment
         self.minions = minions
@@ -175,8 +181,8 @@ class Salt:
                 "repository": str(places.repository),
             },
         }
-        if schedule:
-            master["schedule"] = schedule
+        if jobs:
+            master["schedule"] = jobs
         minion = {
             **common,
             "master": "127.0.0.1",
@@ -187,6 +193,8 @@ class Salt:
             "recon_max": 500,
             "retry_dns": 0,
         }
+        if minion_jobs:
+            minion["schedule"] = minion_jobs
         self._configure("master", "master", master)
         for number, name in enumerate(minions):
             self._configure(name, "minion", {**minion, "id": name, "root_dir": str(self.root / f"n{number}")})

@@ -147,7 +147,7 @@ def test_the_master_collects_by_itself(model: dict[str, Any], tmp_path: Path) ->
     root = Path(tempfile.mkdtemp(prefix="pb-"))
     deployment = Deployment(root)
     schedule = {"collect": {"function": "pillarbox.collect", "seconds": 2, "return_job": False}}
-    daemons = Salt(deployment, schedule=schedule)
+    daemons = Salt(deployment, jobs=schedule)
     states = {
         "formulas/demo/init.sls": "{}\n",
         "formulas/demo/collect.sls": f"demo_collect:\n  file.touch:\n  - name: {root}/collected\n",

@@ -180,7 +180,7 @@ def alone() -> Iterator[Salt]:
     )
     deployment.places.current.symlink_to(model.name)
     job = {"function": "pillarbox.renew_certificates", "seconds": 2, "run_on_start": False, "maxrunning": 1}
-    daemons = Salt(deployment, ("m1",), schedule={"renew": job})
+    daemons = Salt(deployment, ("m1",), minion_jobs={"renew": job})
     try:
         yield daemons.up()
     finally:
