@@ -102,7 +102,8 @@ def test_a_secret_is_rotated_and_no_request_fails(
     print(json.dumps({name: tally.as_dict() for name, tally in load.tallies.items()}))
     for name, tally in load.tallies.items():
         assert tally.failures == [], f"{name}: {len(tally.failures)} of {tally.sent} requests failed"
-        assert tally.sent > 50
+        # Where no pod rolls, a push and a deploy take seconds.
+        assert tally.sent > 10
     for service in APIS:
         user.ask(service, lab.addresses[0], token)
 

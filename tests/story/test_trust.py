@@ -47,7 +47,8 @@ print(json.dumps({
 
 
 def test_a_pod_has_its_own_rights_and_no_more(lab: Lab) -> None:
-    pod = lab.objects("pods", "app=keystone-server")[0]
+    pods = lab.objects("pods", "app=keystone-server")
+    pod = next(each for each in pods if "deletionTimestamp" not in each["metadata"])
     place = ("-c", pod["spec"]["containers"][0]["name"], pod["metadata"]["name"])
     done = lab.kubectl("exec", *place, "--", "python3", "-c", ATTACK, pod["status"]["hostIP"])
     found = json.loads(done.stdout)

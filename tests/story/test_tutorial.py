@@ -13,6 +13,7 @@ import pytest
 from tests.docs.pages import DOCS, Command, Reader, environment, steps
 from tests.story.conftest import PREFIX
 from tests.story.lab import COMMAND, Lab, run
+from tests.story.test_faults import wait
 from tests.story.test_story import push
 
 pytestmark = pytest.mark.lab
@@ -38,4 +39,4 @@ def test_a_service_of_ones_own(lab: Lab, tmp_path: Path, repository: Path) -> No
             reader.do(replace(step, text=step.text.replace("172.30.20.", f"{PREFIX}.")))
         else:
             reader.do(step)
-    assert not lab.objects("pod", "app=frontpage-server"), "the last deploy deletes what the model no longer has"
+    wait("what the model no longer has is gone", lambda: not lab.objects("pod", "app=frontpage-server"))
