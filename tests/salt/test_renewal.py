@@ -202,18 +202,23 @@ def test_a_host_that_no_deploy_touches_renews_its_certificates(alone: Salt, monk
         assert waiting.until(new, "a certificate", patience=120, every=0.2)
         return found
 
+    def left(certificate: str) -> timedelta:
+        return x509.load_pem_x509_certificate(certificate.encode()).not_valid_after_utc - datetime.now(UTC)
+
     first = written()
     stored = alone.root / "pki/host/m1/web.crt"
+    near_end = first
     with monkeypatch.context() as patch:
         patch.setattr(authority, "_CERTIFICATE_DAYS", 29)
-        shutil.rmtree(stored.parent)
-        pki.issue(
-            {
-                "_reclass_": {"name": {"full": "m1"}},
-                "pki": {"certificate": {"web": {"ca": "web", "common_name": "m1"}}},
-            },
-            alone.root / "pki",
-        )
-    near_end = stored.read_text()
-    renewed = x509.load_pem_x509_certificate(written(first, near_end).encode())
-    assert renewed.not_valid_after_utc - datetime.now(UTC) > timedelta(days=80)
+        # The master issues one that is missing, too: until it was not as fast.
+        while left(near_end) > timedelta(days=30):
+            shutil.rmtree(stored.parent, ignore_errors=True)
+            pki.issue(
+                {
+                    "_reclass_": {"name": {"full": "m1"}},
+                    "pki": {"certificate": {"web": {"ca": "web", "common_name": "m1"}}},
+                },
+                alone.root / "pki",
+            )
+            near_end = stored.read_text()
+    assert left(written(first, near_end)) > timedelta(days=80)
