@@ -334,7 +334,8 @@ def _hint(text: str) -> str | None:
     return next((hint for sign, hint in hints if sign.lower() in text.lower()), None)
 
 
-#: What engines say of a registry that they do not reach now, or that is not ready.
+#: What engines say of a registry that they do not reach now, or that is not ready; and, the last, what one that was
+#: started again says of a command that ran before.
 _PASSING = (
     "connection refused",
     "connection reset",
@@ -353,6 +354,7 @@ _PASSING = (
     "bad gateway",
     "service unavailable",
     "gateway timeout",
+    "no such exec instance",
 )
 
 
