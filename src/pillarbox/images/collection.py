@@ -90,8 +90,11 @@ def gather(wanted: Needed, *, patience: Patience = IMPATIENT) -> Collection:
 
 def delete(images: Iterable[OldImage], *, patience: Patience = IMPATIENT) -> None:
     """Have the registries forget these images; the room is free once the registry collects its garbage."""
+    registries: dict[RegistryFolder, Registry] = {}
     for image in images:
-        _registry(image.folder, patience).delete(image.repository, image.digest)
+        if image.folder not in registries:
+            registries[image.folder] = _registry(image.folder, patience)
+        registries[image.folder].delete(image.repository, image.digest)
 
 
 def _registry(folder: RegistryFolder, patience: Patience) -> Registry:

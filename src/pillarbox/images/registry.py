@@ -138,10 +138,7 @@ class Registry:
         if manifest is None:
             raise RegistryError(f"registry {self.address} has no {repository}:{reference}")
         config = json.loads(manifest.content)["config"]["digest"]
-        answer = self._request("GET", f"/v2/{repository}/blobs/{config}", _pull(repository))
-        if answer.status_code != 200:
-            raise self._unexpected(answer)
-        return dict(answer.json().get("config", {}).get("Labels") or {})
+        return dict(json.loads(self.blob(repository, config)).get("config", {}).get("Labels") or {})
 
     def blob(self, repository: str, digest: str) -> bytes:
         """The content of a layer, compressed as it is kept. Raises :class:`RegistryError` where there is none."""

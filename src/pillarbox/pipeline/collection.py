@@ -101,8 +101,7 @@ def _kept(places: Places, keep: int) -> tuple[str, ...]:
     repository = Repository(places.repository)
     found = [repository.head(places.ref)]
     for kind in RunKind:
-        runs = (run for run in reversed(Runs(places.runs)) if run.kind is kind and run.succeeded and not run.dry_run)
-        found += list(dict.fromkeys(run.revision for run in runs))[:keep]
+        found += list(dict.fromkeys(run.revision for run in Runs(places.runs).done(kind)))[:keep]
     if places.published.is_dir():
         found += sorted(path.name for path in places.published.iterdir() if git.is_name(path.name))
     return tuple(name for name in dict.fromkeys(found) if name and git.is_name(name) and repository.head(name))

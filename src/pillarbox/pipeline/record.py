@@ -226,10 +226,13 @@ class Runs:
                 return run
         return None
 
+    def done(self, kind: RunKind) -> Iterator[Run]:
+        """The runs of that kind that did what they were for, newest first: they succeeded, and were no trials."""
+        return (run for run in reversed(self) if run.kind is kind and run.succeeded and not run.dry_run)
+
     def standing(self, kind: RunKind) -> Run | None:
-        """The newest run of that kind that did what it was for: it succeeded, and was no trial."""
-        found = (run for run in reversed(self) if run.kind is kind and run.succeeded and not run.dry_run)
-        return next(found, None)
+        """The newest run of that kind that did what it was for."""
+        return next(self.done(kind), None)
 
     def get(self, name: str) -> Run:
         """The run called ``name``, or the only one whose id ends or starts so."""
@@ -258,12 +261,12 @@ class Runs:
         """Mark runs whose process died, and clear away what it was making. To be called by the holder of the pipeline's
         lock, who knows that none runs."""
         files.sweep(self.directory)
-        for unreadable in self.unreadable():
-            log.warning("%s", unreadable)
-        for run in self:
-            if run.state is RunState.RUNNING:
-                files.sweep(run.directory)
-                run.finish(RunState.INTERRUPTED, "its process ended before it did")
+        for found in map(self._load, self.names()):
+            if isinstance(found, Unreadable):
+                log.warning("%s", found)
+            elif found.state is RunState.RUNNING:
+                files.sweep(found.directory)
+                found.finish(RunState.INTERRUPTED, "its process ended before it did")
 
     def _load(self, name: str) -> Run | Unreadable:
         path = self.directory / name

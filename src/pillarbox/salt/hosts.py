@@ -7,13 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import salt.key
-from salt.exceptions import SaltException
 from salt.utils.state import check_result
 
 from pillarbox import pki
-from pillarbox.pipeline.errors import PipelineError
 from pillarbox.pipeline.hosts import HostOutcome, HostState
-from pillarbox.salt.client import local_client, master_options
+from pillarbox.salt.client import master_options, returns
 from pillarbox.system import salt_results
 from pillarbox.system.progress import Progress
 
@@ -33,7 +31,7 @@ class Highstates:
         found: dict[str, HostOutcome] = {}
         for group in (hosts, masters):
             if dry_run or all(outcome.state is HostState.APPLIED for outcome in found.values()):
-                returned = dict(self._returns(group, dry_run, progress))
+                returned = dict(self._outcomes(group, dry_run, progress))
                 silent = HostOutcome(HostState.FAILED, "it gave no answer")
                 found |= {host: returned.get(host, silent) for host in group}
             else:
@@ -48,20 +46,12 @@ class Highstates:
             keys.delete_key(match=host)
             pki.forget(_pki(options), host)
 
-    def _returns(self, hosts: Sequence[str], dry_run: bool, progress: Progress) -> Iterator[tuple[str, HostOutcome]]:
-        if not hosts:
-            return
-        try:
-            with local_client(self.opts) as client:
-                test = {"test": True} if dry_run else {}
-                for returned in client.cmd_iter(list(hosts), FUNCTION, kwarg=test, tgt_type="list"):
-                    for host, answer in returned.items():
-                        if "ret" in answer:
-                            result = outcome(answer["ret"], dry_run=dry_run)
-                            progress.step(f"host {host}: {summary(answer['ret'], result)}")
-                            yield host, result
-        except SaltException as error:
-            raise PipelineError(f"the Salt master does not answer: {error}") from error
+    def _outcomes(self, hosts: Sequence[str], dry_run: bool, progress: Progress) -> Iterator[tuple[str, HostOutcome]]:
+        test = {"test": True} if dry_run else {}
+        for host, returned in returns(self.opts, hosts, FUNCTION, (), test):
+            result = outcome(returned, dry_run=dry_run)
+            progress.step(f"host {host}: {summary(returned, result)}")
+            yield host, result
 
 
 def _pki(options: Mapping[str, Any]) -> Path:

@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from salt.exceptions import SaltException
-
 from pillarbox.images.collection import Needed
 from pillarbox.model import Node
-from pillarbox.pipeline.errors import PipelineError
 from pillarbox.pipeline.hosts import HostOutcome, HostState
 from pillarbox.salt.builders import builders
-from pillarbox.salt.client import local_client
+from pillarbox.salt.client import returns
 from pillarbox.salt.hosts import outcome
 from pillarbox.system.progress import Progress
 
@@ -53,18 +50,10 @@ class Leftovers:
         return found
 
     def _returns(self, hosts: Sequence[str], function: str, *given: Any, **arguments: Any) -> Iterator[tuple[str, Any]]:
-        if not hosts:
-            return
         silent = dict.fromkeys(hosts)
-        try:
-            with local_client(self.opts) as client:
-                for returned in client.cmd_iter(list(hosts), function, list(given), kwarg=arguments, tgt_type="list"):
-                    for host, answer in returned.items():
-                        if "ret" in answer:
-                            silent.pop(host, None)
-                            yield host, answer["ret"]
-        except SaltException as error:
-            raise PipelineError(f"the Salt master does not answer: {error}") from error
+        for host, returned in returns(self.opts, hosts, function, given, arguments):
+            silent.pop(host, None)
+            yield host, returned
         for host in silent:
             yield host, "it gave no answer"
 
