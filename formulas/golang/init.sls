@@ -1,0 +1,6 @@
+{%- if salt['pillar.get']('golang:compile:enabled') %}
+include:
+- golang.compile
+{%- else %}
+include: []
+{%- endif %}
