@@ -4,7 +4,7 @@ VENV := .venv
 PILLARBOX := $(VENV)/bin/pillarbox
 LAB ?= pillarbox-lab
 
-.PHONY: help lab lab-status lab-clean test fast-test docs
+.PHONY: help lab lab-status lab-clean test long-test fast-test docs
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -26,7 +26,11 @@ lab-clean: ## Remove the lab and all that was installed for it; KEEP=cache keeps
 
 test: ## The whole test suite, the real cluster included (as root); says what it skips and why
 	@ci/bootstrap-machine lab
-	@$(VENV)/bin/python -m pytest $(ARGS)
+	@$(VENV)/bin/python -m pytest -n 2 --dist loadgroup $(ARGS)
+
+long-test: ## The whole test suite, with those that take minutes each (as root)
+	@ci/bootstrap-machine lab
+	@$(VENV)/bin/python -m pytest -n 2 --dist loadgroup --long $(ARGS)
 
 fast-test: ## The tests that need neither an engine nor a cluster
 	@ci/bootstrap-machine venv

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sys
-from collections.abc import Callable, Iterator
+import tempfile
+from collections.abc import Callable, Generator, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
-from tests import programs
+from tests import programs, turns
 
 import salt
 from pillarbox.lab import engine as engines
@@ -32,17 +35,58 @@ settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Fast tests first, then those with an engine, then the lab; last what runs programs that the lab compiled."""
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--long", action="store_true", help="run the tests that take minutes each, too")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("numprocesses", None):
+        os.environ[turns.VARIABLE] = tempfile.mkdtemp(prefix="pillarbox-turns-")
+        config.add_cleanup(lambda: shutil.rmtree(os.environ.pop(turns.VARIABLE)))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Each test waits where another process needs the machine for itself; those with the lab say when they do."""
+    with nullcontext() if item.get_closest_marker("lab") else turns.working():
+        return (yield)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("long") and not item.config.getoption("--long"):
+        pytest.skip("it takes minutes: make long-test")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Fast tests first, then those with an engine, then the lab; last what runs programs that the lab compiled.
+
+    Where processes share the work (``-n 2 --dist loadgroup``), one begins with the lab, and so with what takes longest;
+    another has the rest.
+    """
+    unpacked = programs.kubernetes() is not None
 
     def rank(item: pytest.Item) -> int:
         if item.get_closest_marker("lab"):
             return 2
         if "apiserver" in getattr(item, "fixturenames", ()):
-            return 3 if programs.kubernetes() is None else 1
+            return 1 if unpacked else 3
         return 1 if item.get_closest_marker("engine") else 0
 
     items.sort(key=rank)
+    if hasattr(config, "workerinput"):
+        groups = {1: "engine", 2: "lab", 3: "lab"}
+        for item in items:
+            if group := groups.get(rank(item)):
+                item.add_marker(pytest.mark.xdist_group(group))
+        items.sort(key=lambda item: rank(item) < 2)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Processes that share the work must not share a lab."""
+    for item in session.items if hasattr(session.config, "workerinput") else ():
+        if item.get_closest_marker("xdist_group") and "@" not in item.nodeid:
+            raise pytest.UsageError("this pytest-xdist does not keep a group's tests together: see setup.cfg")
 
 
 @pytest.fixture(scope="session")
@@ -50,6 +94,12 @@ def container_engine() -> Iterator[engines.LabEngine]:
     """A Docker engine that answers: the machine's, or the lab's private one, which DOCKER_HOST then names."""
     if os.geteuid() != 0:
         pytest.skip("needs root, for the container engine")
+    # The other process's lab takes the engine away with it: not before this one has done.
+    with turns.held("engine", shared=True):
+        yield from _engine()
+
+
+def _engine() -> Iterator[engines.LabEngine]:
     own = lab_settings.load()
     running = engines.find(own)
     try:

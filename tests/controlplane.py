@@ -45,7 +45,7 @@ class ControlPlane:
 
     def __init__(self, folder: Path, root: Path, flags: tuple[str, ...] = ()) -> None:
         self.root = root
-        self._folder = folder
+        self.folder = folder
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         self._token = secrets.token_hex(16)
         self._port, self._etcd, peer = free_port(), free_port(), free_port()
@@ -56,14 +56,14 @@ class ControlPlane:
             )
         )
         (root / "tokens.csv").write_text(f'{self._token},admin,admin,"system:masters"\n')
-        etcd = f"http://127.0.0.1:{self._etcd}"
         self._commands = {
             "etcd": [
-                *("--data-dir", str(root / "etcd"), "--listen-client-urls", etcd, "--advertise-client-urls", etcd),
+                *("--data-dir", str(root / "etcd"), "--listen-client-urls", self.etcd),
+                *("--advertise-client-urls", self.etcd),
                 *("--listen-peer-urls", f"http://127.0.0.1:{peer}", "--unsafe-no-fsync"),
             ],
             "kube-apiserver": [
-                f"--etcd-servers={etcd}",
+                f"--etcd-servers={self.etcd}",
                 f"--secure-port={self._port}",
                 "--bind-address=127.0.0.1",
                 "--endpoint-reconciler-type=none",
@@ -92,8 +92,15 @@ class ControlPlane:
     def kubeconfig(self) -> Path:
         return self.root / "kubeconfig"
 
+    @property
+    def etcd(self) -> str:
+        """The URL of etcd."""
+        return f"http://127.0.0.1:{self._etcd}"
+
     def start(self, name: str) -> None:
-        program = self._folder / name if name.startswith("kube-") else programs.debian("etcd-server", name)
+        program = (
+            self.folder / name.removesuffix("-2") if name.startswith("kube-") else programs.debian("etcd-server", name)
+        )
         assert program
         arguments = list(self._commands[name])
         if name == "etcd" and "--unsafe-no-fsync" in arguments and "unsafe-no-fsync" not in _help(program):
@@ -112,6 +119,28 @@ class ControlPlane:
 
     def close(self) -> None:
         for name in reversed(tuple(self._running)):
+            self.stop(name)
+
+    def restart(self, name: str) -> None:
+        """Stop it and start it again, until the API server answers."""
+        self.stop(name)
+        self.start(name)
+        with Cluster(self.kubeconfig) as cluster:
+            cluster.version()
+
+    @contextmanager
+    def another(self, *flags: str) -> Iterator[Path]:
+        """A second API server on the same etcd, with ``flags`` besides those of the first, and its kubeconfig."""
+        name, port, kubeconfig = "kube-apiserver-2", free_port(), self.root / "kubeconfig-2"
+        self._commands[name] = [*self._commands["kube-apiserver"], f"--secure-port={port}", *flags]
+        kubeconfig.write_text(self.kubeconfig.read_text().replace(str(self._port), str(port)))
+        kubeconfig.chmod(0o600)
+        self.start(name)
+        try:
+            with Cluster(kubeconfig) as cluster:
+                cluster.version()
+            yield kubeconfig
+        finally:
             self.stop(name)
 
     def up(self) -> None:

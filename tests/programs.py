@@ -6,8 +6,11 @@ import os
 import shutil
 import subprocess
 import tarfile
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
+
+from pillarbox.system import files
 
 CACHE = Path(os.environ.get("PILLARBOX_TEST_CACHE") or "/var/cache/pillarbox-lab/programs")
 _COMPILED = ("kube-apiserver", "kube-controller-manager")
@@ -32,23 +35,21 @@ def debian_root(name: str, *packages: str) -> Path | None:
 
 
 def _unpack(packages: Iterable[str], root: Path) -> bool:
-    scratch = root.with_name(f".{root.name}.{os.getpid()}")
+    """Unpack packages as ``root``; another process may be doing the same."""
     try:
-        scratch.mkdir(parents=True)
+        root.parent.mkdir(parents=True, exist_ok=True)
     except OSError:
         return False
-    try:
+    with tempfile.TemporaryDirectory() as archives:
         # apt wants to download as its own user, who may not write here; and it may never have read its lists.
         download = ["apt-get", "-qq", "-o", "APT::Sandbox::User=root", "download", *packages]
-        if subprocess.run(download, cwd=scratch, capture_output=True).returncode != 0:
+        if subprocess.run(download, cwd=archives, capture_output=True).returncode != 0:
             subprocess.run(["apt-get", "-qq", "update"], capture_output=True, check=False)
-            if subprocess.run(download, cwd=scratch, capture_output=True).returncode != 0:
+            if subprocess.run(download, cwd=archives, capture_output=True).returncode != 0:
                 return False
-        for archive in scratch.glob("*.deb"):
-            subprocess.run(["dpkg", "-x", archive, scratch / "root"], check=True)
-        (scratch / "root").rename(root)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+        with files.making(root) as scratch:
+            for archive in Path(archives).glob("*.deb"):
+                subprocess.run(["dpkg", "-x", archive, scratch], check=True)
     return True
 
 
@@ -60,11 +61,9 @@ def kubernetes() -> Path | None:
     for archive in sorted((lab / "volumes" / "kubernetes").glob("*.tar"), reverse=True):
         target = CACHE / f"kubernetes-{archive.stem}"
         if not target.is_dir():
-            scratch = target.with_name(f".{target.name}.{os.getpid()}")
-            scratch.mkdir(parents=True)
-            with tarfile.open(archive) as opened:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with files.making(target) as scratch, tarfile.open(archive) as opened:
                 opened.extractall(scratch)
-            scratch.rename(target)
         for program in target.rglob(_COMPILED[0]):
             if all((program.parent / name).is_file() for name in _COMPILED):
                 return program.parent

@@ -125,8 +125,7 @@ def test_what_is_the_floors_is_done_on_the_floor(repository: Path) -> None:
     }
     offers = {**FLOOR_MODULES, **FLOOR_CALLS}
     wrong = [
-        f"src/pillarbox/{module}:{line}: {what}: use {offers[what]}"
-        for (module, what), line in sorted(found.items())
+        f"src/pillarbox/{module}:{line}: {what}: use {offers[what]}" for (module, what), line in sorted(found.items())
     ]
     assert not wrong, "\n".join(wrong)
 

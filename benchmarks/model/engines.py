@@ -1,7 +1,7 @@
 """Renders a model with one engine, in this process, and prints what it took as JSON.
 
-    engines.py ENGINE MODEL [--node NAME] [--cache DIRECTORY]
-    engines.py serve MODEL    every node asked for by itself, as a Salt master serves pillars
+engines.py ENGINE MODEL [--node NAME] [--cache DIRECTORY]
+engines.py serve MODEL    every node asked for by itself, as a Salt master serves pillars
 """
 
 from __future__ import annotations

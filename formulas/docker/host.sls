@@ -9,6 +9,19 @@ docker_host_config:
   - context:
       host: {{ host | json }}
 
+docker_host_unit:
+  file.managed:
+  - name: /etc/systemd/system/docker.service.d/pillarbox.conf
+  - source: salt://docker/files/docker.service.conf
+  - makedirs: true
+
+# It needs no new start of the engine.
+docker_host_unit_read:
+  cmd.run:
+  - name: systemctl daemon-reload
+  - onchanges:
+    - file: docker_host_unit
+
 docker_host_packages:
   pkg.installed:
   - pkgs:
@@ -20,6 +33,7 @@ docker_host_packages:
   - install_recommends: false
   - require:
     - file: docker_host_config
+    - cmd: docker_host_unit_read
 
 docker_host_service:
   service.running:

@@ -1,6 +1,12 @@
 {%- from 'kubernetes/map.jinja' import pki, binary, certificate, authority, kubeconfig, unit with context %}
 {%- set master = pillar.kubernetes.master %}
 {%- set apiserver = master.apiserver %}
+{%- set etcd = [] %}
+{%- for member in master.etcd.members %}
+{%- do etcd.append('https://' ~ member.host ~ ':' ~ member.get('port', 2379)) %}
+{%- endfor %}
+{%- set serial = pillar.pki.get('key', {}).get('kubernetes-encryption', {}).get('serial', 1) if not master.get('encryption', {}).get('key') else 1 %}
+{%- set at_rest = '/usr/local/lib/kubernetes/secrets-at-rest' %}
 {%- set local = 'https://' ~ apiserver.address ~ ':' ~ apiserver.get('port', 6443) %}
 include:
 - kubernetes.source_complete
@@ -36,6 +42,18 @@ kubernetes_pki_service_account_public:
   - makedirs: true
   - dir_mode: '0755'
 
+kubernetes_master_packages:
+  pkg.installed:
+  - name: etcd-client
+  - install_recommends: false
+
+kubernetes_master_at_rest:
+  file.managed:
+  - name: {{ at_rest }}
+  - source: salt://kubernetes/files/secrets-at-rest
+  - mode: '0755'
+  - makedirs: true
+
 kubernetes_master_encryption:
   file.managed:
   - name: /etc/kubernetes/encryption.yml
@@ -45,6 +63,14 @@ kubernetes_master_encryption:
   - makedirs: true
   - dir_mode: '0755'
   - show_changes: false
+  # No key goes with which a Secret could still be encrypted.
+  - check_cmd: {{ at_rest }} --known {{ etcd | join(',') }}
+  - require:
+    - pkg: kubernetes_master_packages
+    - file: kubernetes_master_at_rest
+    - file: kubernetes_pki_etcd-ca
+    - file: kubernetes_pki_kubernetes-apiserver-etcd_crt
+    - file: kubernetes_pki_kubernetes-apiserver-etcd_key
 
 {%- if master.get('audit', {}).get('enabled') %}
 kubernetes_master_audit:
@@ -106,3 +132,11 @@ kubernetes_master_ready:
     - service: kubernetes_service_kube-apiserver
     - file: kubernetes_master_admin
     - file: kubernetes_binary_kubectl
+
+# The key may be a new one, and what was written before stays as it is until it is written again.
+kubernetes_master_secrets:
+  cmd.run:
+  - name: {{ at_rest }} {{ etcd | join(',') }} key{{ serial }}
+  - unless: {{ at_rest }} --check {{ etcd | join(',') }} key{{ serial }}
+  - require:
+    - cmd: kubernetes_master_ready

@@ -89,6 +89,36 @@ kubernetes_pool_cni:
     - service: kubernetes_service_kubelet
 {%- endif %}
 
+{%- if pool.network.hosts is defined %}
+kubernetes_pool_firewall_script:
+  file.managed:
+  - name: /usr/local/lib/kubernetes/pod-firewall
+  - source: salt://kubernetes/files/pod-firewall
+  - mode: '0755'
+  - makedirs: true
+
+kubernetes_pool_firewall_rules:
+  file.managed:
+  - name: /etc/kubernetes/pod-firewall.rules
+  - source: salt://kubernetes/files/pod-firewall.rules
+  - template: jinja
+  - makedirs: true
+  - context:
+      network: {{ pool.network | json }}
+
+# At the host's start the kubelet's unit does the same.
+kubernetes_pool_firewall:
+  cmd.run:
+  - name: /usr/local/lib/kubernetes/pod-firewall apply
+  - unless: /usr/local/lib/kubernetes/pod-firewall check
+  - require:
+    - pkg: kubernetes_pool_packages
+    - file: kubernetes_pool_firewall_script
+    - file: kubernetes_pool_firewall_rules
+  - require_in:
+    - service: kubernetes_service_kubelet
+{%- endif %}
+
 {%- if pool.pause_image is not defined %}
 kubernetes_pool_pause_script:
   file.managed:

@@ -66,3 +66,9 @@ mariadb_check:
   - template: jinja
   - mode: 755
   - context: {server: {{ server | json }}}
+
+mariadb_data:
+  file.managed:
+  - name: /usr/local/bin/mariadb-data
+  - source: salt://mariadb/files/mariadb-data
+  - mode: 755

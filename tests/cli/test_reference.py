@@ -67,6 +67,17 @@ def test_a_host_needs_a_name_that_hosts_can_have(repository: Path, tmp_path: Pat
     assert "nodes/hosts/a b$(id).yml" in done.stderr and "no name that a host can have" in done.stderr
 
 
+def test_a_key_that_no_formula_knows_is_a_warning(repository: Path, tmp_path: Path) -> None:
+    for part in ("classes", "nodes", "formulas", "images"):
+        shutil.copytree(repository / part, tmp_path / part)
+    node = tmp_path / "nodes/images/memcached-server.yml"
+    node.write_text(node.read_text() + "parameters:\n  memcached:\n    server:\n      memroy: 64\n")
+    line = len(node.read_text().splitlines())
+    done = pillarbox("--model", tmp_path, "check")
+    assert done.returncode == 0 and "The model is sound." in done.stdout
+    assert f"warning: nodes/images/memcached-server.yml:{line}: memcached:server:memroy: no such key." in done.stderr
+
+
 def test_an_unknown_release_is_an_error(repository: Path, tmp_path: Path) -> None:
     for part in ("classes", "nodes", "formulas", "images"):
         shutil.copytree(repository / part, tmp_path / part)

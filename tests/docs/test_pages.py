@@ -19,7 +19,8 @@ IN_THE_MODEL = (
 BESIDE_IT = ("tutorial/first-cloud.md", "tutorial/own-service.md")
 #: Pages with nothing that runs here, and why. Single commands elsewhere (`console elsewhere`) are those of servers.
 NOTHING_HERE = {
-    "operations.md": "a running deployment's commands; backup and restore are said to be untested",
+    "operations.md": "a running deployment's commands",
+    "how-to/backup.md": "what is done to a deployment that runs; tests/story/test_backup.py does it",
     "how-to/rotate-secrets.md": "a push to a deployment that runs; tests/story rotates each secret",
     "../CONTRIBUTING.md": "the test suite itself",
 }

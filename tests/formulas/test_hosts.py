@@ -8,6 +8,7 @@ scripts    routes as the kernel has them; archives with a wrong digest leave not
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import json
 import os
@@ -29,7 +30,7 @@ from pillarbox import pki
 from pillarbox.model import Inventory
 
 ROOT = Path(__file__).resolve().parents[2]
-FORMULAS = ("linux", "salt", "etcd", "containerd", "docker", "registry", "pillarbox", "kubernetes")
+FORMULAS = ("linux", "salt", "etcd", "containerd", "docker", "registry", "pillarbox", "kubernetes", "golang")
 FENCE = re.compile(r"^```yaml\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: network namespaces")
 
@@ -141,9 +142,13 @@ def compiled(host: str, inventory: Inventory, directory: Path) -> tuple[list[dic
 
 
 def compiled_states(
-    host: str, parameters: dict[str, Any], applications: list[str], directory: Path
+    host: str,
+    parameters: dict[str, Any],
+    applications: list[str],
+    directory: Path,
+    formulas: Path = ROOT / "formulas",
 ) -> tuple[list[dict[str, Any]], dict[str, str]]:
-    """The same of any states and pillar."""
+    """The same of any states and pillar, and of other formulas."""
     pillar = json.loads(json.dumps(parameters))
     pillar["pki"] = pki.issue(parameters, directory / "pki")["pki"]
     (directory / "pillar").mkdir()
@@ -152,14 +157,14 @@ def compiled_states(
     options = {
         "id": host,
         "file_client": "local",
-        "file_roots": {"base": [str(ROOT / "formulas")]},
+        "file_roots": {"base": [str(formulas)]},
         "pillar_roots": {"base": [str(directory / "pillar")]},
         "root_dir": str(directory),
         "cachedir": str(directory / "cache"),
         "log_file": str(directory / "log"),
         "pki_dir": str(directory / "minion"),
     }
-    given = {"options": options, "sls": applications, "formulas": str(ROOT / "formulas")}
+    given = {"options": options, "sls": applications, "formulas": str(formulas)}
     command = [sys.executable, str(Path(__file__).with_name("compile_host.py"))]
     done = subprocess.run(command, input=json.dumps(given), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -178,6 +183,8 @@ def parsed(name: str, text: str) -> object:
     if name.endswith(".service"):
         assert "[Service]" in text.splitlines()
         assert "{{" not in text and "{%" not in text
+        # What another service's stop ends does not start again when that one does.
+        assert not {"Requires", "BindsTo"} & {line.partition("=")[0] for line in text.splitlines()}, name
     return text
 
 
@@ -189,6 +196,11 @@ def test_salt_compiles_the_highstate(inventory: Inventory, tmp_path: Path, host:
     assert len(set(identifiers)) == len(identifiers)
     files = {name: parsed(name, text) for name, text in texts.items()}
     assert "/etc/salt/minion.d/pillarbox.conf" in files
+    # A program that ended for whatever reason, and however often, starts again: once its disk has room, say.
+    services = {"cfg01": ["docker", "docker-registry", "nginx"], "kmst01": ["etcd"]}.get(host, [])
+    for service in services:
+        lines = texts[f"/etc/systemd/system/{service}.service.d/pillarbox.conf"].splitlines()
+        assert {"StartLimitIntervalSec=0", "Restart=always"} <= set(lines), service
     if host.startswith("ctl"):
         kubelet = files["/etc/kubernetes/kubelet.yml"]
         assert kubelet["authentication"]["anonymous"] == {"enabled": False}
@@ -206,14 +218,17 @@ def test_no_key_shows_in_a_states_data(inventory: Inventory, tmp_path: Path) -> 
 
 
 def scripts() -> list[str]:
-    files = (file for formula in FORMULAS for file in (ROOT / "formulas" / formula / "files").iterdir())
-    return sorted(str(file.relative_to(ROOT)) for file in files if file.read_bytes()[:2] == b"#!")
+    files = (file for formula in FORMULAS for file in (ROOT / "formulas" / formula / "files").rglob("*"))
+    return sorted(str(file.relative_to(ROOT)) for file in files if file.is_file() and file.read_bytes()[:2] == b"#!")
 
 
 @pytest.mark.parametrize("script", scripts())
 def test_scripts_parse(script: str) -> None:
     first = (ROOT / script).read_text().splitlines()[0]
-    subprocess.run(["bash" if "bash" in first else "sh", "-n", ROOT / script], check=True)
+    if "python" in first:
+        ast.parse((ROOT / script).read_text())
+    else:
+        subprocess.run(["bash" if "bash" in first else "sh", "-n", ROOT / script], check=True)
 
 
 @as_root

@@ -21,9 +21,7 @@ from pillarbox.model.read.tree import DirectoryTree
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def compiled(
-    image: ImageSpec, directory: Path, sls: str | None = None
-) -> tuple[list[dict[str, Any]], dict[str, str]]:
+def compiled(image: ImageSpec, directory: Path, sls: str | None = None) -> tuple[list[dict[str, Any]], dict[str, str]]:
     """Salt's own low state of an image's role (or another ``sls`` of its formula) and its files, out of the files that
     the build gives it."""
     (directory / "pillar").mkdir()

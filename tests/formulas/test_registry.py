@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import runpy
 import shutil
 import subprocess
 import tarfile
@@ -24,11 +25,16 @@ from tests.images.conftest import push
 from pillarbox import pki
 from pillarbox.images.errors import RegistryError
 from pillarbox.images.registry import Registry
+from pillarbox.salt.modules.pillarbox import account as account_name
 from pillarbox.salt.modules.pillarbox import htpasswd
 from pillarbox.system.engine import Engine, EngineError, EngineUnavailable
+from pillarbox.system.errors import PillarboxError
 from pillarbox.system.execution import pack
 
+ROOT = Path(__file__).resolve().parents[2]
 PASSWORDS = {"push": "a-password-to-push", "pull": "a-password-to-pull"}
+#: What is valid beside it: what hosts get next, and what they had.
+AGES = ("next", "current", "previous")
 NGINX = """\
 user root;
 daemon off;
@@ -54,8 +60,8 @@ class Served:
     def certificates(self) -> Path:
         return self.root / "etc/docker/certs.d"
 
-    def registry(self, account: str | None) -> Registry:
-        credentials = (account, PASSWORDS[account]) if account else None
+    def registry(self, account: str | None, age: str = "current") -> Registry:
+        credentials = login(account, age) if account else None
         return Registry(self.address, credentials=credentials, certificates=self.certificates)
 
     def docker_config(self, user: str) -> str:
@@ -63,11 +69,19 @@ class Served:
         return str(self.root / ("root" if user == "root" else "home/git") / ".docker")
 
 
+def password(account: str, age: str) -> str:
+    return PASSWORDS[account] if age == "current" else f"{age} {PASSWORDS[account]}"
+
+
+def login(account: str, age: str = "current") -> tuple[str, str]:
+    return account_name(f"{account}-$digest", password(account, age)), password(account, age)
+
+
 def host(port: int, inner: int, storage: Path) -> dict[str, Any]:
     """The pillar of a host that has the registry, is its client, and has containerd."""
     address = f"127.0.0.1:{port}"
-    root = {"username": "push", "password": PASSWORDS["push"]}
-    git = {"username": "pull", "password": PASSWORDS["pull"], "home": "/home/git"}
+    root = {"username": "push-$digest", "password": PASSWORDS["push"]}
+    git = {"username": "pull-$digest", "password": PASSWORDS["pull"], "home": "/home/git"}
     client = {"address": address, "authority": "registry", "account": {"root": root, "git": git}}
     return {
         "_reclass_": {"name": {"full": "host"}},
@@ -77,8 +91,9 @@ def host(port: int, inner: int, storage: Path) -> dict[str, Any]:
                 "bind": {"address": "127.0.0.1", "port": port, "inner_port": inner},
                 "storage": {"directory": str(storage)},
                 "account": {
-                    "push": {"password": PASSWORDS["push"], "push": True},
-                    "pull": {"password": PASSWORDS["pull"]},
+                    "push-$digest": {"password": {age: password("push", age) for age in AGES}, "push": True},
+                    "pull-$digest": {"password": {age: password("pull", age) for age in AGES}},
+                    "one": {"password": "its-only-one"},
                 },
             },
             "client": {"enabled": True, "registry": {"main": client}},
@@ -90,7 +105,7 @@ def host(port: int, inner: int, storage: Path) -> dict[str, Any]:
                     "main": {
                         "address": address,
                         "authority": "registry",
-                        "username": "pull",
+                        "username": "pull-$digest",
                         "password": PASSWORDS["pull"],
                     }
                 },
@@ -171,7 +186,7 @@ def place(root: Path, chunk: dict[str, Any], texts: dict[str, str], pillar: Any)
 def put(served: Served, account: str | None, repository: str) -> str:
     """Push an image without layers as ``account``."""
     with requests.Session() as session:
-        session.auth = (account, PASSWORDS[account]) if account else None
+        session.auth = login(account) if account else None
         # The environment may name authorities, which would count instead.
         session.trust_env = False
         session.verify = str(served.certificates / served.address / "ca.crt")
@@ -196,10 +211,36 @@ def test_one_account_pushes_and_the_other_pulls(served: Served) -> None:
 def test_nobody_else_gets_anything(served: Served, path: str) -> None:
     put(served, "push", "some/image")
     authority = str(served.certificates / served.address / "ca.crt")
-    for auth in (None, ("push", "wrong"), ("nobody", PASSWORDS["push"])):
+    name, secret = login("push")
+    for auth in (None, (name, "wrong"), ("push", secret), ("nobody", secret), (name, login("push", "next")[1])):
         answer = requests.get(f"https://{served.address}{path}", auth=auth, verify=authority)
         assert answer.status_code == (401 if path.startswith("/v2/") else 404)
     assert requests.get(f"http://{served.address}{path}").status_code == 400
+
+
+def test_each_password_of_an_account_is_valid_until_it_goes(served: Served) -> None:
+    digest = put(served, "push", "some/image")
+    for age in AGES:
+        assert served.registry("pull", age).digest("some/image", "one") == digest
+        manifest = served.registry("push", age).manifest("some/image", "one")
+        assert manifest
+        served.registry("push", age).tag("some/image", manifest, age)
+    single = Registry(served.address, credentials=("one", "its-only-one"), certificates=served.certificates)
+    assert single.digest("some/image", "one") == digest
+
+    # The next state of the host: each has moved on by one. nginx reads the file at every request.
+    file = served.root / "etc/docker/registry/pull.htpasswd"
+    before = file.read_text()
+    moved = dict(zip(AGES, ("new", password("pull", "next"), password("pull", "current")), strict=True))
+    later = htpasswd(str(file), {"pull-$digest": moved})
+    file.write_text(later)
+    try:
+        for age in ("next", "current"):
+            assert served.registry("pull", age).digest("some/image", "one") == digest
+        with pytest.raises(RegistryError, match="401"):
+            served.registry("pull", "previous").digest("some/image", "one")
+    finally:
+        file.write_text(before)
 
 
 def test_a_registry_of_another_authority_is_refused(served: Served, tmp_path: Path) -> None:
@@ -292,6 +333,7 @@ def test_an_engine_pushes_for_the_account_that_may(served: Served, monkeypatch: 
 
 
 def test_accounts_keep_their_lines_until_their_password_changes(tmp_path: Path) -> None:
+    # As formulas call it that were deployed before there could be several: hosts get a new package first.
     file = tmp_path / "htpasswd"
     first = htpasswd(str(file), {"b": "one", "a": "two"})
     assert [line.partition(":")[0] for line in first.splitlines()] == ["a", "b"]
@@ -301,3 +343,13 @@ def test_accounts_keep_their_lines_until_their_password_changes(tmp_path: Path) 
     changed = htpasswd(str(file), {"a": "two", "b": "three"})
     assert changed.splitlines()[0] == first.splitlines()[0] and changed.splitlines()[1] != first.splitlines()[1]
     assert htpasswd(str(file), {"a": "two"}) == first.splitlines()[0] + "\n"
+
+
+def test_each_password_has_an_account_of_its_own(tmp_path: Path) -> None:
+    text = htpasswd(str(tmp_path / "none"), {"p-$digest": {"x": "one", "y": "two", "z": "one"}})
+    names = [line.partition(":")[0] for line in text.splitlines()]
+    assert names == sorted(account_name("p-$digest", each) for each in ("one", "two"))
+    digest = runpy.run_path(str(ROOT / "images/entrypoint"))["digest"]
+    assert account_name("p-$digest", "one") == f"p-{digest(b'one').decode()}"
+    with pytest.raises(PillarboxError, match="the account p has several passwords"):
+        htpasswd(str(tmp_path / "none"), {"p": {"x": "one", "y": "two"}})

@@ -50,9 +50,7 @@ def script() -> ModuleType:
 
 
 @contextlib.contextmanager
-def serve_registry(
-    folder: Path, port: int = 0, *, accounts: bool = False, host: str = "127.0.0.1"
-) -> Iterator[str]:
+def serve_registry(folder: Path, port: int = 0, *, accounts: bool = False, host: str = "127.0.0.1") -> Iterator[str]:
     """Debian's docker-registry on a free port of the loopback interface, or of the one with the address ``host``; its
     data in ``folder``, without TLS. With ``accounts`` it asks for a password, which nobody knows."""
     binary = programs.debian("docker-registry", "docker-registry")

@@ -21,7 +21,8 @@ from pillarbox.model import Inventory
 from pillarbox.system import apt
 from pillarbox.system.engine import Engine
 
-pytestmark = pytest.mark.engine
+# The lab builds and runs the images of two releases anyway.
+pytestmark = [pytest.mark.engine, pytest.mark.long]
 
 RELEASE = "hibiscus"
 KNOBS = "classes/cluster/lab/init.yml"

@@ -30,6 +30,7 @@ from pillarbox.images.stage import BUILD_LABEL, CONTAINER_PREFIX
 from pillarbox.images.store import Store
 from pillarbox.salt.modules.pillarbox import clear_images
 from pillarbox.system.engine import Engine, EngineError
+from pillarbox.system.errors import Interrupted
 from pillarbox.system.progress import Progress
 
 pytestmark = pytest.mark.engine
@@ -42,6 +43,7 @@ from pillarbox.images.builder import build
 from pillarbox.system.engine import Engine
 from pillarbox.images.store import Store
 from pillarbox.model import Inventory
+from pillarbox.system.errors import Interrupted
 from pillarbox.system.progress import Progress
 model, store = sys.argv[1:]
 spec = image_specs(Inventory(model))["toy-server"]
@@ -281,13 +283,27 @@ def test_files_that_change_under_a_plan_are_noticed(shop: Shop) -> None:
         build(spec, shop.toy.path, engine=shop.engine, store=shop.store)
 
 
-def test_a_long_build_says_that_it_goes_on(shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pillarbox.images.plan.QUIET", 0.5)
+def test_a_long_build_says_that_it_goes_on_and_with_what(shop: Shop, tmp_path: Path) -> None:
     shop.toy.write("formulas/toy/packages.sls", f"# {tmp_path}\n" + SLOW.format(2))
     lines: list[str] = []
-    progress = Progress(sink=lines.append)
+    progress = Progress(sink=lines.append, silence=0.3)
     build_all([shop.toy.spec()], shop.toy.path, engine=shop.engine, store=shop.store, progress=progress)
-    assert any(line.endswith("still building toy-server") for line in lines)
+    assert any("still: toy-server: packages (for " in line for line in lines), lines
+
+
+def test_a_build_that_hangs_is_ended_and_tells_which_stage_did(shop: Shop, tmp_path: Path) -> None:
+    """A package's script, say, that waits for an answer: without a limit it would hold the pipeline for ever."""
+    shop.build()
+    shop.toy.image["timeout"] = 5
+    shop.toy.write("formulas/toy/packages.sls", f"# {tmp_path}\n" + SLOW.format(3600))
+    with pytest.raises(BuildError, match=r"image toy-server, stage packages: it was not done within 5 s") as ended:
+        shop.build()
+    assert "image:timeout" in (ended.value.hint or "") and not isinstance(ended.value, Interrupted)
+    shop.until(lambda: not shop.running())
+    # More time is no other content: what it takes decides nothing about what is in it.
+    spec = shop.toy.spec()
+    shop.toy.image["timeout"] = 3600
+    assert shop.toy.spec().content_key == spec.content_key
 
 
 def test_one_failure_does_not_stop_the_others(shop: Shop, make_toy: Callable[..., Any], registry: str) -> None:

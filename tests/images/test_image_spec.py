@@ -105,6 +105,8 @@ def errors_of(toy: Any) -> list[PillarboxError]:
         ({"formulas": ["none"]}, "image:formulas names 'none', and there is no formulas/none"),
         ({"formulas": ["../toy"]}, "image:formulas names '../toy'"),
         ({"public": "x"}, "image:public is 'x', expected a list"),
+        ({"timeout": "soon"}, "image:timeout is 'soon', expected a number of seconds"),
+        ({"timeout": 0}, "image:timeout is 0, expected a number of seconds"),
     ],
 )
 def test_what_is_wrong_with_an_image_node(make_toy: Callable[..., Any], image: dict[str, Any], message: str) -> None:
@@ -113,6 +115,14 @@ def test_what_is_wrong_with_an_image_node(make_toy: Callable[..., Any], image: d
     errors = errors_of(toy)
     assert all(isinstance(error, SpecError) and error.file == "nodes/toy-server.yml" for error in errors)
     assert any(message in error.message for error in errors), errors
+
+
+def test_what_is_wrong_is_told_with_its_line(make_toy: Callable[..., Any]) -> None:
+    toy = make_toy()
+    toy.image |= {"version": "a b"}
+    (error,) = errors_of(toy)
+    lines = (toy.path / "nodes/toy-server.yml").read_text().splitlines()
+    assert error.line is not None and "version: a b" in lines[error.line - 1]
 
 
 def test_a_node_is_named_after_its_image(make_toy: Callable[..., Any]) -> None:

@@ -10,7 +10,7 @@ from tests import gnupg
 
 from pillarbox.lab import copy, repository
 from pillarbox.lab.settings import LabSettings
-from pillarbox.secrets import generate
+from pillarbox.secrets import add, generate
 from pillarbox.system import git
 
 SECRETS = {"parameters": {"_secret": {"one_password": {"kind": "password"}}}}
@@ -85,8 +85,23 @@ def test_overlay_brings_changes_but_never_secrets(settings: LabSettings, keys: l
     kept = secret(settings)
     (settings.source / "nodes" / "h.yml").write_text("classes: []\n")
     assert repository.differs(settings) == ["nodes/h.yml"]
-    assert copy.overlay(settings, unrendered)
+    assert copy.overlay(settings, keys[0], unrendered, generate)
     assert repository.differs(settings) == [] and secret(settings) == kept
+
+
+def test_overlay_makes_the_secrets_that_only_the_source_asks_for(settings: LabSettings, keys: list[str]) -> None:
+    file = settings.model / "classes/cluster/x/secrets.yml"
+    copy.refresh(settings, keys[0], unrendered, generate)
+    add(settings.model, keys[0], ["of_a_user"])
+    kept = yaml.safe_load(file.read_text())["parameters"]["_param"]
+    asked = {"one_password": {"kind": "password", "then": "two"}, "two": {"kind": "token"}}
+    (settings.source / "classes/cluster/x/secrets.yml").write_text(yaml.safe_dump({"parameters": {"_secret": asked}}))
+    assert copy.overlay(settings, keys[0], unrendered, generate)
+    found = yaml.safe_load(file.read_text())["parameters"]
+    assert found["_secret"] == {**asked, "of_a_user": {"kind": "password"}}
+    assert {name: found["_param"][name] for name in kept} == kept
+    assert found["_param"]["two"].startswith("-----BEGIN PGP MESSAGE-----")
+    assert not copy.overlay(settings, keys[0], unrendered, generate)
 
 
 def test_ignored_files_of_a_work_tree_stay_out(settings: LabSettings) -> None:

@@ -235,6 +235,28 @@ def test_mistakes(model: Any, case: str) -> None:
     assert (hint or "") in (error.hint or "")
 
 
+def test_a_mistake_is_told_with_the_file_and_line_that_wrote_it(model: Any) -> None:
+    text = """parameters:
+  kubernetes:
+    control:
+      service:
+        nova-api:
+          service: nova
+          replica: 1
+          container:
+            api:
+              image: nova-api
+              variables: ${_param:variables}
+"""
+    files = {
+        "classes/nova.yml": text,
+        "nodes/cfg01.yml": "classes: [nova]\nparameters: {_param: {variables: [{nme: A}]}}\n",
+    }
+    found = [(error.file, error.line, error.message.partition(": ")[2]) for error in mistakes(model, files=files)]
+    assert ("classes/nova.yml", 7, "unknown key replica") in found
+    assert ("classes/nova.yml", 11, "unknown key nme") in found
+
+
 def test_all_mistakes_are_told_at_once(model: Any) -> None:
     control = service(replica=1, kind="Pod", container={"api": {"comand": "x"}})
     assert len(mistakes(model, control)) == 4

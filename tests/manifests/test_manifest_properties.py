@@ -34,6 +34,9 @@ class OneNode:
     def node(self, name: str) -> OneNode:
         return self
 
+    def place(self, name: str, path: tuple[str, ...]) -> tuple[str, int | None]:
+        return str(self.file), None
+
 
 LABELS = st.from_regex(r"[a-z][a-z0-9]{0,10}(-[a-z0-9]{1,5})?", fullmatch=True)
 VARIABLES = st.from_regex(r"[A-Z][A-Z0-9_]{0,10}", fullmatch=True)

@@ -40,10 +40,44 @@ N = "nodes/n.yml"
             },
             [(N, 1, "schema")],
         ),
+        (
+            {
+                N: (
+                    "parameters:\n  web:\n    server:\n"
+                    "      prot: x\n      members:\n      - {hots: a}\n    sevrer: {}\n"
+                ),
+                "formulas/web/schemas/server.yml": (
+                    "additionalProperties: false\n"
+                    "properties: {port: {type: integer}, members: {type: array, items: {$ref: '#/$defs/member'}}}\n"
+                    "$defs: {member: {additionalProperties: false, properties: {host: {type: string}}}}\n"
+                ),
+            },
+            [(N, 4, "schema"), (N, 6, "schema"), (N, 7, "schema")],
+        ),
     ],
 )
 def test_rules(make: Make, files: dict[str, object], expected: list[tuple[str, int, str]]) -> None:
     assert found(make, files) == expected
+
+
+def test_keys_that_no_schema_knows_are_found_without_all_the_rest(make: Make) -> None:
+    files: dict[str, object] = {
+        N: (
+            "parameters:\n  web:\n    server:\n"
+            "      prot: 1\n      port: x\n      odd: 1 # lint: ignore\n      a: {b: 1}\n"
+        ),
+        "classes/unused.yml": "",
+        "formulas/web/schemas/server.yml": (
+            "additionalProperties: false\n"
+            "properties: {port: {type: integer}, a: {additionalProperties: {$ref: '#/$defs/loop'}}}\n"
+            "$defs: {loop: {$ref: '#/$defs/loop'}}\n"
+        ),
+    }
+    inventory = make(files)
+    (one,) = inventory.unknown_keys(inventory.all())
+    assert (one.file, one.line) == (N, 4)
+    assert one.message == "web:server:prot: no such key. Did you mean port?"
+    assert one in inventory.lint(), "in the same words"
 
 
 def test_same_values_count_only_where_they_always_are(make: Make) -> None:

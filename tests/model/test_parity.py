@@ -45,9 +45,7 @@ def mappings(values: st.SearchStrategy[Any]) -> Any:
     return st.dictionaries(prefixed, values, max_size=3)
 
 
-plain_trees = st.recursive(
-    scalars, lambda inner: st.one_of(st.lists(inner, max_size=2), mappings(inner)), max_leaves=5
-)
+plain_trees = st.recursive(scalars, lambda inner: st.one_of(st.lists(inner, max_size=2), mappings(inner)), max_leaves=5)
 trees = st.recursive(
     st.one_of(scalars, strings), lambda inner: st.one_of(st.lists(inner, max_size=2), mappings(inner)), max_leaves=6
 )

@@ -65,7 +65,7 @@ def test_deploy_reports_what_it_did(
     report = deployment.runs.last("deploy")
     assert report and report.succeeded and report.revision == head(deployment)
     assert report.hosts == {"m1": "states applied"}
-    assert "SUCCEEDED" in done.stderr and "ConfigMap default/greeting" in done.stderr
+    assert "SUCCEEDED" in done.stderr and "ConfigMap default/greeting  (wave 0)" in done.stderr
     assert "unclosed" not in done.stderr, "Salt tells of its own objects around the report"
     assert (report.directory / "report.txt").stat().st_mode & 0o077 == 0
 
@@ -167,6 +167,14 @@ def test_failing_looks_like_failing(
     assert run.rollout is None
     assert greeting(apiserver) == before
 
+    # Taken back, the model is what was deployed last; the host is not.
+    deployment.commit(formulas(deployment.root))
+    assert before
+    greet(deployment, model, before)
+    ready.run(*ORCHESTRATE)
+    run = deployment.runs.last("deploy")
+    assert run and run.succeeded and run.hosts == {"m1": "states applied"}
+
     # A runner by itself fails, too.
     assert ready.run("pillarbox.deploy", "revision=nonsense", check=False).returncode != 0
     done = ready.run(*ORCHESTRATE, 'pillar={"revision": "nonsense"}', check=False)
@@ -213,6 +221,11 @@ def test_an_unreachable_cluster_fails_with_its_address(
     assert done.returncode != 0
     run = deployment.runs.last("deploy")
     assert run and "no kubeconfig at" in run.error
+    # What went wrong stands at the end of the report; Salt's own return is short, and nothing else is around them.
+    assert done.stderr.rstrip().endswith(run.as_text().rstrip()) and "Warning" not in done.stderr, done.stderr
+    returned = done.stdout.partition("return:")[2].partition("Summary")[0].split()
+    assert [word for word in returned if word.endswith(":")] == ["comment:", "report:", "result:", "retcode:"]
+    assert "Name it in the model" not in done.stdout
     # Hosts come first, also on a master that has served nothing before.
     assert run.hosts == {"m1": "states applied"}
     assert publish.current(deployment.places) == revision

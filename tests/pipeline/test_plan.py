@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -122,3 +124,20 @@ def test_a_base_that_does_not_render_counts_as_nothing(deployment: Deployment, w
     assert made.notes and "does not render" in made.notes[0] and made.hosts
     with pytest.raises(PillarboxError):
         plan.make(deployment.work, None, base, registry=False)
+
+
+def test_an_image_is_built_for_a_reason(deployment: Deployment, repository: Path) -> None:
+    """Another release is one line of the model, and a new build of what has a version, a base or packages by it."""
+    for part in ("classes", "nodes", "formulas", "images"):
+        shutil.copytree(repository / part, deployment.work / part)
+    base = deployment.commit({})
+    knobs = (repository / "classes/cluster/lab/init.yml").read_text()
+    epoxy = deployment.commit({"classes/cluster/lab/init.yml": knobs.replace("version: zed", "version: epoxy")})
+    made = plan.make(deployment.work, base, epoxy, registry=False)
+    assert {item.name for item in made.images} == {"keystone-server", "glance-server", "placement-server"}
+    assert all(item.why[0] == "version zed -> epoxy" for item in made.images)
+    assert "keystone-server: build (version zed -> epoxy" in made.as_text()
+    readme, states = "formulas/memcached/README.md", "formulas/memcached/server.sls"
+    head = deployment.commit({name: (repository / name).read_text() + "\n# More.\n" for name in (readme, states)})
+    (image,) = plan.make(deployment.work, epoxy, head, registry=False).images
+    assert (image.name, image.why) == ("memcached-server", (states,))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import queue
 import signal
 import time
 from collections.abc import Callable
@@ -16,8 +18,12 @@ from tests.pipeline.support import Deployment, Salt, formulas, git, image_files
 from pillarbox.images import image_specs
 from pillarbox.model import Inventory
 from pillarbox.pipeline import publish
+from pillarbox.pipeline.deploy import DeployOptions, deploy_revision
 from pillarbox.pipeline.git import Repository
 from pillarbox.pipeline.prepare import newer, resolve
+from pillarbox.pipeline.record import RunKind, RunState
+from pillarbox.system import locks
+from pillarbox.system.progress import Progress
 
 
 def test_push_to_built(deployment: Deployment, salt: Salt, model: dict[str, Any]) -> None:
@@ -33,6 +39,16 @@ def test_push_to_built(deployment: Deployment, salt: Salt, model: dict[str, Any]
     run = deployment.finished(revision)
     assert run.succeeded and run.by.startswith("Ann")
     assert resolve(deployment.places, None) == revision
+
+
+def test_a_push_with_a_key_that_no_formula_knows_goes_in_with_a_warning(
+    deployment: Deployment, model: dict[str, Any]
+) -> None:
+    schema = "additionalProperties: false\nproperties: {text: {type: string}}\n"
+    model["nodes/m1.yml"]["parameters"]["demo"] = {"server": {"txet": "a"}}
+    deployment.commit({**model, "formulas/demo/schemas/server.yml": schema})
+    said = deployment.push().stderr
+    assert "warning: nodes/m1.yml:" in said and "demo:server:txet: no such key. Did you mean text?" in said
 
 
 def test_a_pusher_changes_nothing_that_hosts_are_served(
@@ -84,6 +100,32 @@ def test_what_is_deployed_is_neither_deleted_nor_rewritten(deployment: Deploymen
     # Other branches are nobody's business but their authors'.
     deployment.commit({"classes/cloud.yml": "{"})
     git("push", "origin", "HEAD:attempt", cwd=deployment.work)
+
+
+def test_who_waits_for_a_run_is_told_for_which(deployment: Deployment, salt: Salt, model: dict[str, Any]) -> None:
+    """A pusher, and whoever deploys, while another run goes on."""
+    assert deployment.finished(_head(deployment)).succeeded
+    deployment.hooks(patience=150)
+    lines: queue.Queue[str] = queue.Queue()
+    places = deployment.places
+    with ThreadPoolExecutor(2) as pool, locks.held(places.lock):
+        going = deployment.runs.start(RunKind.DEPLOY, _head(deployment), "Ann")
+        told = f"waiting for deploy {going.id}, asked by Ann (process {os.getpid()}, for "
+        model["classes/cloud.yml"]["parameters"]["_param"]["greeting"] = "waiting"
+        revision = deployment.commit(model)
+        pushing = pool.submit(deployment.push)
+        options = DeployOptions(dry_run=True)
+        progress_lines = Progress(sink=lines.put, silence=0.05)
+        deploying = pool.submit(deploy_revision, places, None, options, by="Bob", states=None, progress=progress_lines)
+        assert told in lines.get(timeout=90)
+        assert f"still: {told}" in lines.get(timeout=90)
+        wait_for(lambda: told in progress(deployment, revision), "a line for the pusher")
+        going.finish(RunState.SUCCEEDED)
+        # Let go of, for the two to go on.
+    said = pushing.result(120).stderr
+    assert told in said and "The images are built" in said and "has not begun" not in said
+    assert deploying.result(120).by == "Bob"
+    assert deployment.finished(revision).succeeded
 
 
 def test_a_push_while_the_master_is_down_is_picked_up(

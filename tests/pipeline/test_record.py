@@ -28,6 +28,9 @@ from pillarbox.pipeline.errors import PipelineError
 from pillarbox.pipeline.git import Repository
 from pillarbox.pipeline.places import Places
 from pillarbox.pipeline.record import KEEP, ImageRecord, ImageState, RunKind, Runs, RunState
+from pillarbox.rollout.objects import ObjectRef
+from pillarbox.rollout.roll import RolloutOutcome, RolloutStep
+from pillarbox.rollout.states import Action, StepResult
 from pillarbox.salt.hosts import Highstates
 from pillarbox.system import locks
 from pillarbox.system.progress import Progress
@@ -134,6 +137,26 @@ def test_a_record_that_nests_without_end_is_passed_over(tmp_path: Path) -> None:
     runs = Runs(tmp_path)
     (runs.start(RunKind.BUILD, "a" * 40, "x").directory / "run.json").write_text("[" * 100_000)
     assert runs.last() is None
+
+
+def test_a_report_says_in_which_wave_each_object_was(tmp_path: Path) -> None:
+    def step(name: str, action: Action, result: StepResult, wave: int) -> RolloutStep:
+        return RolloutStep(ObjectRef("apps/v1", "Deployment", "default", name), action, result, wave, rolls=name == "a")
+
+    run = Runs(tmp_path).start(RunKind.DEPLOY, "a" * 40, "x")
+    steps = (
+        step("a", Action.UPDATE, StepResult.OK, 1),
+        step("b", Action.CREATE, StepResult.OK, 2),
+        step("c", Action.UPDATE, StepResult.ROLLED_BACK, 3),
+        step("d", Action.UPDATE, StepResult.FAILED, 3),
+        step("e", Action.UPDATE, StepResult.NOT_REACHED, 4),
+        step("f", Action.DELETE, StepResult.OK, 5),
+    )
+    run.rollout = RolloutOutcome(False, False, steps).as_dict()
+    text = run.as_text()
+    for name, wave in (("a", 1), ("b", 2), ("c", 3), ("d", 3), ("e", 4)):
+        assert f"Deployment default/{name}  (wave {wave})" in text
+    assert "Deployment default/f\n" in text, "what is no longer in the model goes after all waves"
 
 
 def killed_at(number: int, directory: Path, action: Callable[[], object]) -> bool:

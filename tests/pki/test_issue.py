@@ -2,6 +2,7 @@
 
 stable      same request, same material; a changed request, a replaced authority or little time left, new material
 private     files 0600, directories 0700, one host's material never in another's pillar
+rotated     a new key is known to hosts before it is used; nobody skips one
 refused     names that leave the store, unknown usages and types, malformed names; nothing is issued then
 whole       two processes at once get one authority; a call killed half-way leaves nothing half-issued
 """
@@ -261,3 +262,36 @@ def test_a_certificate_ends_within_a_season(tmp_path: Path) -> None:
     """Nobody can take one back from a host that is gone."""
     found = x509.load_pem_x509_certificate(issued(pillar(), tmp_path)["certificate"].encode())
     assert found.not_valid_after_utc - datetime.now(UTC) < timedelta(days=91)
+
+
+def rotated(serial: Any) -> dict[str, Any]:
+    return pillar(key={"encryption": {"type": "aes", "serial": serial}})
+
+
+def test_a_new_key_is_known_before_it_writes_and_the_old_ones_are_kept(tmp_path: Path) -> None:
+    found = [pki.issue(rotated(serial), tmp_path)["pki"]["key"]["encryption"] for serial in (1, 2, 3)]
+    assert [sorted(each["keys"]) for each in found] == [["1", "2"], ["1", "2", "3"], ["1", "2", "3", "4"]]
+    assert all(each["key"] == each["keys"][str(each["serial"])] for each in found)
+    assert len(set(found[-1]["keys"].values())) == 4
+    assert all(found[-1]["keys"].items() >= each["keys"].items() for each in found)
+    assert pki.issue(rotated(2), tmp_path)["pki"]["key"]["encryption"]["key"] == found[1]["key"]
+
+
+def test_nobody_skips_a_serial(tmp_path: Path) -> None:
+    """Hosts that were not prepared for it could open nothing that is written with it."""
+    before = pki.issue(rotated(1), tmp_path)
+    files = sorted(tmp_path.rglob("*"))
+    with pytest.raises(pki.PkiError, match=r"pki:key:encryption:serial: found 3, and hosts know \[1, 2\]"):
+        pki.issue(rotated(3), tmp_path)
+    assert sorted(tmp_path.rglob("*")) == files and pki.issue(rotated(1), tmp_path) == before
+    # A master that has nothing begins where the model is.
+    pki.issue(rotated(3), tmp_path / "new")
+
+
+@pytest.mark.parametrize("serial", [0, -1, "2", True, 1.5, None])
+def test_a_serial_that_is_none_is_refused(tmp_path: Path, serial: Any) -> None:
+    with pytest.raises(pki.PkiError, match="expected a number from 1 on"):
+        pki.issue(rotated(serial), tmp_path)
+    with pytest.raises(pki.PkiError, match="a key of type rsa has none"):
+        pki.issue(pillar(key={"k": {"type": "rsa", "serial": 2}}), tmp_path)
+    assert not list(tmp_path.iterdir())

@@ -100,9 +100,7 @@ class Kubelet(threading.Thread):
         }
         path = f"/api/v1/namespaces/{self.namespace}/pods/{metadata['name']}/status"
         try:
-            self.cluster._request(
-                "PATCH", path, body={"status": status}, content_type="application/merge-patch+json"
-            )
+            self.cluster._request("PATCH", path, body={"status": status}, content_type="application/merge-patch+json")
         except ApiError as error:
             # Pods come and go while they are looked at.
             if error.status not in (404, 409):

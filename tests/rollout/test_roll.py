@@ -16,6 +16,7 @@
 from __future__ import annotations
 
 import base64
+import re
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
@@ -72,9 +73,7 @@ def test_unchanged_objects_cause_no_write(
     assert {step.result for step in again.steps} == {"ok"}
 
 
-def test_only_what_changes_rolls(
-    roll: Any, deployment: Build, cluster: Cluster, namespace: str, kubelet: Any
-) -> None:
+def test_only_what_changes_rolls(roll: Any, deployment: Build, cluster: Cluster, namespace: str, kubelet: Any) -> None:
     roll(deployment("a"), deployment("b"))
     before = versions(cluster, namespace)
     outcome = roll(deployment("a", "good:2"), deployment("b"))
@@ -145,14 +144,13 @@ def test_a_failed_wave_goes_back_and_later_waves_do_not_start(
     assert after["Deployment/db"] == before["Deployment/db"]
     assert after["Deployment/glance"] == before["Deployment/glance"]
     assert any("healthy again" in line for line in lines)
+    assert any(re.search(r"wave \d+: .*keystone.*; container \S+ of pod \S+: CrashLoop", line) for line in lines)
     # Going forward again is an ordinary deploy.
     assert roll(*model("3", "good:3")).succeeded
     assert image(cluster, namespace, "keystone") == "good:3"
 
 
-def test_an_interrupted_rollout_tells_what_it_did(
-    roll: Any, deployment: Build, kubelet: Any, lines: list[str]
-) -> None:
+def test_an_interrupted_rollout_tells_what_it_did(roll: Any, deployment: Build, kubelet: Any, lines: list[str]) -> None:
     model = [deployment("db"), deployment("keystone", depends_on=("service/db",))]
 
     def interrupted(text: str) -> None:

@@ -58,9 +58,7 @@ class Builders:
         self.salt = salt
         self.root = salt.deployment.root
         self.lines: list[str] = []
-        self.building = BuilderMinions(
-            {"conf_file": str(salt.root / "master" / "master")}, parallel=3
-        )
+        self.building = BuilderMinions({"conf_file": str(salt.root / "master" / "master")}, parallel=3)
         for name in salt.minions:
             self.release(name)
 

@@ -1,15 +1,18 @@
-"""Kill and cut at random while a lab is pushed to, builds and deploys, and look at the final state after each.
+"""Kill and cut at random while a lab is pushed to, builds, deploys and rotates secrets; look at its state after each.
 
-    .venv/bin/python -m tests.story.campaign --faults 200 [--seed N] [--name pillarbox-lab]
+    .venv/bin/python -m tests.story.campaign --faults 200 [--seed N] [--record FILE] [--name pillarbox-lab]
 
-Each round changes one line of the model, pushes and deploys, and strikes once at a random moment: a service of a host
-is killed or away for seconds, the deploy's own process dies, two hosts do not reach each other, a disk is full. Then
-nothing is done by hand that an operator would not do anyway: a push that did not get in is pushed again, a deploy that
-was cut off is asked for again. The final state must be the right one: what was pushed is built, deployed and healthy,
-every host's services run, requests are answered, and nothing is left of builds.
+Each round changes one line of the model, pushes and deploys, and faults strike at random moments of both: a service of
+a host is killed, stopped or paused, a process of the run dies, two hosts do not reach each other, a disk is full, a
+host loses its power. Nothing is done by hand that an operator would not do anyway: a push that did not get in is
+pushed again, a deploy that failed is asked for once more when the hosts run. The final state must be the right one:
+what was pushed is built, deployed and as the model says, every host's services run, requests are answered, and nothing
+is left of builds.
 
-A round is decided by its seed, which is printed: ``--faults 1 --seed N`` does it again. The lab is one to be thrown
-away. Hosts of a lab share the machine's clock, so clocks are not moved.
+A round is decided by its seed, which is printed: ``--faults 1 --seed N`` does it again. Where the machine has other
+work, ``--pace 3`` has faults strike three times as late. FILE gets a line of JSON for each fault, and the figures at
+the end are of all that it holds; ``--faults 0`` prints them. The lab is one to be thrown away: directories of its hosts
+get disks of their own. Hosts of a lab share the machine's clock, so clocks are not moved.
 """
 
 from __future__ import annotations
@@ -22,251 +25,304 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from statistics import median
+from typing import Any
 
+import requests
+from docker.errors import DockerException
+from tests.story.fault import SCRIPTS, SERVICES, Fault, Plan, plan
 from tests.story.lab import COMMAND, Lab, run
+from tests.story.load import APIS
+from tests.story.test_story_rotation import accounts, rotated_by
 
+from pillarbox.lab import hosts, shell
 from pillarbox.lab import settings as lab_settings
+from pillarbox.lab import status as lab_status
 from pillarbox.model import Inventory
+from pillarbox.system.errors import PillarboxError
+from pillarbox.system.execution import Completed
 
-#: The line that each round changes: a static parameter, so an image is built and rolls.
-FILE, LINE = "classes/service/memcached/server/container.yml", re.compile(r"(memory: )(\d+)")
-#: Seconds that a round's push and deploy take undisturbed; the fault strikes within.
-PUSH_SECONDS, DEPLOY_SECONDS = 4.0, 15.0
 #: Seconds until the final state must be reached.
 PATIENCE = 600.0
-#: Seconds that what is away stays away, at most.
-AWAY = 20.0
-#: What a master keeps on its disk, as far as a full one can be made of it.
-DISKS = ("/var/lib/pillarbox", "/srv/pillarbox/published", "/srv/pillarbox/staging")
-#: Services by the role of the host that has them.
-SERVICES = {
-    "master": ("salt-master", "salt-minion", "docker", "docker-registry"),
-    "control": ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"),
-    "pool": ("kubelet", "kube-proxy", "containerd", "salt-minion"),
-}
-
-
-@dataclass(frozen=True)
-class Fault:
-    """What a round does to the lab; ``strike`` does it and returns what undoes it."""
-
-    text: str
-    strike: Callable[[], Callable[[], None]]
-
-
-@dataclass(frozen=True)
-class Round:
-    """How a round ended: what was wrong at its end (nothing, mostly), and the seconds from the fault to it."""
-
-    seed: int
-    text: str
-    wrong: tuple[str, ...]
-    seconds: float
+#: Seconds within which a fault must have struck: a host may be starting just then.
+STRIKING = 60.0
+#: The line that changes an image, and its rounds': a static parameter, so an image is built and rolls.
+IMAGE, LINE = "classes/service/memcached/server/container.yml", re.compile(r"(memory: )(\d+)")
+#: What changes a host: a directory that it has to have.
+HOST = "  linux:\n    system:\n      directory:\n        /srv/campaign-"
+#: Gives a directory of a host a disk of its own, with the services that use it stopped meanwhile: hosts share the
+#: machine's, which must not be full. A container has no devices but those that somebody makes at each of its starts.
+DISK = r"""
+directory=$1 name=$(systemd-escape --path "$1") && shift
+test ! -e "/var/lib/disk/$name" || exit 0
+cat >/etc/systemd/system/disk@.service <<'END'
+[Unit]
+DefaultDependencies=no
+Before=local-fs.target
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=-mknod /dev/loop-control c 10 237
+ExecStart=-sh -c 'for n in $(seq 0 31); do test -e /dev/loop$n || mknod /dev/loop$n b 7 $n; done'
+ExecStart=mount -o loop /var/lib/disk/%i /%I
+[Install]
+WantedBy=local-fs.target
+END
+systemctl daemon-reload
+mkdir -p /var/lib/disk
+truncate -s 20G "/var/lib/disk/$name"
+mkfs.ext4 -q -m 0 "/var/lib/disk/$name"
+systemctl stop "$@"
+mount --bind --make-private "$directory" /mnt
+systemctl enable --now "disk@$name"
+chmod --reference=/mnt "$directory" && chown --reference=/mnt "$directory"
+cp -ax /mnt/. "$directory"
+umount /mnt
+systemctl start "$@"
+"""
 
 
 class Campaign:
     """Rounds on a lab, with a clone of its model to push from."""
 
-    def __init__(self, lab: Lab, clone: Path) -> None:
+    def __init__(self, lab: Lab, clone: Path, pace: float = 1.0) -> None:
         self.lab = lab
         self.clone = clone
-        nodes = {node.name: node.parameters for node in Inventory(clone).all() if "lab" in node.parameters}
-        self.addresses = {name: node["lab"]["host"]["address"] for name, node in nodes.items()}
-        kubernetes = {name: node.get("kubernetes", {}) for name, node in nodes.items()}
+        self.pace = pace
+        self.settings = lab_settings.load(lab.name)
+        self.engine, shape = lab_status.connect(self.settings)
+        self.master = shape.master
+        self.names = [host.name for host in shape.hosts]
+        nodes = {host.name: Inventory(clone).node(host.name).parameters.get("kubernetes", {}) for host in shape.hosts}
         self.roles = {
-            "master": [name for name, node in nodes.items() if "master" in node.get("salt", {})],
-            "control": [name for name, node in kubernetes.items() if "master" in node],
-            "pool": [name for name, node in kubernetes.items() if "pool" in node],
+            "master": [shape.master],
+            "control": [name for name, kubernetes in nodes.items() if "master" in kubernetes],
+            "pool": [name for name, kubernetes in nodes.items() if "pool" in kubernetes],
         }
-        self.master = self.roles["master"][0]
+        self.key = clone.with_name("master.asc")
+        self.key.write_text(self._run(self.master, "gpg --homedir /etc/salt/gpgkeys --armor --export").out)
+        self.load, self.accounts = lab.load(), len(accounts(lab))
 
-    def round(self, seed: int) -> Round:
-        """One change, pushed and deployed, and one fault meanwhile."""
-        dice = random.Random(seed)
-        fault, stage = self._fault(dice), dice.choice(("push", "deploy"))
-        moment = dice.uniform(0, PUSH_SECONDS if stage == "push" else DEPLOY_SECONDS)
-        away = dice.uniform(1, AWAY)
-        self._commit(seed)
-        start = time.monotonic()
-        with self._background("push") as pushing:
-            if stage == "push":
-                start = self._strike(fault, moment, away)
-        pushed = pushing.returncode
-        if stage == "deploy":
-            with self._background("deploy"):
-                start = self._strike(fault, moment, away)
-        wrong = tuple(self._settle(pushed))
-        text = f"{stage} {moment:.1f} s: {fault.text}"
-        return Round(seed, text, wrong, time.monotonic() - start)
+    def round(self, seed: int) -> tuple[Plan, list[dict[str, Any]]]:
+        """One change, pushed and deployed, with its faults; a record of each that struck."""
+        planned = plan(seed, self.roles)
+        for fault in planned.faults:
+            if fault.kind == "disk":
+                self._own_disk(fault)
+        self._commit(planned)
+        records = self._stage(planned, "push", self._push, self._built)
+        if all(record["right"] for record in records):
+            records += self._stage(planned, "deploy", self._deploy, self._right)
+        return planned, records
 
-    def _fault(self, dice: random.Random) -> Fault:
-        kind = dice.choice(("kill", "kill", "stop", "process", "network", "disk"))
-        role = dice.choice(sorted(SERVICES))
-        host, service = dice.choice(self.roles[role]), dice.choice(SERVICES[role])
-        one, other = dice.sample(sorted(self.addresses), 2)
-        disk = dice.choice(DISKS)
-        return {
-            "kill": Fault(f"{service} on {host} is killed", lambda: self._kill(host, service)),
-            "stop": Fault(f"{service} on {host} is stopped for a while", lambda: self._stop(host, service)),
-            "process": Fault("the run's own process is killed", self._kill_run),
-            "network": Fault(f"{one} does not reach {other} for a while", lambda: self._cut(one, other)),
-            "disk": Fault(f"no room in {disk} for a while", lambda: self._fill(disk)),
-        }[kind]
+    def _stage(
+        self, planned: Plan, stage: str, command: list[str], wrong: Callable[[Plan], Iterator[str]]
+    ) -> list[dict[str, Any]]:
+        """Run what the stage is about, strike meanwhile, and wait until nothing is ``wrong``."""
+        faults = [fault for fault in planned.faults if fault.stage == stage]
+        with self._background(command) as process, ThreadPoolExecutor() as pool:
+            struck = list(pool.map(self._strike, faults))
+        again, found = process.returncode != 0, [text for _, text in struck if text]
+        deadline = time.monotonic() + PATIENCE
+        if again and not found and not (found := _wait(self._unhealthy, deadline)):
+            done = run(command, capture_output=True)
+            if done.returncode:
+                found = [f"the {stage} failed again: {(done.stdout + done.stderr)[-1500:]}"]
+        found = found or _wait(lambda: wrong(planned), deadline)
+        end = time.monotonic()
+        outcome = {"again": again, "right": not found, "wrong": found}
+        return [
+            {
+                "seed": planned.seed,
+                "change": planned.change,
+                **vars(fault),
+                "seconds": round(end - moment, 1),
+                **outcome,
+            }
+            for fault, (moment, _) in zip(faults, struck, strict=True)
+        ]
 
-    def _kill(self, host: str, service: str) -> Callable[[], None]:
-        # The main process alone: what a crash is. Containers outlive their engine's.
-        self.lab.on(host, "systemctl", "kill", "--kill-whom=main", "--signal=SIGKILL", service, check=False)
-        return lambda: None
-
-    def _stop(self, host: str, service: str) -> Callable[[], None]:
-        self.lab.on(host, "systemctl", "stop", service)
-        return lambda: self._do(host, f"systemctl start {service}")
-
-    def _kill_run(self) -> Callable[[], None]:
-        script = "pkill --signal KILL --full '[s]alt-run.*orch.deploy' || systemctl kill --signal=SIGKILL salt-master"
-        self._do(self.master, script)
-        return lambda: None
-
-    def _cut(self, one: str, other: str) -> Callable[[], None]:
-        address = self.addresses[other]
-        self._do(one, f"ip route add blackhole {address}/32")
-        return lambda: self._do(one, f"ip route del blackhole {address}/32")
-
-    def _fill(self, directory: str) -> Callable[[], None]:
-        # The hosts share the machine's disk; a small one of its own is what can be full.
-        self._do(
-            self.master,
-            f"""size=$(($(du -sk {directory} | cut -f1) + 256))
-            if mountpoint -q {directory}; then mount -o remount,size=${{size}}k {directory}; exit; fi
-            mkdir -p /run/disk && mount -t tmpfs -o size=${{size}}k,mode=700 disk /run/disk
-            cp -a {directory}/. /run/disk/ && chmod --reference={directory} /run/disk
-            mount --bind /run/disk {directory} && umount /run/disk""",
-        )
-        return lambda: self._do(self.master, f"mount -o remount,size=4g {directory}")
-
-    def _do(self, host: str, script: str) -> None:
-        self.lab.on(host, "sh", "-ec", script)
-
-    def _strike(self, fault: Fault, moment: float, away: float) -> float:
-        time.sleep(moment)
-        undo = fault.strike()
+    def _strike(self, fault: Fault) -> tuple[float, str]:
+        """Do it, and undo it after a while; returns when it struck, and what kept it from that."""
+        time.sleep(fault.moment * self.pace)
+        text = self._do(fault, undo=False)
         struck = time.monotonic()
-        try:
-            time.sleep(away)
-        finally:
-            undo()
-        return struck
+        if not text and (fault.kind == "off" or SCRIPTS[fault.kind][1]):
+            time.sleep(fault.away)
+            text = self._do(fault, undo=True)
+        return struck, text
 
-    def _commit(self, seed: int) -> None:
-        file = self.clone / FILE
-        text, found = LINE.subn(lambda match: f"{match[1]}{int(match[2]) % 1000 + 64}", file.read_text())
-        assert found, f"{FILE} has no line to change"
-        file.write_text(text)
+    def _do(self, fault: Fault, *, undo: bool) -> str:
+        if fault.kind == "off":
+            container = self.engine.client.containers.get(hosts.container_name(self.settings, fault.host))
+            container.start() if undo else container.kill()
+            return ""
+        script, deadline = SCRIPTS[fault.kind][undo], time.monotonic() + STRIKING
+        # A host that was off before may still be starting.
+        while (done := self._run(fault.host, script, fault.what)).code and time.monotonic() < deadline:
+            time.sleep(0.5)
+        return f"{fault}: {script} exited {done.code}: {done.err}" if done.code else ""
+
+    def _run(self, host: str, script: str, *arguments: str) -> Completed:
+        """Run a script on a host; the code is -1 where the host does not run."""
+        try:
+            container = hosts.running(self.settings, self.engine, host)
+            return shell.run(container, ["sh", "-ec", script, "sh", *arguments], check=False)
+        except (PillarboxError, DockerException) as error:
+            return Completed(-1, b"", str(error).encode())
+
+    def _own_disk(self, fault: Fault) -> None:
+        role = next(role for role, names in self.roles.items() if fault.host in names)
+        done = self._run(fault.host, DISK, fault.what, *SERVICES[role])
+        assert done.code == 0, f"{fault.what} on {fault.host} gets no disk of its own: {done.err}"
+        assert not (wrong := _wait(self._unhealthy, time.monotonic() + PATIENCE)), wrong
+
+    def _commit(self, planned: Plan) -> None:
+        if planned.change == "image":
+            file = self.clone / IMAGE
+            text, found = LINE.subn(lambda match: f"{match[1]}{int(match[2]) % 1000 + 64}", file.read_text())
+            assert found, f"{IMAGE} has no line to change"
+            file.write_text(text)
+        elif planned.change == "host":
+            file = self.clone / "nodes/hosts" / f"{planned.what}.yml"
+            kept = file.read_text().partition(HOST)[0]
+            file.write_text(f"{kept}{HOST}{int(time.time())}: {{}}\n")
+        else:
+            names = rotated_by(self.clone, planned.what)
+            command = [*COMMAND, "--model", str(self.clone), "secrets", "rotate", *names, "--public-key", str(self.key)]
+            run(command, capture_output=True, check=True)
         identity = ["-c", "user.name=Campaign", "-c", "user.email=campaign@localhost"]
-        subprocess.run(["git", "-C", self.clone, *identity, "commit", "-qam", f"Round {seed}"], check=True)
+        message = f"Round {planned.seed}: {planned.change} {planned.what}"
+        subprocess.run(["git", "-C", self.clone, *identity, "commit", "-qam", message], check=True)
+
+    @property
+    def _push(self) -> list[str]:
+        return ["git", "-C", str(self.clone), "push"]
+
+    @property
+    def _deploy(self) -> list[str]:
+        command = [*COMMAND, "--model", str(self.lab.model), "lab", "--name", self.lab.name]
+        return [*command, "exec", self.master, "--", "salt-run", "state.orchestrate", "orch.deploy"]
 
     @contextmanager
-    def _background(self, what: str) -> Iterator[subprocess.Popen[bytes]]:
-        """Push or deploy while the block lasts, and until it ends."""
-        command = ["git", "-C", str(self.clone), "push"]
-        if what == "deploy":
-            command = [*COMMAND, "--model", str(self.lab.model), "lab", "--name", self.lab.name]
-            command += ["exec", self.master, "--", "salt-run", "state.orchestrate", "orch.deploy"]
-        with tempfile.TemporaryFile() as said:
-            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=said, stderr=said)
+    def _background(self, command: list[str]) -> Iterator[subprocess.Popen[bytes]]:
+        """Run a command while the block lasts, and until it ends."""
+        with tempfile.TemporaryFile() as printed:
+            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=printed, stderr=printed)
             try:
                 yield process
-                process.wait(PATIENCE)
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(PATIENCE)
             finally:
                 if process.poll() is None:
                     process.kill()
                     process.wait()
 
-    def _settle(self, pushed: int) -> Iterator[str]:
-        """Wait until all is as it must be; yields what is not, in the end."""
-        deadline = time.monotonic() + PATIENCE
-        if wrong := _wait(self._unhealthy_hosts, deadline):
-            yield from wrong
-            return
-        if pushed:
-            run(["git", "-C", str(self.clone), "push"], capture_output=True)
-        if wrong := _wait(self._not_built, deadline):
-            yield from wrong
-            return
-        deployed = self.lab.deploy(check=False)
-        if deployed.returncode:
-            yield f"the deploy failed: {(deployed.stdout + deployed.stderr)[-1500:]}"
-        yield from _wait(self._not_right, deadline)
+    def _unhealthy(self) -> Iterator[str]:
+        """The hosts whose services do not all run."""
+        for host in self.names:
+            state = self._run(host, "systemctl is-system-running || systemctl --failed --plain --no-legend")
+            if state.out.split() != ["running"]:
+                yield f"{host} is {' '.join(state.out.split()) or state.err or 'silent'}"
 
-    def _unhealthy_hosts(self) -> Iterator[str]:
-        status = self.lab.command("status", "--format", "json", check=False)
-        try:
-            hosts = json.loads(status.stdout)["hosts"]
-        except (ValueError, KeyError):
-            yield f"no status of the lab: {status.stderr[-500:]}"
-            return
-        for host in hosts:
-            if host["system"] != "running":
-                yield f"{host['name']} is {host['system'] or 'silent'}: {', '.join(host['failed'])}"
+    def _built(self, planned: Plan) -> Iterator[str]:
+        """What is wrong until the newest revision is built."""
+        yield from self._runs("build")
 
-    def _not_built(self) -> Iterator[str]:
-        wanted = subprocess.run(
-            ["git", "-C", self.clone, "rev-parse", "HEAD"], capture_output=True, text=True, check=True
+    def _runs(self, kind: str) -> Iterator[str]:
+        wanted = run(
+            ["git", "-C", str(self.clone), "rev-parse", "HEAD"], capture_output=True, check=True
         ).stdout.strip()
-        listed = self.lab.on(self.master, "pillarbox", "report", "--list", "--format", "json", check=False)
+        listed = self._run(self.master, "pillarbox report --list --format json")
         try:
-            builds = [each for each in json.loads(listed.stdout) if each["revision"] == wanted]
+            runs = json.loads(listed.out)
         except ValueError:
-            yield f"no list of runs: {listed.stderr[-500:]}"
+            yield f"no list of runs: {listed.err[-500:]}"
             return
-        if not any(each["kind"] == "build" and each["state"] == "succeeded" for each in builds):
-            yield f"{wanted[:12]} is not built: {', '.join(each['state'] for each in builds) or 'no run of it'}"
+        states = [each["state"] for each in runs if (each["kind"], each["revision"]) == (kind, wanted)]
+        if states[-1:] != ["succeeded"]:
+            yield f"{wanted[:12]} has no {kind} that succeeded last: {', '.join(states) or 'none at all'}"
+        if any(each["state"] == "running" for each in runs):
+            yield "a run is on record as running"
 
-    def _not_right(self) -> Iterator[str]:
-        """What is wrong once a deploy succeeded."""
-        status = self.lab.on(self.master, "salt-run", "--out=json", "pillarbox.status", check=False)
-        if status.returncode:
-            yield f"the cluster is not as the model says: {status.stdout[-1500:]}"
-        left = self.lab.on(self.master, "docker", "ps", "--all", "--quiet", "--filter", "name=pillarbox-build")
-        if left.stdout.strip():
-            yield f"a build left containers: {left.stdout.split()}"
-        with self.lab.load() as load:
-            time.sleep(5)
-        for name, tally in load.tallies.items():
-            if tally.failures or not tally.sent:
-                yield f"{name}: {len(tally.failures)} of {tally.sent} requests failed: {tally.failures[:2]}"
+    def _right(self, planned: Plan) -> Iterator[str]:
+        """What is wrong once the newest revision is deployed."""
+        if wrong := [*self._unhealthy(), *self._runs("deploy")]:
+            yield from wrong
+            return
+        status = self._run(self.master, "salt-run --out=json pillarbox.status")
+        if status.code or not json.loads(status.out)["result"]:
+            yield f"the cluster is not as the model says: {(status.out + status.err)[-1500:]}"
+        nodes = self._run(self.master, "kubectl get nodes --no-headers")
+        if nodes.code or [line.split()[1] for line in nodes.out.splitlines()] != ["Ready"] * len(self.roles["pool"]):
+            yield f"nodes are not ready: {nodes.out + nodes.err}"
+        left = self._run(self.master, "docker ps --all --quiet --filter name=pillarbox-build")
+        if left.code or left.out.strip():
+            yield f"a build left containers: {left.out + left.err}"
+        try:
+            if planned.change == "rotation":
+                self.load = self.lab.load()
+            for address in self.lab.addresses:
+                token = self.load.token(address)
+                for service in APIS:
+                    self.load.ask(service, address, token)
+            if planned.change == "rotation" and (found := len(accounts(self.lab))) != self.accounts:
+                yield f"{found} accounts where there were {self.accounts}"
+        except (AssertionError, requests.RequestException, KeyError, ValueError) as error:
+            yield f"a request failed: {error}"
 
 
-def _wait(wrong: Callable[[], Iterator[str]], deadline: float) -> list[str]:
+def _wait(wrong: Callable[[], Iterable[str]], deadline: float) -> list[str]:
     """What is still wrong at the deadline; nothing as soon as nothing is."""
     while (found := list(wrong())) and time.monotonic() < deadline:
-        time.sleep(2)
+        time.sleep(1)
     return found
+
+
+def figures(records: list[Mapping[str, Any]]) -> Iterator[str]:
+    """How the faults of each kind ended, as lines of a table."""
+    kinds = sorted({(each["kind"], each["stage"]) for each in records})
+    yield "| fault | during | number | right | seconds: median | worst |"
+    yield "|---|---|---|---|---|---|"
+    for kind, stage in [*kinds, ("all", "")]:
+        found = [each for each in records if kind == "all" or (each["kind"], each["stage"]) == (kind, stage)]
+        if seconds := [each["seconds"] for each in found if each["right"]]:
+            right = f"{len(seconds)} | {median(seconds):.0f} | {max(seconds):.0f}"
+        else:
+            right = "0 | | "
+        yield f"| {kind} | {stage} | {len(found)} | {right} |"
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--faults", type=int, default=200)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
+    parser.add_argument("--record", type=Path, default=Path("/dev/null"))
+    parser.add_argument("--pace", type=float, default=1.0, help="how many times longer a push and a deploy take here")
     parser.add_argument("--name", default=lab_settings.DEFAULT_NAME)
     given = parser.parse_args()
     lab = Lab(lab_settings.load(given.name).model, given.name)
-    failed = 0
-    with tempfile.TemporaryDirectory() as folder:
+    records: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory() as folder, given.record.open("a+") as file:
         clone = Path(folder) / "model"
         lab.command("clone", clone)
-        campaign = Campaign(lab, clone)
-        for seed in range(given.seed, given.seed + given.faults):
-            done = campaign.round(seed)
-            failed += bool(done.wrong)
-            state = "; ".join(done.wrong) or "right"
-            print(f"seed {done.seed}: {done.text}: {state} after {done.seconds:.0f} s", file=sys.stderr, flush=True)
-    print(f"{given.faults} faults, {given.faults - failed} ended in the right state, {failed} did not", file=sys.stderr)
-    return int(failed > 0)
+        campaign, seed = Campaign(lab, clone, given.pace), given.seed
+        while len(records) < given.faults:
+            planned, struck = campaign.round(seed)
+            for record in struck:
+                file.write(json.dumps(record) + "\n")
+            file.flush()
+            records += struck
+            wrong = "; ".join(dict.fromkeys(text for record in struck for text in record["wrong"]))
+            print(f"seed {seed}: {planned}: {wrong or 'right'}", file=sys.stderr, flush=True)
+            seed += 1
+        file.seek(0)
+        print("\n".join(figures([json.loads(line) for line in file] or records)))
+    return int(not all(record["right"] for record in records))
 
 
 if __name__ == "__main__":

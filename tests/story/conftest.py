@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests import turns
 from tests.story.lab import COMMAND, NAME, Lab, run
 
 from pillarbox.lab import engine as engines
@@ -61,14 +62,22 @@ def lab(
     command = [*COMMAND, "--model", str(model), "lab", "--name", NAME]
     if os.environ.get("PILLARBOX_TEST_LAB") != "keep":
         # A run that died may have left its lab behind, in whatever state.
+        # The engine stays: another process's tests may have begun with it.
+        other = lab_settings.load().root / "labs" / "tests"
+        other.mkdir(parents=True, exist_ok=True)
         run([*command, "clean", "--keep-cache"], capture_output=True)
+        other.rmdir()
     try:
         # Not captured: it takes minutes, and whoever waits wants to see how far it is.
         with pytestconfig.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
             print()
-            up = run([*command, "up"])
+            # A lab that was kept has the model of the tests before.
+            up = run([*command, "up", "--push"])
         assert up.returncode == 0, "pillarbox lab up failed"
+        if os.environ.get("PILLARBOX_TEST_LAB") == "keep":
+            lab.deploy()
         yield lab
     finally:
         if os.environ.get("PILLARBOX_TEST_LAB") != "keep":
-            run([*command, "clean", "--keep-cache"], capture_output=True)
+            with turns.held("engine"):
+                run([*command, "clean", "--keep-cache"], capture_output=True)

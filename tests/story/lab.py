@@ -49,6 +49,18 @@ class Lab:
         items: list[dict[str, Any]] = json.loads(self.kubectl(*command).stdout)["items"]
         return items
 
+    def orchestrate(self, name: str, check: bool = True, **pillar: Any) -> str:
+        """Run an orchestration; all that it printed."""
+        given = f"pillar={json.dumps(pillar)}"
+        done = self.on("cfg01", "salt-run", "state.orchestrate", name, given, check=check)
+        return done.stdout + done.stderr
+
+    def backups(self) -> list[dict[str, Any]]:
+        """Every backup on the master, oldest first."""
+        listed = self.on("cfg01", "pillarbox", "backups", "--format", "json").stdout
+        found: list[dict[str, Any]] = json.loads(listed)
+        return found
+
     def deploy(self, check: bool = True) -> subprocess.CompletedProcess[str]:
         """The administrator's step, word for word."""
         return self.on("cfg01", "salt-run", "state.orchestrate", "orch.deploy", check=check)

@@ -15,6 +15,7 @@ from tests.story.lab import Lab
 
 from pillarbox.images import ImageSpec, image_specs
 from pillarbox.model import Inventory
+from pillarbox.salt.modules.pillarbox import account
 
 pytestmark = pytest.mark.lab
 
@@ -44,6 +45,11 @@ class LabRegistry:
     authority: Path
     password: str
 
+    @property
+    def login(self) -> tuple[str, str]:
+        """As which account, with which password."""
+        return account("pull-$digest", self.password), self.password
+
 
 class Source:
     """One image in the lab's registry, for the account that pulls."""
@@ -52,7 +58,7 @@ class Source:
         self._url = f"https://{registry.address}:5000/v2/{repository}"
         self._session = requests.Session()
         self._session.trust_env = False
-        self._session.auth = ("pull", registry.password)
+        self._session.auth = registry.login
         self._session.verify = str(registry.authority)
 
     def manifest(self, tag: str) -> dict[str, Any]:
@@ -90,13 +96,10 @@ def registry(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> LabRegistry:
 
 def test_the_registry_lets_nobody_in_without_an_account(registry: LabRegistry) -> None:
     for path in ("", "_catalog"):
-        answer = requests.get(
-            f"https://{registry.address}:5000/v2/{path}", verify=str(registry.authority), timeout=30
-        )
+        answer = requests.get(f"https://{registry.address}:5000/v2/{path}", verify=str(registry.authority), timeout=30)
         assert answer.status_code == 401
     pushing = f"https://{registry.address}:5000/v2/lab/anything/blobs/uploads/"
-    account = ("pull", registry.password)
-    assert requests.post(pushing, auth=account, verify=str(registry.authority), timeout=30).status_code == 401
+    assert requests.post(pushing, auth=registry.login, verify=str(registry.authority), timeout=30).status_code == 401
 
 
 @pytest.mark.parametrize("name", sorted(image_specs(Inventory(ROOT))))

@@ -15,6 +15,7 @@ from tests.story.lab import COMMAND, Lab, run
 
 from pillarbox.images import image_specs
 from pillarbox.model import Inventory
+from pillarbox.system.waiting import until
 
 pytestmark = pytest.mark.lab
 
@@ -135,6 +136,24 @@ def test_going_back_over_a_contracted_schema_is_refused(lab: Lab, clone: Path) -
     change(clone, "classes/cluster/lab/init.yml", "openstack_version: zed", "openstack_version: epoxy")
     push(clone, "Stay on Epoxy")
     lab.deploy()
+
+
+@pytest.mark.long
+def test_the_backup_from_before_the_upgrade_is_the_way_back(lab: Lab) -> None:
+    kept = [each for each in lab.backups() if each["reason"] == "before-expand"][-1]
+    assert "mariadb-server" in kept["archives"]
+    said = lab.orchestrate("orch.restore", data="mariadb-server", backup=kept["id"])
+    assert kept["revision"][:12] in said and "Jobs run again" in said
+    lab.orchestrate("orch.deploy", revision=kept["revision"])
+    assert {versions(lab)[name] for name in of_openstack(lab)} == {"zed"}
+    for release in ("zed", "epoxy"):
+        with lab.load() as load:
+            until(lambda: all(tally.sent > 10 for tally in load.tallies.values()), "requests", patience=60)
+        for name, tally in load.tallies.items():
+            assert tally.failures == [], f"{release}: {name}: {len(tally.failures)} of {tally.sent} requests failed"
+        if release == "zed":
+            lab.deploy()
+    assert {versions(lab)[name] for name in of_openstack(lab)} == {"epoxy"}, "the migration ran again"
 
 
 def test_a_push_that_does_not_render_is_refused(lab: Lab, clone: Path) -> None:

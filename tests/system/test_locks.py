@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -52,9 +53,11 @@ def test_who_does_not_wait_is_told_who_holds_it_and_a_killed_holder_lets_go(tmp_
         with busy, locks.held(path, wait=False, what="lab x"):
             pass
         assert locks.busy(path)
+        owner = locks.owner(path)
+        assert owner and owner.process == str(other.pid) and 0 <= time.time() - owner.since < 600
         other.kill()
         other.wait()
-    assert not locks.busy(path)
+    assert not locks.busy(path) and locks.owner(path) is None
     with locks.held(path, wait=False):
         assert path.read_text().strip() == str(os.getpid())
         assert path.stat().st_mode & 0o777 == 0o600

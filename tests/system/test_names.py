@@ -20,8 +20,18 @@ def test_a_slip_of_the_finger_is_understood() -> None:
 def test_nothing_is_guessed_where_nothing_is_like_it() -> None:
     assert names.nearest("zzz", ["keystone", "glance"]) is None
     assert names.did_you_mean("zzz", []) is None
-    assert names.nearest("keystone-xyz", ["keystone-api"]) == "keystone-api"
-    assert names.nearest("keystone-xyz", ["keystone-api"], cutoff=0.9) is None
+    assert names.nearest("keystone-apy", ["keystone-api"]) == "keystone-api"
+    assert names.nearest("keystone-apy", ["keystone-api"], cutoff=0.95) is None
+
+
+def test_names_that_only_begin_or_end_alike_are_not_meant() -> None:
+    known = ["keystone_node_port", "glance_node_port", "keystone_public_url"]
+    assert names.nearest("keystone_admin_port", known) is None
+    assert names.nearest("placement_node_port", known) is None
+    assert names.nearest("keystone_node_prot", known) == "keystone_node_port"
+    assert names.nearest("keystone_nodeport", known) == "keystone_node_port"
+    assert names.nearest("keystone_port", known) == "keystone_node_port"
+    assert names.nearest("keystone_pubilc_url", known) == "keystone_public_url"
 
 
 def test_keys_that_are_no_strings_are_passed_over() -> None:

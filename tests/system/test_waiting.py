@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 
@@ -11,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pillarbox.system import waiting
+from pillarbox.system.command import CommandError, run
 
 
 def test_what_is_ready_is_not_waited_for(caplog: pytest.LogCaptureFixture) -> None:
@@ -33,6 +35,26 @@ def test_patience_ends_and_gives_the_last_answer(caplog: pytest.LogCaptureFixtur
         assert waiting.until(lambda: [], "nothing", patience=0.05, every=0.01) == []
     assert 0.05 <= time.monotonic() - began < 30
     assert "gave up waiting for nothing" in caplog.text
+
+
+def test_what_does_not_end_in_time_is_ended() -> None:
+    ended = threading.Event()
+    with waiting.within(0.01, ended.set) as over:
+        assert ended.wait(60)
+    assert over.is_set()
+    with waiting.within(3600, ended.clear) as over:
+        pass
+    with waiting.within(None, ended.clear) as never:
+        pass
+    assert ended.is_set() and not over.is_set() and not never.is_set()
+
+
+def test_a_program_that_hangs_is_killed_with_what_it_started() -> None:
+    hangs = ["unshare", "--pid", "--fork", "--kill-child", "sh", "-c", "echo begun; sleep 3600; true"]
+    if os.geteuid() != 0:
+        hangs = ["sleep", "3600"]
+    with pytest.raises(CommandError, match=r"was not done within 0.5 s"):
+        run(hangs, timeout=0.5)
 
 
 def test_it_is_asked_once_without_any_patience() -> None:

@@ -23,6 +23,7 @@ from pillarbox.system.errors import PillarboxError
 log = logging.getLogger(__name__)
 
 COMMANDS = {
+    "backups": "List the backups that a master has.",
     "check": "Check the whole model: nodes, images and manifests.",
     "credentials": "Write the files with which clients reach what runs.",
     "deploy": "Apply a revision to the cluster in waves, gate on health, report.",

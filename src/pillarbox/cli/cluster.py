@@ -1,4 +1,4 @@
-"""The options of commands that talk to a cluster."""
+"""The options of commands that talk to a cluster, and where to run them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,12 @@ from pathlib import Path
 import click
 
 from pillarbox.secrets import DEFAULT_HOME
+
+#: The hint where a command finds nothing, and the machine is not the one that it is about.
+ON_THE_MASTER = (
+    "Runs, the cluster and the registry are the Salt master's: run this there, as root; in a lab, through "
+    "`pillarbox lab exec HOST -- …`."
+)
 
 kubeconfig_option = click.option(
     "--kubeconfig",

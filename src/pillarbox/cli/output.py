@@ -37,7 +37,16 @@ def print_data(data: Any, output_format: str) -> None:
 def print_error(error: PillarboxError) -> None:
     """Print an error, or each of a group, on standard error: place, message and hint."""
     for each in error.errors if isinstance(error, ErrorGroup) else (error,):
-        place = f"{each.place}: " if each.place else ""
-        click.echo(f"{click.style('error', fg='red', bold=True)}: {place}{each.message}", err=True)
-        if each.hint:
-            click.echo(f"  {each.hint}", err=True)
+        _print(click.style("error", fg="red", bold=True), each)
+
+
+def print_warning(error: PillarboxError) -> None:
+    """Print what is doubtful and fails nothing, on standard error."""
+    _print(click.style("warning", fg="yellow", bold=True), error)
+
+
+def _print(word: str, error: PillarboxError) -> None:
+    place = f"{error.place}: " if error.place else ""
+    click.echo(f"{word}: {place}{error.message}", err=True)
+    if error.hint:
+        click.echo(f"  {error.hint}", err=True)

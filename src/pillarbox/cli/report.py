@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import click
 
+from pillarbox.cli.cluster import ON_THE_MASTER
 from pillarbox.cli.output import format_option, print_data
 from pillarbox.pipeline.places import Places
 from pillarbox.pipeline.record import Runs
+from pillarbox.system.errors import PillarboxError
 
 
 @click.command("report")
@@ -14,14 +16,20 @@ from pillarbox.pipeline.record import Runs
 @click.option("--list", "listing", is_flag=True, help="List the runs, a line each.")
 @format_option("text", "json")
 def command(run: str | None, listing: bool, output_format: str) -> int:
-    """Show the report of RUN (default: the last), on the machine where it ran.
+    """Show the report of RUN (default: the last), on the machine where it ran: the Salt master, as a rule.
 
     What was asked by whom at which revision, what was built, rolled and left alone, how long it took, what is
-    unhealthy. Exits with 1 when the run did not succeed.
+    unhealthy. Exits with 1 when the run did not succeed, and when there is none.
     """
-    runs = Runs(Places.of().runs)
+    places = Places.of()
+    if not places.runs.is_dir():
+        raise PillarboxError(f"nothing ever ran on this machine: there is no {places.runs}", hint=ON_THE_MASTER)
+    runs = Runs(places.runs)
     for unreadable in runs.unreadable():
         click.echo(str(unreadable), err=True)
+    if not runs.names():
+        click.echo("no run yet", err=True)
+        return 1
     if listing:
         every = [each.as_dict() for each in runs]
         if output_format == "json":
@@ -32,8 +40,8 @@ def command(run: str | None, listing: bool, output_format: str) -> int:
         return 0
     found = runs.get(run) if run else runs.last()
     if found is None:
-        click.echo("no run yet", err=True)
-        return 0
+        # None that can be read.
+        return 1
     if output_format == "json":
         print_data(found.as_dict(), "json")
     else:

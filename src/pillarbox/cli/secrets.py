@@ -8,7 +8,9 @@ from typing import Any, TextIO
 
 import click
 
-from pillarbox.secrets import KINDS, SecretsError, add, generate, rotate
+from pillarbox.cli.cluster import gpg_home_option
+from pillarbox.secrets import KINDS, Keyring, SecretsError, add, generate, reencrypt, rotate
+from pillarbox.system.progress import Progress
 
 
 def _public_key(required: bool) -> Callable[[Any], Any]:
@@ -24,7 +26,7 @@ def _public_key(required: bool) -> Callable[[Any], Any]:
 @_public_key(required=False)
 @click.pass_context
 def command(context: click.Context, public_key: TextIO | None) -> None:
-    """Generate new values for all secrets in classes/cluster/*/secrets.yml, add one, or rotate one.
+    """Generate new values for all secrets in classes/cluster/*/secrets.yml, or change some.
 
     The values are encrypted to the key at once and never stored or shown in the clear. Running pods get new secrets at
     the next deploy.
@@ -65,6 +67,23 @@ def rotate_command(model: Path, names: tuple[str, ...], cluster: str | None, pub
     being valid for a while, the model says so (then), and the old value moves there.
     """
     click.echo(f"wrote {rotate(model, _text(public_key), names, cluster)}")
+
+
+@command.command("reencrypt")
+@_public_key(required=True)
+@gpg_home_option
+@click.pass_obj
+def reencrypt_command(model: Path, public_key: TextIO, gpg_home: Path) -> None:
+    """Encrypt all secrets of the model again, to another key; their values stay as they are.
+
+    For a master that gets a new key. This needs the private key that opens them now. Commit, push and deploy before
+    that one goes.
+    """
+    written = reencrypt(model, _text(public_key), Keyring(gpg_home), Progress())
+    for file in written:
+        click.echo(f"wrote {file}")
+    if not written:
+        click.echo("nothing to write: the model holds no secret", err=True)
 
 
 def _text(public_key: TextIO) -> str:

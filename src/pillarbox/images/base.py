@@ -6,13 +6,14 @@ import os
 import shutil
 import subprocess
 import tarfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO
 
 from pillarbox.images import sources
 from pillarbox.images.errors import BuildError, SourceUnavailable
-from pillarbox.images.spec import BASE_FILES, FINISH, BaseSpec, base_files
+from pillarbox.images.spec import BASE_FILES, FINISH, TIMEOUT, BaseSpec, base_files
+from pillarbox.images.stage import in_time
 from pillarbox.images.store import Store
 from pillarbox.model import DirectoryTree
 from pillarbox.system import apt, debootstrap
@@ -36,12 +37,23 @@ def labels(base: BaseSpec) -> dict[str, str]:
     return {"io.pillarbox.stage": "base", "io.pillarbox.base": base.name, "io.pillarbox.base-key": base.key}
 
 
-def bootstrap(base: BaseSpec, model_dir: Path, *, engine: Engine, store: Store, repository: str, tag: str) -> str:
+def bootstrap(
+    base: BaseSpec,
+    model_dir: Path,
+    *,
+    engine: Engine,
+    store: Store,
+    repository: str,
+    tag: str,
+    timeout: float = TIMEOUT,
+    say: Callable[[str], None] | None = None,
+) -> str:
     """Make the image ``repository:tag`` by debootstrap, as the recipe of ``base`` says; return its id.
 
     Needs root: on this machine, as root, run debootstrap and the scripts of packages that a key of Debian signed. What
-    the model brings runs in a container. Raises :class:`BuildError` when debootstrap is missing or fails, and of it
-    :class:`SourceUnavailable` where the mirror was away.
+    the model brings runs in a container. Each line of debootstrap goes to ``say``. Raises :class:`BuildError` when
+    debootstrap is missing, fails, or is not done within ``timeout`` seconds, and of it :class:`SourceUnavailable` where
+    the mirror was away.
     """
     image = f"base-{base.name}"
     if os.geteuid() != 0 or not shutil.which("debootstrap"):
@@ -52,16 +64,17 @@ def bootstrap(base: BaseSpec, model_dir: Path, *, engine: Engine, store: Store, 
     _remove(scratch)
     scratch.mkdir()
     root = scratch / "root"
+    packages = [*PACKAGES, *recipe.get("include", [])]
     try:
         try:
-            debootstrap.bootstrap(root, mirror, [*PACKAGES, *recipe.get("include", [])])
+            debootstrap.bootstrap(root, mirror, packages, on_line=say, timeout=timeout)
         except PillarboxError as error:
             kind = SourceUnavailable if apt.unreachable(error.message) else BuildError
             raise kind(error.message, image=image, stage="base", hint=error.hint) from error
         files = {file.path: file.content for file in base_files(DirectoryTree(model_dir))}
         _settle(root, files)
         archive = scratch / "base.tar"
-        _finish(image, root, files[FINISH], archive, engine, f"{repository}-unfinished", tag)
+        _finish(image, root, files[FINISH], archive, engine, f"{repository}-unfinished", tag, timeout)
         with archive.open("rb") as stream:
             return engine.load_root(_blocks(stream), repository, tag, labels(base))
     finally:
@@ -81,7 +94,9 @@ def _settle(root: Path, files: Mapping[str, bytes]) -> None:
             _remove(path)
 
 
-def _finish(image: str, root: Path, script: bytes, archive: Path, engine: Engine, repository: str, tag: str) -> None:
+def _finish(
+    image: str, root: Path, script: bytes, archive: Path, engine: Engine, repository: str, tag: str, timeout: float
+) -> None:
     """Run the model's ``script`` in a container of the tree ``root``; ``archive`` has what that leaves, in one layer.
 
     ``repository:tag`` is the name of the image in between, which goes again.
@@ -93,7 +108,10 @@ def _finish(image: str, root: Path, script: bytes, archive: Path, engine: Engine
         with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
             assert process.stdout is not None
             unfinished = engine.load_root(_blocks(process.stdout), repository, tag, {})
-        with engine.container(unfinished, name, {}) as container:
+        with (
+            engine.container(unfinished, name, {}) as container,
+            in_time(engine, container, image, "base", timeout),
+        ):
             finish = ["/usr/bin/python3", "-IS", "-c", script.decode()]
             done = engine.run(container, finish, stdin=b'{"stage": "base"}')
             if done.code:

@@ -107,11 +107,20 @@ class _Build:
         if self.stop is not None and self.stop.is_set():
             raise BuildError(f"interrupted before: {text}", image=self.image.name, stage="build")
         self.say(text)
+        self.goes_on(text)
+
+    def goes_on(self, text: str) -> None:
+        """What to print in a silence."""
+        self.activity.now(f"{self.image.name}: {text}")
 
     def say(self, text: str) -> None:
         self.progress.step(f"{self.image.name}: {text}")
 
     def run(self) -> Built:
+        with self.progress.waiting(self.image.name) as self.activity:
+            return self._run()
+
+    def _run(self) -> Built:
         image = self.image
         with self._lock(image.location):
             if (built := self._existing()) is not None:
@@ -128,7 +137,7 @@ class _Build:
             return self._done(image_id, digest)
 
     def _lock(self, name: str) -> Any:
-        return self.store.lock(name, lambda: self.say(f"waiting for another build of {name}"))
+        return self.store.lock(name, lambda: self.step(f"waiting for another build of {name}"))
 
     def _existing(self) -> Built | None:
         image = self.image
@@ -206,6 +215,8 @@ class _Build:
                     store=self.store,
                     repository=f"{image.registry}/{wanted.repository}",
                     tag=tag,
+                    timeout=image.timeout,
+                    say=lambda line: self.goes_on(f"base {wanted.name}: {line.removeprefix('I: ')}"),
                 ),
                 f"base {wanted.name}",
             )
@@ -256,6 +267,7 @@ class _Build:
             packages=image.packages,
             dynamic=image.dynamic,
             location=image.location,
+            timeout=image.timeout,
         )
         return stage.run(
             work,

@@ -17,8 +17,6 @@ from pillarbox.system.errors import PillarboxError, raise_all
 from pillarbox.system.progress import SILENT, Progress
 
 PARALLEL = 2
-#: After so many seconds in which nothing was done, builds say that they go on.
-QUIET = 15.0
 
 
 @dataclass(frozen=True)
@@ -73,9 +71,7 @@ def build_all(
             running[future] = spec
         waiting = set(running)
         while waiting:
-            done, waiting = wait(waiting, timeout=QUIET, return_when=FIRST_COMPLETED)
-            if not done:
-                progress.step(still(running[future].name for future in waiting if future.running()))
+            done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
             for future in done:
                 name = running[future].name
                 try:
@@ -94,11 +90,6 @@ def build_all(
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
     return Results(built, failed)
-
-
-def still(names: Iterable[str]) -> str:
-    """The line that says what goes on in a silence: debootstrap and apt take their time."""
-    return f"still building {', '.join(sorted(names))}"
 
 
 def _end_containers(engine: Engine, specs: list[ImageSpec]) -> None:

@@ -26,9 +26,9 @@ ENTRYPOINT = "images/entrypoint"
 FINISH = "images/finish"
 BASE_FILES = "images/base"
 
-# Where an image goes and what a check may pass over decide nothing about what is in it; of the keys and the formulas
-# that were chosen, what they hold does.
-NOT_CONTENT = ("registry", "plain_http", "deploy_name", "public", "pillar", "formulas")
+# Where an image goes, how long it may take and what a check may pass over decide nothing about what is in it; of the
+# keys and the formulas that were chosen, what they hold does.
+NOT_CONTENT = ("registry", "plain_http", "deploy_name", "public", "pillar", "formulas", "timeout")
 
 COMPONENT = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
@@ -40,6 +40,8 @@ PACKAGE = re.compile(r"[a-z0-9][a-z0-9.+-]*")
 MIRROR = re.compile(r"https?://[A-Za-z0-9][A-Za-z0-9.-]*(:[0-9]{1,5})?(/[A-Za-z0-9._~+-]+)*/?")
 SUITE = re.compile(r"[a-z][a-z0-9.-]*")
 ENGINES = ("debootstrap", "registry")
+#: Seconds that a stage of a build may take where the model sets no ``image:timeout``.
+TIMEOUT = 3600
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,8 @@ class BaseSpec:
 @dataclass(frozen=True)
 class ImageSpec:
     """One image of the model. ``pillar`` is the static pillar, ``dynamic`` the names its start needs, ``formulas`` the
-    service's own and those that it shares with other services; ``plain_http`` whether its registry goes without TLS."""
+    service's own and those that it shares with other services; ``plain_http`` whether its registry goes without TLS,
+    ``timeout`` the seconds that each stage of its build may take."""
 
     name: str
     node: str
@@ -78,6 +81,7 @@ class ImageSpec:
     package_key: str
     content_key: str
     plain_http: bool = False
+    timeout: float = TIMEOUT
 
     @property
     def repository(self) -> str:
@@ -113,6 +117,11 @@ class ImageSpec:
     def image_pillar(self) -> dict[str, Any]:
         """All that the package SLS sees."""
         return {"image": self.pillar["image"]}
+
+    def uses(self, path: str) -> bool:
+        """Whether the file ``path`` of the model is one that the image is made from."""
+        starts = (*(f"{FORMULAS}/{name}" for name in self.formulas), SHARED_STATES, ENTRYPOINT, FINISH, BASE_FILES)
+        return any(f"{path}/".startswith(f"{start}/") and not tree.ignored(path, start) for start in starts)
 
     def as_dict(self) -> dict[str, Any]:
         """The image as plain data for ``--format json``."""
@@ -198,8 +207,10 @@ class _Checker:
         self.image: Mapping[str, Any] = node.parameters["image"]
         self.errors: list[PillarboxError] = []
 
-    def wrong(self, message: str, hint: str | None = None) -> None:
-        self.errors.append(SpecError(f"image node {self.node.name}: {message}", file=self.node.file, hint=hint))
+    def wrong(self, message: str, hint: str | None = None, *, at: str = "image") -> None:
+        """Something is wrong with the parameter ``at``, or with what is missing there."""
+        file, line = self.inv.place(self.node.name, at.split(":"))
+        self.errors.append(SpecError(f"image node {self.node.name}: {message}", file=file, line=line, hint=hint))
 
     def wrong_at(self, path: dynamic.Path, message: str, hint: str) -> None:
         """Something is wrong with the value at ``path``: the error names where in the model it is written."""
@@ -215,7 +226,7 @@ class _Checker:
         value = self.image.get(key)
         value = str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
         if not isinstance(value, str) or not pattern.fullmatch(value):
-            self.wrong(f"image:{key} is {value!r}, expected {pattern.pattern}")
+            self.wrong(f"image:{key} is {value!r}, expected {pattern.pattern}", at=f"image:{key}")
             return ""
         return value
 
@@ -233,7 +244,7 @@ class _Checker:
     def check_names(self, where: str, value: object) -> bool:
         if isinstance(value, list) and all(isinstance(item, str) for item in value):
             return True
-        self.wrong(f"{where} is {value!r}, expected a list of strings")
+        self.wrong(f"{where} is {value!r}, expected a list of strings", at=where)
         return False
 
     def spec(self, model: Tree) -> ImageSpec | None:
@@ -241,16 +252,23 @@ class _Checker:
         version, deploy_name = self.text("version", TAG), self.text("deploy_name", COMPONENT)
         registry = self.text("registry", ADDRESS)
         if version.startswith("key-"):
-            self.wrong(f"image:version is {version!r}; tags that start with key- are the builder's own")
+            self.wrong(
+                f"image:version is {version!r}; tags that start with key- are the builder's own", at="image:version"
+            )
         plain_http = self.image.get("plain_http", False)
         if not isinstance(plain_http, bool):
-            self.wrong(f"image:plain_http is {plain_http!r}, expected true or false")
+            self.wrong(f"image:plain_http is {plain_http!r}, expected true or false", at="image:plain_http")
+        timeout = self.image.get("timeout", TIMEOUT)
+        if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not timeout > 0:
+            self.wrong(f"image:timeout is {timeout!r}, expected a number of seconds", at="image:timeout")
         shared = self.names("formulas")
         if service and role:
             self.check_name(model, service, role)
         for formula in shared:
             if not COMPONENT.fullmatch(formula) or not model.members(f"{FORMULAS}/{formula}"):
-                self.wrong(f"image:formulas names {formula!r}, and there is no {FORMULAS}/{formula}")
+                self.wrong(
+                    f"image:formulas names {formula!r}, and there is no {FORMULAS}/{formula}", at="image:formulas"
+                )
         recipe = self.check_base()
         packages = self.check_packages()
         pillar = self.check_pillar(service)
@@ -276,6 +294,7 @@ class _Checker:
             package_key=packages_key,
             content_key=content_key(packages_key, pillar, role_files(model, formulas)),
             plain_http=plain_http,
+            timeout=timeout,
         )
 
     def check_name(self, model: Tree, service: str, role: str) -> None:
@@ -283,7 +302,11 @@ class _Checker:
             self.wrong(f"an image node is named <service>-<role>, here {service}-{role}")
         formula = f"{FORMULAS}/{service}"
         if not model.members(formula):
-            self.wrong(f"there is no formula {FORMULAS}/{service}", "Add the formula, or correct image:service.")
+            self.wrong(
+                f"there is no formula {FORMULAS}/{service}",
+                "Add the formula, or correct image:service.",
+                at="image:service",
+            )
             return
         for sls in ("packages", role):
             if not model.exists(f"{formula}/{sls}.sls") and not model.exists(f"{formula}/{sls}/init.sls"):
@@ -298,9 +321,9 @@ class _Checker:
             return base
         name, engine = base.get("name"), base.get("engine")
         if not isinstance(name, str) or not COMPONENT.fullmatch(name):
-            self.wrong(f"image:base:name is {name!r}, expected {COMPONENT.pattern}")
+            self.wrong(f"image:base:name is {name!r}, expected {COMPONENT.pattern}", at="image:base:name")
         if engine not in ENGINES:
-            self.wrong(f"image:base:engine is {engine!r}, expected {' or '.join(ENGINES)}")
+            self.wrong(f"image:base:engine is {engine!r}, expected {' or '.join(ENGINES)}", at="image:base:engine")
         elif engine == "debootstrap":
             self.check_source("image:base", base)
             self.check_listed("image:base:include", base.get("include", []))
@@ -308,6 +331,7 @@ class _Checker:
             self.wrong(
                 f"image:base:image is {base.get('image')!r}, expected NAME@sha256:DIGEST",
                 "A tag may mean another image tomorrow; a digest cannot.",
+                at="image:base:image",
             )
         return base
 
@@ -316,27 +340,38 @@ class _Checker:
         if packages:
             self.check_source("image:packages", packages)
             if not isinstance(packages.get("updates", True), bool):
-                self.wrong(f"image:packages:updates is {packages['updates']!r}, expected true or false")
+                self.wrong(
+                    f"image:packages:updates is {packages['updates']!r}, expected true or false",
+                    at="image:packages:updates",
+                )
             self.check_names("image:packages:without", packages.get("without", []))
             state = packages.get("state", "none")
             if isinstance(state, bool) or not STATE.fullmatch(str(state)):
-                self.wrong(f"image:packages:state is {state!r}, expected a date or a serial number")
+                self.wrong(
+                    f"image:packages:state is {state!r}, expected a date or a serial number", at="image:packages:state"
+                )
         return packages
 
     def check_source(self, where: str, source: Mapping[str, Any]) -> None:
         suite = source.get("suite")
         if not isinstance(suite, str) or not SUITE.fullmatch(suite):
-            self.wrong(f"{where}:suite is {suite!r}, expected the name of a distribution's release, e.g. bookworm")
+            self.wrong(
+                f"{where}:suite is {suite!r}, expected the name of a distribution's release, e.g. bookworm",
+                at=f"{where}:suite",
+            )
         self.check_listed(f"{where}:components", source.get("components", []))
         for key in ("mirror", "security_mirror"):
             mirror = source.get(key)
             if mirror is not None and (not isinstance(mirror, str) or not MIRROR.fullmatch(mirror)):
-                self.wrong(f"{where}:{key} is {mirror!r}, expected http://... or https://... without a password")
+                self.wrong(
+                    f"{where}:{key} is {mirror!r}, expected http://... or https://... without a password",
+                    at=f"{where}:{key}",
+                )
 
     def check_listed(self, where: str, value: Any) -> None:
         odd = [item for item in value if not PACKAGE.fullmatch(item)] if self.check_names(where, value) else []
         if odd:
-            self.wrong(f"{where} names {odd[0]!r}, expected {PACKAGE.pattern}")
+            self.wrong(f"{where} names {odd[0]!r}, expected {PACKAGE.pattern}", at=where)
 
     def check_pillar(self, service: str) -> dict[str, Any]:
         """The static pillar: ``image``, the service's own key, and the keys that ``image:pillar`` names."""
@@ -346,7 +381,7 @@ class _Checker:
             if key in self.node.parameters and not key.startswith("_"):
                 pillar[key] = self.node.parameters[key]
             elif key in wanted:
-                self.wrong(f"image:pillar names {key!r}, which the node does not have")
+                self.wrong(f"image:pillar names {key!r}, which the node does not have", at="image:pillar")
         for path, why in secrets.baked(pillar, self.names("public")):
             self.wrong_at(path, f"static parameter {':'.join(path)} {why}", secrets.HINT)
         for path, what, remedy in dynamic.mistakes(pillar):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 import json
 import tarfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,11 +14,13 @@ import yaml
 
 from pillarbox.images import gateway, sources, thin, tree
 from pillarbox.images.errors import BuildError, SourceUnavailable
-from pillarbox.images.spec import ENTRYPOINT, FINISH, FORMULAS, SHARED_STATES
+from pillarbox.images.spec import ENTRYPOINT, FINISH, FORMULAS, SHARED_STATES, TIMEOUT
 from pillarbox.system import apt, salt_results
 from pillarbox.system.command import tail
 from pillarbox.system.engine import Commit, Engine
+from pillarbox.system.errors import PillarboxError
 from pillarbox.system.execution import pack
+from pillarbox.system.waiting import within
 
 #: In memory; nothing below it is ever part of a layer.
 WORK = "/run/pillarbox"
@@ -42,6 +45,7 @@ class Stage:
     """What a stage is to do: to which image, with which SLS, files, pillar and package source.
 
     ``location`` distinguishes the containers of this image's builds from others; the caller holds the lock on it.
+    ``timeout`` is how many seconds it may take.
     """
 
     image: str
@@ -52,6 +56,7 @@ class Stage:
     packages: Mapping[str, Any]
     dynamic: tuple[str, ...] = ()
     location: str = ""
+    timeout: float = TIMEOUT
 
     def fail(
         self, message: str, *, state: str | None = None, sls: str | None = None, hint: str | None = None
@@ -83,33 +88,63 @@ def run(
 ) -> Layer:
     """Apply the stage on top of the image ``parent`` and commit ``repository:tag``; ``salt`` is the volume with Salt.
 
-    Raises :class:`BuildError` with the state that failed. Whatever happens, no container is left behind.
+    Raises :class:`BuildError` with the state that failed, or when the stage is not done in time. Whatever happens, no
+    container is left behind.
     """
-    role = stage.name == "role"
     build = {BUILD_LABEL: stage.location}
     for leftover in engine.containers(build, CONTAINER_PREFIX):
         engine.remove_container(leftover)
     name, mounts = f"{CONTAINER_PREFIX}{tag}-{stage.image}-{stage.name}", {salt: (thin.PLACE, "ro")}
-    with engine.container(parent, name, build, volumes=mounts) as container:
-        if role:
-            _unpack(stage, engine, container, _archive(stage, {}))
-            _apply(stage, engine, container, {})
-        else:
-            reached = sources.reached(stage.packages)
-            _unpack(stage, engine, container, _archive(stage, sources.files(reached)))
-            with gateway.opened(engine, container, reached, ENVIRONMENT):
-                _apply(stage, engine, container, sources.ENVIRONMENT)
-        changed = engine.changed(container) if role else ()
-        if PACKAGE_DATABASE in changed:
-            raise stage.fail(
-                f"SLS {stage.sls} installed or removed packages",
-                hint=f"Packages belong into {stage.sls.partition('.')[0]}.packages, which is keyed and stored apart.",
-            )
-        report = _finish(stage, engine, container, changed)
+    with (
+        engine.container(parent, name, build, volumes=mounts) as container,
+        in_time(engine, container, stage.image, stage.name, stage.timeout),
+    ):
+        report = _work(stage, engine, container)
+        role = stage.name == "role"
         command = ("/entrypoint.sh",) if role else ("/bin/sh",)
         written = {**labels, "io.pillarbox.processes": " ".join(report["processes"])} if role else labels
         image_id = engine.commit(container, repository, tag, Commit(written, command))
     return Layer(image_id, report["files"], tuple(report["processes"]))
+
+
+@contextmanager
+def in_time(engine: Engine, container: str, image: str, stage: str, seconds: float) -> Iterator[None]:
+    """Take the container from under a block that is not done in time: what a package or a state runs may never end.
+
+    Raises :class:`BuildError` then.
+    """
+    with within(seconds, lambda: engine.remove_container(container)) as over:
+        try:
+            yield
+        except PillarboxError as error:
+            if not over.is_set():
+                raise
+            raise BuildError(
+                f"it was not done within {seconds:g} s, and was ended",
+                image=image,
+                stage=stage,
+                hint="Look for what waits there for ever; image:timeout in the model gives it more seconds.",
+            ) from error
+
+
+def _work(stage: Stage, engine: Engine, container: str) -> dict[str, Any]:
+    """Change the container as the stage says; returns what ``finish`` reports of it."""
+    role = stage.name == "role"
+    if role:
+        _unpack(stage, engine, container, _archive(stage, {}))
+        _apply(stage, engine, container, {})
+    else:
+        reached = sources.reached(stage.packages)
+        _unpack(stage, engine, container, _archive(stage, sources.files(reached)))
+        with gateway.opened(engine, container, reached, ENVIRONMENT):
+            _apply(stage, engine, container, sources.ENVIRONMENT)
+    changed = engine.changed(container) if role else ()
+    if PACKAGE_DATABASE in changed:
+        raise stage.fail(
+            f"SLS {stage.sls} installed or removed packages",
+            hint=f"Packages belong into {stage.sls.partition('.')[0]}.packages, which is keyed and stored apart.",
+        )
+    return _finish(stage, engine, container, changed)
 
 
 def _archive(stage: Stage, apt: Mapping[str, bytes]) -> bytes:

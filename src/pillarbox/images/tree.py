@@ -35,7 +35,7 @@ def read(tree: Tree, paths: Iterable[str]) -> tuple[File, ...]:
     found: dict[str, File] = {}
     for start in paths:
         for member in tree.members(start):
-            if _ignored(member.path, start):
+            if ignored(member.path, start):
                 continue
             if member.link:
                 raise SpecError(
@@ -45,7 +45,8 @@ def read(tree: Tree, paths: Iterable[str]) -> tuple[File, ...]:
     return tuple(found[path] for path in sorted(found))
 
 
-def _ignored(path: str, start: str) -> bool:
+def ignored(path: str, start: str) -> bool:
+    """Whether what was found at ``path``, looking below ``start``, decides nothing."""
     below = path[len(start) :].strip("/").split("/")
     return path != start and (not IGNORED_NAMES.isdisjoint(below) or below[-1].endswith(IGNORED_SUFFIXES))
 

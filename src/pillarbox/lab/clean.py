@@ -34,7 +34,7 @@ def clean(settings: LabSettings, progress: Progress, *, keep_cache: bool = False
             with progress.phase("Removing hosts"):
                 _hosts(settings, engine, progress)
             with progress.phase("Removing volumes and networks"):
-                _volumes(settings, engine)
+                _volumes(settings, engine, progress)
                 _networks(settings, engine)
         firewall.close(settings)
         if settings.state.exists():
@@ -72,7 +72,8 @@ def _engine(settings: LabSettings, progress: Progress) -> LabEngine | None:
 def _hosts(settings: LabSettings, engine: LabEngine, progress: Progress) -> None:
     def one(container: docker.models.containers.Container) -> None:
         # Not stopped first: what the hosts have is going to be deleted, and systemd would take its time.
-        hosts.remove(engine, container)
+        with progress.waiting(f"  removing {hosts.host_of(container)}"):
+            hosts.remove(engine, container)
         progress.step(f"  {hosts.host_of(container)}: removed")
 
     parallel.each(one, hosts.of_lab(settings, engine))
@@ -86,9 +87,12 @@ def _elsewhere(settings: LabSettings, engine: LabEngine | None) -> set[str]:
     return {each.labels["pillarbox.lab"] for each in found} - {settings.name}
 
 
-def _volumes(settings: LabSettings, engine: LabEngine) -> None:
-    for volume in engine.client.volumes.list(filters={"label": settings.label}):
-        volume.remove(force=True)
+def _volumes(settings: LabSettings, engine: LabEngine, progress: Progress) -> None:
+    found = engine.client.volumes.list(filters={"label": settings.label})
+    for number, volume in enumerate(found, start=1):
+        # Its files are deleted one after another: those of a registry or an engine take their time.
+        with progress.waiting(f"  removing volume {number} of {len(found)}, {volume.name}"):
+            volume.remove(force=True)
 
 
 def _networks(settings: LabSettings, engine: LabEngine) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -78,12 +79,20 @@ def refresh(
     return commit(settings, "The model of this lab")
 
 
-def overlay(settings: LabSettings, render: Callable[[Path], None]) -> bool:
-    """Commit what the source is now on top of what was pushed, all but the secrets; whether anything changed."""
+def overlay(
+    settings: LabSettings,
+    public_key: str,
+    render: Callable[[Path], None],
+    generate: Callable[[Path, str], object],
+) -> bool:
+    """Commit what the source is now on top of what was pushed; whether anything changed. Secrets stay as they are, and
+    those that only the source asks for join them, made as :func:`refresh` makes them."""
     kept = _secrets(settings.model)
     _take(settings)
+    if any(_asked(text).keys() - _asked(kept.get(name, "")).keys() for name, text in _secrets(settings.model).items()):
+        generate(settings.model, public_key)
     for name, text in kept.items():
-        (settings.model / name).write_text(text)
+        _join(settings.model / name, text)
     render(settings.model)
     return commit(settings, f"The model of {settings.source}")
 
@@ -143,6 +152,19 @@ def _renew(
     mark.write_text(f"{key}\n")
 
 
+def _join(file: Path, kept: str) -> None:
+    """Make the file what it was before, with the secrets beside that only it asks for now."""
+    asked = _asked(file.read_text()) if file.is_file() else {}
+    if _asked(kept) | asked == _asked(kept):
+        file.write_text(kept)
+        return
+    document, before = yaml.safe_load(file.read_text()), yaml.safe_load(kept)["parameters"]
+    parameters = document["parameters"]
+    parameters["_secret"] = before.get("_secret", {}) | asked
+    parameters["_param"] |= before.get("_param", {})
+    file.write_text(dump(document))
+
+
 def _carry_over(file: Path, kept: str) -> None:
     """Give the new file the values that the kept one has: services run with them."""
     if not file.is_file():
@@ -155,6 +177,6 @@ def _carry_over(file: Path, kept: str) -> None:
     file.write_text(header + dump(document))
 
 
-def _asked(text: str) -> object:
+def _asked(text: str) -> dict[str, Any]:
     parameters = (yaml.safe_load(text) or {}).get("parameters") or {}
-    return parameters.get("_secret")
+    return parameters.get("_secret") or {}

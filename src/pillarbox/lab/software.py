@@ -18,9 +18,7 @@ _RUNNING = "/var/lib/pillarbox/pipeline.lock"
 BOOTSTRAP = "/usr/local/sbin/pillarbox-bootstrap"
 
 
-def install(
-    container: Container, wheel: Path, wheelhouse: Path, bootstrap: Path, say: Callable[[str], None]
-) -> bool:
+def install(container: Container, wheel: Path, wheelhouse: Path, bootstrap: Path, say: Callable[[str], None]) -> bool:
     """Bring ``wheel`` and the ``bootstrap`` script to a host unless it has them; whether anything was installed.
 
     What the wheel needs and the host's image did not bring comes from the directory ``wheelhouse``. Salt's services on

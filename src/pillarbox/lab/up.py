@@ -33,7 +33,6 @@ from pillarbox.lab import engine as engines
 from pillarbox.lab import master as master_of
 from pillarbox.lab.engine import LabEngine
 from pillarbox.lab.errors import LabError
-from pillarbox.lab.following import following
 from pillarbox.lab.layout import Layout
 from pillarbox.lab.repository import LabRepository
 from pillarbox.lab.settings import LabSettings
@@ -102,7 +101,8 @@ def build_image(run: LabRun) -> None:
             archive, run.wheelhouse = parallel.both(
                 lambda: image.debian(settings, run.say), lambda: wheels.dependencies(settings, run.say)
             )
-            run.image = image.build(settings, run.engine, archive, run.wheelhouse, run.say)
+            with run.progress.waiting("installing Salt and Pillarbox's dependencies into the host image"):
+                run.image = image.build(settings, run.engine, archive, run.wheelhouse, run.say)
         run.wheel = wheels.project(settings, run.wheelhouse)
     run.say(run.image)
 
@@ -120,7 +120,8 @@ def start_hosts(run: LabRun) -> None:
                 old.remove(force=True)
         found = hosts.ensure(run.settings, run.engine, run.layout, host, run.image)
         run.containers[host.name] = found.container
-        hosts.await_booted(host.name, found.container)
+        with run.progress.waiting(f"{host.name}: booting"):
+            hosts.await_booted(host.name, found.container)
         if found.created:
             run.created.add(host.name)
             run.say(f"{host.name}: up at {host.address}")
@@ -141,11 +142,12 @@ def install_software(run: LabRun) -> None:
 
     def one(name: str) -> None:
         container, say = run.containers[name], lambda text: run.say(f"{name}: {text}")
-        if software.install(container, run.wheel, run.wheelhouse, bootstrap, say):
-            follow.note(f"{name}: {run.wheel.name} installed")
+        with run.progress.waiting(f"{name}: installing {run.wheel.name}"):
+            installed = software.install(container, run.wheel, run.wheelhouse, bootstrap, say)
+        if installed:
+            run.say(f"{name}: {run.wheel.name} installed")
 
-    with following(run.say, every=0, silence=5) as follow:
-        parallel.each(one, run.containers)
+    parallel.each(one, run.containers)
 
 
 def make_master(run: LabRun) -> None:
@@ -178,7 +180,7 @@ def follow_repository(run: LabRun) -> None:
         install_software(run)
     different = repository.differs(run.settings)
     if different and run.push:
-        copy.overlay(run.settings, run.render)
+        copy.overlay(run.settings, master_of.public_key(run.master), run.render, run.generate)
     elif different:
         some = ", ".join(different[:3]) + (", ..." if len(different) > 3 else "")
         run.say(f"it differs from {run.settings.source} in {len(different)} files ({some}); `--push` would push them")
@@ -196,14 +198,14 @@ def push_and_apply(run: LabRun) -> None:
     """The first push builds images on the master for minutes; meanwhile the other hosts get their states."""
 
     def push() -> None:
-        with following(run.say, every=0, silence=30) as follow:
+        with run.progress.waiting("pushing the model, and building its images"):
             if run.pushed is None or git.head(run.settings.model) != run.pushed:
-                follow.note(f"pushing {(git.head(run.settings.model) or '')[:12]} to {run.repository.url}")
-                repository.push(run.settings, run.repository, run.ssh_config, lambda text: follow.note(f"push: {text}"))
+                run.say(f"pushing {(git.head(run.settings.model) or '')[:12]} to {run.repository.url}")
+                repository.push(run.settings, run.repository, run.ssh_config, lambda text: run.say(f"push: {text}"))
             run.pushed = repository.head(run.master, run.repository)
             if not pipeline.newest(run.master, "build", run.pushed):
-                follow.note("the pushed revision is not built yet")
-                pipeline.build(run.master, lambda text: follow.note(f"build: {text}"))
+                run.say("the pushed revision is not built yet")
+                pipeline.build(run.master, lambda text: run.say(f"build: {text}"))
 
     def apply() -> None:
         # The master last, and alone: its states may restart it, and what the others are doing would be lost on it.
@@ -240,8 +242,7 @@ def deploy(run: LabRun) -> None:
     if pipeline.newest(run.master, "deploy"):
         run.say("deployed before; what was pushed since then is for you to deploy")
         return
-    with following(run.say, every=0, silence=30) as follow:
-        pipeline.deploy(run.master, follow.note)
+    pipeline.deploy(run.master, run.say)
 
 
 def fetch_credentials(run: LabRun) -> None:

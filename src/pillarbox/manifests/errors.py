@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,9 +19,10 @@ class ManifestError(PillarboxError):
         node: str | None = None,
         path: str | None = None,
         file: str | Path | None = None,
+        line: int | None = None,
         hint: str | None = None,
     ) -> None:
-        super().__init__(message, file=file, hint=hint)
+        super().__init__(message, file=file, line=line, hint=hint)
         self.node = node
         self.path = path
 
@@ -28,16 +30,20 @@ class ManifestError(PillarboxError):
         return {**super().as_dict(), "node": self.node, "path": self.path}
 
 
+#: From a path in a node's pillar to the file and line that set it.
+Written = Callable[[tuple[str, ...]], tuple[str, int | None]]
+
+
 @dataclass(frozen=True)
 class PillarPlace:
-    """A spot in the pillar of one node."""
+    """A spot in the pillar of one node, and what tells the file and line that set it."""
 
     node: str
-    file: str | None
+    written: Written = field(repr=False, compare=False)
     path: tuple[str, ...] = ()
 
     def __truediv__(self, key: object) -> PillarPlace:
-        return PillarPlace(self.node, self.file, (*self.path, str(key)))
+        return PillarPlace(self.node, self.written, (*self.path, str(key)))
 
     def __str__(self) -> str:
         return ":".join(self.path)
@@ -49,7 +55,9 @@ class Problems:
 
     found: list[PillarboxError] = field(default_factory=list)
 
-    def add(self, place: PillarPlace, message: str, hint: str | None = None) -> None:
+    def add(self, place: PillarPlace, message: str, hint: str | None = None, *, key: str | None = None) -> None:
+        """Note what is wrong at ``place``; the line is that of its ``key``, where one of its keys is to blame."""
         path = str(place)
         text = f"node {place.node}, {path}: {message}" if path else f"node {place.node}: {message}"
-        self.found.append(ManifestError(text, node=place.node, path=path, file=place.file, hint=hint))
+        file, line = place.written((*place.path, key) if key else place.path)
+        self.found.append(ManifestError(text, node=place.node, path=path, file=file, line=line, hint=hint))

@@ -6,10 +6,10 @@ import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from pillarbox.manifests.workloads import PHASE, RELEASE
+from pillarbox.manifests.workloads import PHASE, PHASES, RELEASE
 
 SERVICE = "app.kubernetes.io/name"
-CONTRACT = "contract"
+EXPAND, CONTRACT = PHASES
 
 
 class ReleaseMark(NamedTuple):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 from pillarbox.manifests import checks, config, dependencies, kinds, network, objects, rbac, storage, workloads
@@ -58,7 +59,9 @@ def render(
     for node in nodes:
         control = _control(node)
         if control is not None:
-            drafts += _rendered(node, control, catalog, external, problems)
+            written = partial(inventory.place, node.name)
+            place = PillarPlace(node.name, written, ("kubernetes", "control"))
+            drafts += _rendered(node, place, control, catalog, external, problems)
     unique = dependencies.resolved(checks.distinct(drafts, problems), problems)
     checks.check(checks.World(unique, catalog, frozenset(external), problems))
     raise_all(problems.found)
@@ -86,9 +89,8 @@ def _control(node: Node) -> Any:
 
 
 def _rendered(
-    node: Node, data: Any, catalog: Catalog, external: set[checks.External], problems: Problems
+    node: Node, place: PillarPlace, data: Any, catalog: Catalog, external: set[checks.External], problems: Problems
 ) -> Iterator[Manifest]:
-    place = PillarPlace(node.name, str(node.file), ("kubernetes", "control"))
     with PillarSection(data, place, problems) as control:
         # What the formula wrote its files by; here it changes nothing.
         control.ignore("config_type", "host_network", *SECTIONS, *(name for each in _ALIASES.values() for name in each))

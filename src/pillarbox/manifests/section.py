@@ -58,7 +58,7 @@ class PillarSection:
         for key, (spelling, _) in self._values.items():
             if key not in self._asked:
                 hint = did_you_mean(key, self._asked) or f"Known keys: {', '.join(sorted(self._asked))}."
-                self.problem(f"unknown key {spelling}", hint)
+                self._problems.add(self.place, f"unknown key {spelling}", hint, key=spelling)
 
     @property
     def given(self) -> set[str]:

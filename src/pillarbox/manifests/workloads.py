@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 
-from pillarbox.manifests import kinds, names
+from pillarbox.manifests import backups, kinds, names
 from pillarbox.manifests.manifest import Manifest, Object
 from pillarbox.manifests.pods import template
 from pillarbox.manifests.scope import Scope, compact, unit_name
@@ -38,18 +38,25 @@ def service_workload(key: str, section: PillarSection, scope: Scope) -> Iterator
         labels, annotations = section.texts("labels"), section.texts("annotations")
         kind = _kind(section)
         own = partial(scope.manifest, place=section.place, namespace=namespace, service=base, role=role)
+        spec = _spec(kind, name, section, scope)
+        backup = backups.read(section, kind, [each["name"] for each in spec["template"]["spec"]["containers"]])
+        marks = {
+            RELEASE: section.text("release"),
+            IGNORED: _ignored(section),
+            backups.ANNOTATION: backup and backup.annotation,
+        }
         yield own(
             kind,
             name,
-            {"spec": _spec(kind, name, section, scope)},
+            {"spec": spec},
             labels=labels,
-            annotations=annotations | compact(**{RELEASE: section.text("release"), IGNORED: _ignored(section)}),
+            annotations=annotations | compact(**marks),
             unit=unit_name(namespace, "service", name),
             depends_on=_dependencies(section),
         )
-        spec, notes = service(section, scope), section.texts("service_annotations")
-        if spec is not None:
-            body = {"spec": spec | {"selector": {"app": name}}}
+        ports, notes = service(section, scope), section.texts("service_annotations")
+        if ports is not None:
+            body = {"spec": ports | {"selector": {"app": name}}}
             yield own("Service", name, body, labels={"name": name} | labels, annotations=notes)
         budget = _budget(section, name)
         if budget:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -70,9 +70,7 @@ class Inventory:
     Raises :class:`ModelError` when the directory is no model, and from ``node`` when that node does not render.
     """
 
-    def __init__(
-        self, path: str | Path, *, revision: str | None = None, cache: str | Path | None = "default"
-    ) -> None:
+    def __init__(self, path: str | Path, *, revision: str | None = None, cache: str | Path | None = "default") -> None:
         self.path = Path(path).resolve()
         self.revision = revision
         if not self.path.is_dir():
@@ -138,6 +136,10 @@ class Inventory:
 
         return explain(self._model, node, path)
 
+    def place(self, node: str, path: Sequence[str]) -> tuple[str, int | None]:
+        """The file and line that set the parameter at ``path`` of ``node`` last, or what is nearest above it."""
+        return self._model.reporter.place(self._model.merged(node), tuple(path))
+
     def usage(self, class_name: str) -> Usage:
         """Which nodes use a class, and how they come by it. Raises :class:`ModelError` for an unknown class."""
         from pillarbox.model.ask.usage import usage
@@ -155,6 +157,21 @@ class Inventory:
         from pillarbox.model.ask.lint import lint
 
         return lint(self._model)
+
+    def unknown_keys(self, nodes: Iterable[Node]) -> tuple[Finding, ...]:
+        """The keys of ``nodes`` that no schema of their formula knows, as ``lint`` finds them, and nothing else.
+
+        Raises :class:`ModelError` for a schema that does not read.
+        """
+        from pillarbox.model.ask.schemas import Schemas
+
+        schemas = Schemas(self.tree)
+        found = [(node.name, *each) for node in nodes for each in schemas.unknown(node.parameters)]
+        if not found:
+            return ()
+        from pillarbox.model.ask.lint import unknown_keys
+
+        return unknown_keys(self._model, found)
 
     def changes_since(self, before: Inventory, node: str | None = None) -> Iterator[Difference]:
         """Which values of which nodes differ from ``before``. Raises at the end what does not render."""

@@ -14,13 +14,14 @@ from pillarbox.images import ImageSpec, stock
 from pillarbox.images import plan as image_plan
 from pillarbox.images.builder import PATIENCE, Built
 from pillarbox.pipeline import publish, spool
+from pillarbox.pipeline.alone import alone
 from pillarbox.pipeline.errors import PipelineError
 from pillarbox.pipeline.git import Repository
 from pillarbox.pipeline.journal import Journal, tee
 from pillarbox.pipeline.places import Places
 from pillarbox.pipeline.record import ImageRecord, ImageState, Run, RunKind, Runs, RunState
 from pillarbox.revision import Revision
-from pillarbox.system import files, locks
+from pillarbox.system import files
 from pillarbox.system.engine import Engine
 from pillarbox.system.errors import Interrupted, PillarboxError, Unavailable
 from pillarbox.system.progress import SILENT, Progress
@@ -44,9 +45,7 @@ class Builder(Protocol):
 def on_this_machine(parallel: int = image_plan.PARALLEL) -> Builder:
     """A builder that uses the container engine here."""
 
-    def build(
-        specs: Mapping[str, ImageSpec], tree: Path, revision: Revision, progress: Progress
-    ) -> image_plan.Results:
+    def build(specs: Mapping[str, ImageSpec], tree: Path, revision: Revision, progress: Progress) -> image_plan.Results:
         engine = Engine(patience=Patience(PATIENCE, progress.step))
         return image_plan.build_all(
             specs.values(), tree, engine=engine, progress=progress, parallel=parallel, revision=revision.name
@@ -115,8 +114,7 @@ def build_pushed(
     """
     runs: list[Run] = []
     places.ensure()
-    with locks.held(places.lock, waiting=lambda: progress.step("waiting for the run that is going on")):
-        Runs(places.runs).close_stale()
+    with alone(places, _shown_to_who_waits(places, progress)):
         while True:
             found = pending(places)
             if found is None and again and not runs and (head := Repository(places.repository).head(places.ref)):
@@ -126,6 +124,15 @@ def build_pushed(
                 spool.clear(places.spool, until=time.time() - 60)
                 return tuple(runs)
             runs.append(_build(places, found, builder, progress, patience))
+
+
+def _shown_to_who_waits(places: Places, progress: Progress) -> Progress:
+    """A progress for what comes before a build: whoever pushed what is to be built reads it as well."""
+    found = pending(places)
+    last = Runs(places.runs).last(RunKind.BUILD, found.revision) if found else None
+    if found is None or (last and last.state is RunState.RUNNING):
+        return progress
+    return tee(progress, Journal(places.progress, found.revision))
 
 
 def _build(places: Places, pending: Pending, builder: Builder, progress: Progress, patience: float) -> Run:

@@ -8,13 +8,23 @@ from pillarbox.revision import Revision
 from pillarbox.system.errors import ErrorGroup, PillarboxError
 
 
-def check(model: Path) -> tuple[PillarboxError, ...]:
-    """All errors of the model at ``model``; none means that it renders, its images and its manifests included."""
+def check(model: Path) -> tuple[tuple[PillarboxError, ...], tuple[PillarboxError, ...]]:
+    """All errors of the model at ``model``, and what is doubtful where there are none: no errors mean that it renders,
+    its images and its manifests included."""
     try:
-        Revision.read(model)
+        revision = Revision.read(model)
+    except PillarboxError as error:
+        return each(error), ()
+    return (), doubts(revision)
+
+
+def doubts(revision: Revision) -> tuple[PillarboxError, ...]:
+    """What is doubtful about a revision that renders: keys that no schema of a formula knows, which change nothing."""
+    try:
+        found = revision.inventory.unknown_keys(revision.nodes.values())
     except PillarboxError as error:
         return each(error)
-    return ()
+    return tuple(PillarboxError(one.message, file=one.file, line=one.line or None) for one in found)
 
 
 def each(error: PillarboxError) -> tuple[PillarboxError, ...]:

@@ -11,13 +11,15 @@ from pillarbox.images import collection
 from pillarbox.images.collection import Needed
 from pillarbox.model import Node
 from pillarbox.pipeline import publish
+from pillarbox.pipeline.alone import alone
+from pillarbox.pipeline.archives import Backups, Reason
 from pillarbox.pipeline.git import Repository
 from pillarbox.pipeline.hosts import HostOutcome, HostState
 from pillarbox.pipeline.places import Places
 from pillarbox.pipeline.prepare import PATIENCE
 from pillarbox.pipeline.record import RunKind, Runs
 from pillarbox.revision import Revision
-from pillarbox.system import git, locks
+from pillarbox.system import git
 from pillarbox.system.errors import PillarboxError
 from pillarbox.system.progress import SILENT, Progress
 from pillarbox.system.waiting import Patience
@@ -72,10 +74,11 @@ def collect(
 ) -> Collected:
     """Delete images that no revision needs of the last ``keep`` that were built, and of as many that were deployed.
 
-    Images of published revisions stay as well, and whatever a manifest names that was seen healthy. Nothing is built or
-    deployed meanwhile. With ``dry_run`` nothing goes. Raises ``RegistryError``.
+    Images of published revisions stay as well, of those that a backup before a migration was made of, and whatever a
+    manifest names that was seen healthy. Nothing is built or deployed meanwhile. With ``dry_run`` nothing goes. Raises
+    ``RegistryError``.
     """
-    with locks.held(places.lock, waiting=lambda: progress.step("waiting for the run that is going on")):
+    with alone(places, progress):
         kept = _kept(places, keep)
         revisions = tuple(_rendered(places, kept, progress))
         digests = {*_pinned(places), *_recorded(places, kept)}
@@ -100,7 +103,9 @@ def _kept(places: Places, keep: int) -> tuple[str, ...]:
         return ()
     repository = Repository(places.repository)
     found = [repository.head(places.ref)]
-    for kind in RunKind:
+    # Whoever brings back what a migration spoilt goes back to the release from before it.
+    found += [each.revision for each in Backups(places.backups) if each.reason is Reason.EXPAND]
+    for kind in (RunKind.BUILD, RunKind.DEPLOY):
         found += list(dict.fromkeys(run.revision for run in Runs(places.runs).done(kind)))[:keep]
     if places.published.is_dir():
         found += sorted(path.name for path in places.published.iterdir() if git.is_name(path.name))

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pillarbox.pipeline import publish
+from pillarbox.pipeline.alone import alone
+from pillarbox.pipeline.backup import before_expand
 from pillarbox.pipeline.errors import PipelineError
 from pillarbox.pipeline.git import Repository
-from pillarbox.pipeline.hosts import ApplyStates, HostState
+from pillarbox.pipeline.hosts import ApplyStates, HostOutcome, HostState
 from pillarbox.pipeline.places import Places
-from pillarbox.pipeline.prepare import Preparation, choose, deployments, newer, prepare, resolve
-from pillarbox.pipeline.record import Run, RunKind, Runs, RunState
+from pillarbox.pipeline.prepare import Preparation, choose, deployments, last_deployed, newer, prepare, resolve
+from pillarbox.pipeline.record import Run, RunKind
+from pillarbox.pipeline.running import recorded
+from pillarbox.pipeline.updates import Drain, Group
 from pillarbox.revision import Deployment, Revision
-from pillarbox.rollout import Cluster, GoodStore, ObjectStatus, roll_out, status
+from pillarbox.rollout import Cluster, GoodStore, ObjectStatus, Unreachable, data_of, node, roll_out, status
 from pillarbox.rollout.roll import RolloutOutcome
 from pillarbox.secrets import DEFAULT_HOME, Keyring
-from pillarbox.system import locks
 from pillarbox.system.errors import PillarboxError
 from pillarbox.system.progress import SILENT, Progress
 
@@ -27,12 +31,14 @@ from pillarbox.system.progress import SILENT, Progress
 @dataclass(frozen=True)
 class DeployOptions:
     """How to deploy. ``kubeconfig`` is that of another cluster than the model's, ``gpg_home`` has the key that opens
-    secrets; a ``dry_run`` writes nothing; ``data_too`` prunes volume claims and Secrets as well."""
+    secrets; a ``dry_run`` writes nothing; ``data_too`` prunes volume claims and Secrets as well; without ``backup``
+    nothing is backed up before a schema is expanded."""
 
     kubeconfig: str | Path | None = None
     gpg_home: str | Path = DEFAULT_HOME
     dry_run: bool = False
     data_too: bool = False
+    backup: bool = True
 
 
 def deploy(
@@ -52,8 +58,8 @@ def deploy(
     """
     places = places or Places.of()
     with (
-        _alone(places, progress),
-        _recorded(places, revision or "worktree", by, subject, progress, dry_run=options.dry_run) as run,
+        alone(places, progress),
+        recorded(places, RunKind.DEPLOY, revision or "worktree", by, subject, progress, dry_run=options.dry_run) as run,
     ):
         with progress.phase("rendering manifests"):
             wanted = deployments(Revision.read(model), places, progress)
@@ -76,7 +82,8 @@ def deploy_revision(
     are touched; a host that fails ends the deploy there. Without, hosts and what is served are left alone. Failures are
     in the report, as with :func:`deploy`.
     """
-    with _alone(places, progress):
+    # From the first look at what is published to the end.
+    with alone(places, progress):
         unknown: PillarboxError | None = None
         try:
             # Under the lock: another build may succeed while another run is waited for.
@@ -86,7 +93,7 @@ def deploy_revision(
         subject = "" if unknown else Repository(places.repository).subject(name)
         if not unknown and not revision and (behind := newer(places, name)):
             progress.step(f"note: {behind}; this deploys {name[:12]}")
-        with _recorded(places, name, by, subject, progress, dry_run=options.dry_run) as run:
+        with recorded(places, RunKind.DEPLOY, name, by, subject, progress, dry_run=options.dry_run) as run:
             if unknown:
                 raise unknown
             with progress.phase(f"preparing revision {name[:12]}"):
@@ -94,8 +101,8 @@ def deploy_revision(
                     prepared = prepare(places, name, dry_run=options.dry_run, progress=progress)
                 else:
                     head = Revision.read(publish.prepare(places, name), name)
-                    prepared = Preparation((), (), deployments(head, places, progress))
-            well = not states or _apply(run, states, prepared, options, progress)
+                    prepared = Preparation((), deployments(head, places, progress))
+            well = not states or _apply(run, states, prepared, options, (places.root,), progress)
             if well or options.dry_run:
                 _roll(run, prepared.deployments, options, places, progress, (places.root,))
             if not well:
@@ -103,38 +110,14 @@ def deploy_revision(
     return run
 
 
-@contextmanager
-def _alone(places: Places, progress: Progress) -> Iterator[None]:
-    """Hold the pipeline's lock, from the first look at what is published to the end of the deploy."""
-    with locks.held(places.lock, waiting=lambda: progress.step("waiting for the run that is going on")):
-        Runs(places.runs).close_stale()
-        yield
-
-
-@contextmanager
-def _recorded(
-    places: Places, revision: str, by: str, subject: str, progress: Progress, *, dry_run: bool
-) -> Iterator[Run]:
-    """The record of a deploy that the block makes; how the block ends is how the run does."""
-    run = Runs(places.runs).start(RunKind.DEPLOY, revision, by, subject)
-    run.dry_run = dry_run
-    try:
-        yield run
-    except PillarboxError as error:
-        state, text = RunState.FAILED, str(error)
-    except BaseException as error:
-        stopped = isinstance(error, KeyboardInterrupt | SystemExit)
-        text = "interrupted; deploy again to carry on" if stopped else f"{type(error).__name__}: {error}"
-        run.durations = dict(progress.durations)
-        run.finish(RunState.INTERRUPTED if stopped else RunState.FAILED, text)
-        raise
-    else:
-        state, text = RunState.SUCCEEDED, ""
-    run.durations = dict(progress.durations)
-    run.finish(state, text)
-
-
-def _apply(run: Run, states: ApplyStates, prepared: Preparation, options: DeployOptions, progress: Progress) -> bool:
+def _apply(
+    run: Run,
+    states: ApplyStates,
+    prepared: Preparation,
+    options: DeployOptions,
+    pushed: Sequence[Path],
+    progress: Progress,
+) -> bool:
     """Forget the hosts that are gone, and apply the states of those that change; whether all is well with them."""
     if prepared.removed:
         for name in prepared.removed:
@@ -144,13 +127,61 @@ def _apply(run: Run, states: ApplyStates, prepared: Preparation, options: Deploy
         run.hosts |= dict.fromkeys(
             prepared.removed, str(HostState.WOULD_BE_REMOVED if options.dry_run else HostState.REMOVED)
         )
-    named = (*prepared.hosts, *prepared.masters)
-    if not named:
-        return True
-    with progress.phase(f"applying the states of {len(named)} hosts"):
-        outcomes = states(prepared.hosts, prepared.masters, dry_run=options.dry_run, progress=progress)
-    run.hosts |= {name: str(outcome) for name, outcome in outcomes.items()}
+    well = True
+    with progress.phase(f"applying the states of {len(prepared.hosts)} hosts") if prepared.hosts else nullcontext():
+        for group in prepared.groups:
+            # A trial is to find all that is wrong.
+            if well or options.dry_run:
+                outcomes = _update(group, states, options, pushed, progress)
+            else:
+                outcomes = dict.fromkeys(group.hosts, HostOutcome(HostState.NOT_REACHED))
+            run.hosts |= {name: str(outcome) for name, outcome in outcomes.items()}
+            well = well and _all_well(outcomes)
+    if well and not options.dry_run:
+        _uncordon(prepared.nodes, options, pushed, progress)
+    return well
+
+
+def _update(
+    group: Group, states: ApplyStates, options: DeployOptions, pushed: Sequence[Path], progress: Progress
+) -> Mapping[str, HostOutcome]:
+    """Apply the states of a group; of a node by itself, once its pods have moved. One that is not well afterwards takes
+    no new pods, until a deploy finds it well."""
+    drain = group.drain
+    if drain is None or options.dry_run:
+        return states(group.hosts, dry_run=options.dry_run, progress=progress)
+    with Cluster(choose(options.kubeconfig, drain.kubeconfig, *pushed)) as cluster:
+        progress.step(f"node {drain.node}: no new pods; those that can move to other nodes")
+        node.cordon(cluster, drain.node)
+        try:
+            node.drain(cluster, drain.node, patience=drain.patience, progress=progress)
+        except BaseException:
+            # Nothing was done to it.
+            node.uncordon(cluster, drain.node)
+            raise
+        outcomes = states(group.hosts, dry_run=False, progress=progress)
+        if _all_well(outcomes):
+            node.uncordon(cluster, drain.node)
+        else:
+            progress.step(f"node {drain.node}: takes no new pods until a deploy finds its host well")
+    return outcomes
+
+
+def _all_well(outcomes: Mapping[str, HostOutcome]) -> bool:
     return all(outcome.state in (HostState.APPLIED, HostState.WOULD_CHANGE) for outcome in outcomes.values())
+
+
+def _uncordon(nodes: Iterable[Drain], options: DeployOptions, pushed: Sequence[Path], progress: Progress) -> None:
+    """Let nodes take pods again that a deploy before this one, which did not end well, had taken out of service."""
+    for kubeconfig in {item.kubeconfig for item in nodes}:
+        try:
+            with Cluster(choose(options.kubeconfig, kubeconfig, *pushed), patience=5) as cluster:
+                for name in node.cordoned(cluster, [item.node for item in nodes if item.kubeconfig == kubeconfig]):
+                    node.uncordon(cluster, name)
+                    progress.step(f"node {name}: takes pods again")
+        except Unreachable:
+            # The roll-out says so, if it needs the cluster.
+            continue
 
 
 def state(
@@ -159,11 +190,12 @@ def state(
     kubeconfig: str | Path | None = None,
     gpg_home: str | Path = DEFAULT_HOME,
     places: Places | None = None,
+    progress: Progress = SILENT,
 ) -> tuple[ObjectStatus, ...]:
     """The state of everything that the model in directory ``model`` deploys. Writes nothing."""
     found: list[ObjectStatus] = []
     places = places or Places.of()
-    for item in deployments(Revision.read(model), places):
+    for item in deployments(Revision.read(model), places, progress):
         with Cluster(choose(kubeconfig, item.kubeconfig, places.root, Path(model)), patience=10) as cluster:
             found += status(cluster, item.manifests, deployment=item.name, keyring=Keyring(gpg_home))
     return tuple(found)
@@ -197,12 +229,23 @@ def _roll(
                 progress=progress,
                 dry_run=options.dry_run,
                 data_too=options.data_too,
+                before_expand=partial(_secure, run, places, cluster, item, options, progress),
                 cut_off=cut_off,
             )
         results.append(outcome.as_dict())
         run.rollout = _joined(results)
         if not outcome.succeeded:
             raise PipelineError(outcome.error)
+
+
+def _secure(
+    run: Run, places: Places, cluster: Cluster, item: Deployment, options: DeployOptions, progress: Progress
+) -> None:
+    """Back up what a migration of ``item`` may spoil."""
+    if options.backup:
+        data = data_of(cluster, item.name, item.manifests)
+        made = before_expand(places, data, last_deployed(places) or run.revision, progress)
+        run.backup = made.as_dict() if made else None
 
 
 def _joined(results: list[dict[str, Any]]) -> dict[str, Any]:

@@ -33,12 +33,9 @@ class HostOutcome:
 
 
 class ApplyStates(Protocol):
-    """Applies the states of ``hosts``, and of ``masters`` once the others are well: theirs may restart the very master
-    that waits. Returns what became of each; ``dry_run`` changes none."""
+    """Applies the states of ``hosts`` at the same time, and returns what became of each; ``dry_run`` changes none."""
 
-    def __call__(
-        self, hosts: Sequence[str], masters: Sequence[str], *, dry_run: bool, progress: Progress
-    ) -> Mapping[str, HostOutcome]: ...
+    def __call__(self, hosts: Sequence[str], *, dry_run: bool, progress: Progress) -> Mapping[str, HostOutcome]: ...
 
     def forget(self, hosts: Sequence[str]) -> None:
         """Trust ``hosts`` no longer: no job and no pillar is theirs from then on, and no certificate is kept for them.

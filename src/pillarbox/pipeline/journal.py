@@ -28,7 +28,6 @@ class Journal:
         """A run has taken the revision up."""
         self.file.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
         self._add({"begin": run})
-        self.file.chmod(0o644)
         _forget(self.file.parent)
 
     def line(self, text: str) -> None:
@@ -44,6 +43,7 @@ class Journal:
         with self._lock:
             descriptor = os.open(self.file, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
             try:
+                os.fchmod(descriptor, 0o644)
                 os.write(descriptor, data)
             finally:
                 os.close(descriptor)

@@ -79,6 +79,11 @@ class Places:
         return self.state / "good"
 
     @property
+    def backups(self) -> Path:
+        """A directory a backup."""
+        return self.state / "backups"
+
+    @property
     def pki(self) -> Path:
         """What was issued to hosts."""
         return self.state / "pki"
@@ -98,6 +103,7 @@ class Places:
         for path, mode in (
             (self.state, 0o700),
             (self.runs, 0o700),
+            (self.backups, 0o700),
             (self.published, 0o700),
             (self.staging, 0o700),
             (self.progress, 0o755),

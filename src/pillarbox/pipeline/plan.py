@@ -8,11 +8,12 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from pillarbox.images import RegistryError
+from pillarbox.images import ImageSpec, RegistryError
 from pillarbox.images.registry import Registry
 from pillarbox.manifests import Manifest
 from pillarbox.manifests.releases import CONTRACT, marked, order
 from pillarbox.model import Node
+from pillarbox.pipeline import updates
 from pillarbox.pipeline.git import Repository
 from pillarbox.pipeline.publish import read
 from pillarbox.revision import Revision
@@ -44,20 +45,21 @@ class ObjectAction(StrEnum):
 
 @dataclass(frozen=True)
 class ImageChange:
-    """An image whose content changes, or (``lost``) one as before that the registry does not have."""
+    """An image whose content changes, and why, or (``lost``) one as before that the registry does not have."""
 
     name: str
     action: ImageAction
     lost: bool = False
+    why: tuple[str, ...] = ()
 
     @property
     def state(self) -> str:
         """What happens to it, in words."""
         return f"{self.action}, not in the registry" if self.lost else str(self.action)
 
-    def as_dict(self) -> dict[str, str]:
+    def as_dict(self) -> dict[str, object]:
         """The image as plain data."""
-        return {"name": self.name, "state": self.state}
+        return {"name": self.name, "state": self.state, "why": list(self.why)}
 
 
 @dataclass(frozen=True)
@@ -76,14 +78,16 @@ class ObjectChange:
 
 @dataclass(frozen=True)
 class HostChange:
-    """A host that changes, and the pillar paths or formula files that make it."""
+    """A host that changes, and the pillar paths or formula files that make it; ``how`` says what is special about it,
+    in words."""
 
     name: str
     why: tuple[str, ...]
+    how: str = ""
 
     def as_dict(self) -> dict[str, object]:
         """The host as plain data."""
-        return {"name": self.name, "why": list(self.why)}
+        return {"name": self.name, "why": list(self.why), "how": self.how}
 
 
 @dataclass(frozen=True)
@@ -120,9 +124,9 @@ class Plan:
         if self.empty:
             lines.append("  nothing changes: no image to build, no workload to roll, no host to change")
         for title, rows in (
-            ("images", [f"{item.name}: {item.state}" for item in self.images]),
+            ("images", [f"{item.name}: {item.state}{_because(item.why)}" for item in self.images]),
             ("workloads", [f"{item.kind} {item.name}: {item.action}{_because(item.why)}" for item in self.workloads]),
-            ("hosts", [f"{item.name}{_because(item.why)}" for item in self.hosts]),
+            ("hosts", [f"{item.name}{item.how and f': {item.how}'}{_because(item.why)}" for item in self.hosts]),
             ("notes", list(self.notes)),
         ):
             if rows:
@@ -151,6 +155,14 @@ def make(repository: str | Path, base: str | None, head: str | Revision, *, regi
     return compare(before, after, repo.changed(base, after.name), registry=registry)
 
 
+def known(repository: Path, revision: str) -> Mapping[str, Node]:
+    """The hosts of a revision that is in the repository; none where it does not render."""
+    try:
+        return Revision.read(repository, revision=revision).hosts
+    except PillarboxError:
+        return {}
+
+
 def compare(before: Revision | None, after: Revision, changed: Iterable[str] = (), *, registry: bool = True) -> Plan:
     """The plan from ``before`` (``None``: from nothing) to ``after``; ``changed`` are the files that differ.
 
@@ -158,7 +170,8 @@ def compare(before: Revision | None, after: Revision, changed: Iterable[str] = (
     down, the plan says so and goes on.
     """
     notes: list[str] = []
-    images = _images(before, after, notes, ask=registry)
+    changed = tuple(changed)
+    images = _images(before, after, changed, notes, ask=registry)
     workloads = _workloads(before, after)
     notes += _interruptions(after, workloads)
     notes += _returns(before, after)
@@ -166,7 +179,9 @@ def compare(before: Revision | None, after: Revision, changed: Iterable[str] = (
     return Plan(base, after.name, images, workloads, hosts(before, after, changed), tuple(notes))
 
 
-def _images(before: Revision | None, after: Revision, notes: list[str], *, ask: bool) -> tuple[ImageChange, ...]:
+def _images(
+    before: Revision | None, after: Revision, changed: Iterable[str], notes: list[str], *, ask: bool
+) -> tuple[ImageChange, ...]:
     found = []
     down: set[str] = set()
     registries = {spec.registry: Registry.of(spec) for spec in after.images.values()} if ask else {}
@@ -195,8 +210,24 @@ def _images(before: Revision | None, after: Revision, notes: list[str], *, ask: 
         if not same and action is ImageAction.BUILD and old is not None and old.package_key == spec.package_key:
             action = ImageAction.CONFIGURE
         # One that does not change here is lost: an earlier build of it failed, or the registry lost it.
-        found.append(ImageChange(name, action, lost=same))
+        found.append(ImageChange(name, action, lost=same, why=tuple(_reasons(old, spec, changed))))
     return tuple(found)
+
+
+def _reasons(old: ImageSpec | None, new: ImageSpec, changed: Iterable[str]) -> Iterator[str]:
+    """What makes an image another one: release, base and place by name, then pillar by path, then files."""
+    if old is None:
+        return
+    for what, before, after in (
+        ("version", old.version, new.version),
+        ("base", old.base.name, new.base.name),
+        ("registry", old.location, new.location),
+    ):
+        if before != after:
+            yield f"{what} {before} -> {after}"
+    named = ("image.version", "image.base.name")
+    yield from (path for path in differences(old.pillar, new.pillar) if path not in named)
+    yield from (path for path in changed if new.uses(path))
 
 
 def _workloads(before: Revision | None, after: Revision) -> tuple[ObjectChange, ...]:
@@ -273,7 +304,7 @@ def hosts(before: Revision | None, after: Revision, changed: Iterable[str]) -> t
             why.append("applications")
         why += [path for path in changed if _concerns(path, node)]
         if why:
-            found.append(HostChange(name, tuple(why)))
+            found.append(HostChange(name, tuple(why), updates.described(node, why)))
     found += [HostChange(name, ("no longer in the model",)) for name in sorted(known.keys() - after.hosts.keys())]
     return tuple(found)
 

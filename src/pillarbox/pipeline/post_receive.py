@@ -51,7 +51,8 @@ def post_receive(
     state = "pending"
     # From the beginning: a revision comes to this branch once, and the master may have begun before this hook did.
     for entry in follow(places.progress, update.new, patience=patience, idle=idle):
-        begun[0] = begun[0] or "begin" in entry
+        # Also the line that says for whom the master waits.
+        begun[0] = True
         if "line" in entry:
             say(entry["line"])
         if "end" in entry:

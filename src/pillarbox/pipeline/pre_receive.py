@@ -1,4 +1,4 @@
-"""The hook before a push goes in: refuse what does not render, show the plan of what does."""
+"""The hook before a push goes in: refuse what does not render, show the plan of what does, and what is doubtful."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from pillarbox.pipeline import plan
-from pillarbox.pipeline.check import each
+from pillarbox.pipeline.check import doubts, each
 from pillarbox.pipeline.git import Repository
 from pillarbox.pipeline.publish import read
 from pillarbox.pipeline.update import Update
+from pillarbox.pipeline.updates import refuse_skips
 from pillarbox.system.errors import PillarboxError
 
 
@@ -40,9 +41,12 @@ def pre_receive(
 
 
 def _show(repository: Path, update: Update, say: Callable[[str], None]) -> tuple[PillarboxError, ...]:
-    """What is wrong with the revision, or its plan to ``say``. One process renders it once, for both."""
+    """What is wrong with the revision, or, to ``say``, its plan and what is doubtful. One process renders it once, for
+    all of that."""
     try:
         revision = read(repository, update.new)
+        if not update.creates:
+            refuse_skips(plan.known(repository, update.old), revision.hosts)
     except PillarboxError as error:
         return each(error)
     try:
@@ -51,4 +55,6 @@ def _show(repository: Path, update: Update, say: Callable[[str], None]) -> tuple
         text = f"No plan: {error}"
     for line in text.rstrip().splitlines():
         say(line)
+    for doubt in doubts(revision):
+        say(f"warning: {doubt}")
     return ()

@@ -12,7 +12,9 @@ from pillarbox.pipeline import plan, publish
 from pillarbox.pipeline.errors import PipelineError
 from pillarbox.pipeline.git import Repository
 from pillarbox.pipeline.places import Places
+from pillarbox.pipeline.plan import HostChange
 from pillarbox.pipeline.record import RunKind, Runs
+from pillarbox.pipeline.updates import Drain, Group, HostUpdate, groups, refuse_skips
 from pillarbox.revision import Deployment, Revision
 from pillarbox.rollout import Cluster, Kubeconfig, Unreachable, memory
 from pillarbox.system.progress import SILENT, Progress
@@ -24,13 +26,18 @@ PATIENCE = 30.0
 
 @dataclass(frozen=True)
 class Preparation:
-    """What a deploy does: to the hosts that change (those with a Salt master apart), and to which clusters;
-    ``removed`` are the hosts that were deployed last and are no longer in the model."""
+    """What a deploy does: to which hosts, group by group, and to which clusters; ``removed`` are the hosts that were
+    deployed last and are no longer in the model, ``nodes`` those of the model's hosts that pods can be moved from."""
 
-    hosts: tuple[str, ...]
-    masters: tuple[str, ...]
+    groups: tuple[Group, ...]
     deployments: tuple[Deployment, ...]
     removed: tuple[str, ...] = ()
+    nodes: tuple[Drain, ...] = ()
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """Every host that changes, in the order in which they do."""
+        return tuple(host for group in self.groups for host in group.hosts)
 
 
 def resolve(places: Places, revision: str | None) -> str:
@@ -67,8 +74,10 @@ def prepare(places: Places, name: str, *, dry_run: bool, progress: Progress) -> 
     head = Revision.read(publish.prepare(places, name), name)
     wanted = deployments(head, places, progress)
     refuse_return(wanted, places)
-    made = plan.make(places.repository, last_deployed(places), head, registry=False)
-    changes = [host for host in made.hosts if host.name in head.hosts]
+    if base := last_deployed(places):
+        refuse_skips(plan.known(places.repository, base), head.hosts)
+    changed = _changed(places, head)
+    changes = [host for host in changed if host.name in head.hosts]
     for host in changes:
         progress.step(f"host {host.name} changes: {', '.join(host.why[:6])}")
     if name != publish.current(places):
@@ -78,10 +87,31 @@ def prepare(places: Places, name: str, *, dry_run: bool, progress: Progress) -> 
             # The hosts' pillar is that of the revision that is served: a trial would report another change.
             progress.step("their states are not tried: the master serves another revision until this one is deployed")
             changes = []
-    masters = [host.name for host in changes if "master" in head.hosts[host.name].parameters["salt"]]
-    others = [host.name for host in changes if host.name not in masters]
-    removed = tuple(host.name for host in made.hosts if host.name not in head.hosts)
-    return Preparation(tuple(others), tuple(masters), wanted, removed)
+    removed = tuple(host.name for host in changed if host.name not in head.hosts)
+    nodes = tuple(update.drain for host in head.hosts.values() if (update := HostUpdate.of(host)).drain)
+    return Preparation(groups({host.name: host.why for host in changes}, head.hosts), wanted, removed, nodes)
+
+
+def _changed(places: Places, head: Revision) -> tuple[HostChange, ...]:
+    """The hosts that are not as ``head`` says, or may not be: they differ from what was deployed last, or from what a
+    deploy since then, which did not succeed, may have left on them."""
+    found: dict[str, HostChange] = {}
+    for base in (last_deployed(places), *_attempted(places)):
+        for host in plan.make(places.repository, base, head, registry=False).hosts:
+            found.setdefault(host.name, host)
+    return tuple(found[name] for name in sorted(found))
+
+
+def _attempted(places: Places) -> tuple[str, ...]:
+    """The revisions, newest first, whose deploys began after the last one that succeeded."""
+    repository, found = Repository(places.repository), []
+    for run in reversed(Runs(places.runs)):
+        if run.kind is RunKind.DEPLOY and not run.dry_run:
+            if run.succeeded:
+                break
+            if repository.head(run.revision):
+                found.append(run.revision)
+    return tuple(dict.fromkeys(found))
 
 
 def deployments(revision: Revision, places: Places, progress: Progress = SILENT) -> tuple[Deployment, ...]:

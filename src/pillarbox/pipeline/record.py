@@ -34,6 +34,8 @@ class RunKind(StrEnum):
 
     BUILD = "build"
     DEPLOY = "deploy"
+    BACKUP = "backup"
+    RESTORE = "restore"
 
 
 class RunState(StrEnum):
@@ -79,7 +81,8 @@ class Run:
 
     ``images``, ``attempts`` and ``waits`` are of a build: how often it was begun, and whether it ended
     because something that it needs was away, so that the master takes it up again. ``dry_run``, ``hosts`` (what became
-    of each) and ``rollout`` (a rollout's outcome as plain data, once there is one) are of a deploy.
+    of each) and ``rollout`` (a rollout's outcome as plain data, once there is one) are of a deploy. ``backup`` is the
+    one that the run made, as plain data, and ``notes`` are what a person has to know or do after a restore.
     """
 
     directory: Path
@@ -98,6 +101,8 @@ class Run:
     dry_run: bool = False
     hosts: dict[str, str] = field(default_factory=dict)
     rollout: Mapping[str, Any] | None = None
+    backup: Mapping[str, Any] | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def id(self) -> str:
@@ -133,7 +138,13 @@ class Run:
                 "attempts": self.attempts,
                 "waits": self.waits,
             }
-        return {"dry_run": self.dry_run, "hosts": self.hosts, "rollout": self.rollout}
+        return {
+            "dry_run": self.dry_run,
+            "hosts": self.hosts,
+            "rollout": self.rollout,
+            "backup": self.backup,
+            "notes": list(self.notes),
+        }
 
     def as_text(self) -> str:
         """The report that people read."""
@@ -187,12 +198,11 @@ class Runs:
     def start(self, kind: RunKind, revision: str, by: str, subject: str = "") -> Run:
         """Begin a run: directory and record come into being together. For the holder of the pipeline's lock."""
         now = time.time()
-        stamp = datetime.fromtimestamp(now, UTC).strftime("%Y%m%dT%H%M%S.%f")[:-3]
-        path = self.directory / f"{stamp}Z-{kind}-{revision[:8]}"
-        number = 1
+        path = self.directory / f"{stamp(datetime.fromtimestamp(now, UTC))}-{kind}-{revision[:8]}"
+        first, number = path.name, 1
         while path.exists():
             number += 1
-            path = path.with_name(f"{stamp}Z-{kind}-{revision[:8]}-{number}")
+            path = path.with_name(f"{first}-{number}")
         run = Run(path, kind, revision, by, subject, started=now)
         run.begin()
         self._forget()
@@ -253,9 +263,7 @@ class Runs:
             images = [image for run in self for image in run.images if image.digest and image.content_key]
         except PermissionError:
             return {}
-        return {
-            stock.identity(image.reference.rpartition(":")[0], image.content_key): image.digest for image in images
-        }
+        return {stock.identity(image.reference.rpartition(":")[0], image.content_key): image.digest for image in images}
 
     def close_stale(self) -> None:
         """Mark runs whose process died, and clear away what it was making. To be called by the holder of the pipeline's
@@ -308,6 +316,8 @@ def _parse(directory: Path, given: Mapping[str, Any]) -> Run:
         bool(given.get("dry_run")),
         dict(given.get("hosts") or {}),
         given.get("rollout"),
+        given.get("backup"),
+        tuple(given.get("notes") or ()),
     )
 
 
@@ -321,6 +331,11 @@ def _recording(path: Path) -> Iterator[None]:
             file=path,
             hint="Make room there, or correct its rights; what was pushed is taken up again by itself.",
         ) from error
+
+
+def stamp(moment: datetime) -> str:
+    """How names of directories begin that sort by time; ``moment`` is in UTC."""
+    return f"{moment.strftime('%Y%m%dT%H%M%S.%f')[:-3]}Z"
 
 
 def _iso(seconds: float) -> str:

@@ -23,8 +23,10 @@ def render(run: Run) -> str:
     if run.dry_run:
         lines.append("  dry run    nothing was written")
     lines += _images(run.images)
+    lines += _backup(run.backup or {})
     lines += _hosts(run.hosts)
     lines += _rollout(run.rollout or {})
+    lines += [f"  note       {note}" for note in run.notes]
     if run.durations:
         lines.append("  steps")
         lines += [f"    {elapsed(seconds):>7}  {name}" for name, seconds in run.durations.items()]
@@ -59,6 +61,15 @@ def _size(item: ImageRecord) -> str:
     return f"  ({', '.join(sizes)})" if sizes else ""
 
 
+def _backup(backup: Mapping[str, Any]) -> list[str]:
+    if not backup:
+        return []
+    lines = [f"  backup     {backup['id']}"]
+    lines += [f"    {each['packed'] / 1e6:.2f} MB  {name}" for name, each in sorted(backup["archives"].items())]
+    lines += [f"    NOT MADE  {name}: {why}" for name, why in sorted(backup["failed"].items())]
+    return lines
+
+
 def _hosts(hosts: Mapping[str, Any]) -> list[str]:
     if not hosts:
         return []
@@ -76,7 +87,7 @@ def _rollout(rollout: Mapping[str, Any]) -> list[str]:
         (
             "rolled",
             [
-                f"{elapsed(step['seconds']):>7}  {_object(step)}  (wave {step['wave']})"
+                f"{elapsed(step['seconds']):>7}  {_object(step)}"
                 for step in steps
                 if step["rolls"] and step["result"] == "ok" and step["action"] != "unchanged"
             ],
@@ -86,9 +97,7 @@ def _rollout(rollout: Mapping[str, Any]) -> list[str]:
             [
                 f"{step['action']:>7}  {_object(step)}"
                 for step in steps
-                if step["result"] == "ok"
-                and step["action"] not in ("unchanged",)
-                and not step["rolls"]
+                if step["result"] == "ok" and step["action"] not in ("unchanged",) and not step["rolls"]
             ],
         ),
         (
@@ -116,4 +125,6 @@ def _rollout(rollout: Mapping[str, Any]) -> list[str]:
 
 
 def _object(step: Mapping[str, Any]) -> str:
-    return f"{step['kind']} {step['namespace'] + '/' if step['namespace'] else ''}{step['name']}"
+    # What the model no longer has goes after all waves.
+    wave = "" if step["action"] == "delete" else f"  (wave {step['wave']})"
+    return f"{step['kind']} {step['namespace'] + '/' if step['namespace'] else ''}{step['name']}{wave}"

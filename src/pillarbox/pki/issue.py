@@ -11,7 +11,7 @@ from pillarbox.pki.store import IssuedStore
 
 
 def issue(pillar: Mapping[str, Any], directory: str | Path) -> dict[str, Any]:
-    """``{"pki": {"certificate": {name: {..., certificate, key, ca_certificate}}, "key": {name: {..., key}},
+    """``{"pki": {"certificate": {name: {..., certificate, key, ca_certificate}}, "key": {name: {..., key, keys}},
     "authority": {name: {..., certificate}}}}``.
 
     Takes the whole pillar of one minion (its name from ``_reclass_:name:full``, what it asks for from ``pki``) and

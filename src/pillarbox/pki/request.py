@@ -67,10 +67,11 @@ class CertificateRequest:
 
 @dataclass(frozen=True)
 class KeyRequest:
-    """One key as a host asks for it; ``kind`` is its ``type`` in the pillar."""
+    """One key as a host asks for it; ``kind`` is its ``type`` in the pillar, ``serial`` counts its rotations."""
 
     name: str
     kind: str
+    serial: int = 1
 
     @classmethod
     def parse(cls, name: str, data: Any) -> KeyRequest:
@@ -82,7 +83,9 @@ class KeyRequest:
         kind = data.get("type", "rsa")
         if kind not in KEY_TYPES:
             raise PkiError(f"{place}:type: expected {' or '.join(KEY_TYPES)}, found {kind!r}")
-        return cls(name, kind)
+        if kind != "aes" and "serial" in data:
+            raise PkiError(f"{place}:serial: a key of type {kind} has none: what it signed would be void at once")
+        return cls(name, kind, _serial(place, data))
 
 
 def authority(name: str, data: Any) -> str:
@@ -98,6 +101,13 @@ def file_name(place: str, name: Any) -> str:
     if not isinstance(name, str) or not _NAME.fullmatch(name) or ".." in name:
         raise PkiError(f"{place}: expected letters, digits, '.', '_' and '-', found {name!r}")
     return name
+
+
+def _serial(place: str, data: Mapping[str, Any]) -> int:
+    serial = data.get("serial", 1)
+    if not isinstance(serial, int) or isinstance(serial, bool) or serial < 1:
+        raise PkiError(f"{place}:serial: expected a number from 1 on, found {serial!r}")
+    return serial
 
 
 def _strings(place: str, value: Any) -> tuple[str, ...]:

@@ -1,6 +1,10 @@
 """What was issued, on the master's disk.
 
-Below the directory: ``authority/<ca>.key|crt``, ``host/<minion>/<name>.key|crt|json``, ``key/<name>.<type>``.
+Below the directory: ``authority/<ca>.key|crt``, ``host/<minion>/<name>.key|crt|json``, ``key/<name>.<type>``; of a
+serial above 1 ``key/<name>@<serial>.<type>``.
+
+Keys of type ``aes`` are rotated by their serial. The key of the next serial is made, and known to hosts, before it is
+used: hosts get their states one after the other, and what one of them writes, the others must be able to read.
 """
 
 from __future__ import annotations
@@ -10,6 +14,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from cryptography import x509
 
@@ -133,18 +138,47 @@ class IssuedStore:
             if file.stem not in names:
                 file.unlink()
 
-    def key(self, request: KeyRequest) -> dict[str, str]:
-        """The deployment's key of that name; ``public`` beside it where the type has a public half."""
-        file = self.directory / "key" / f"{request.name}.{request.kind}"
-        if not file.exists():
-            _write(file, KEY_TYPES[request.kind]())
-        text = file.read_text()
-        if request.kind != "rsa":
-            return {"key": text}
+    def key(self, request: KeyRequest) -> dict[str, Any]:
+        """The deployment's key of that name. Of type ``aes``: beside it ``keys``, by serial, with the next one and
+        those before, which open what is in backups. Of type ``rsa``: beside it ``public``.
+
+        Raises :class:`PkiError` for a serial that hosts were not prepared for, and when what is stored is damaged.
+        """
+        if request.kind == "aes":
+            found = self._serials(request)
+            serials = sorted(found | {request.serial, request.serial + 1})
+            keys = {str(each): self._key(request, each) for each in serials}
+            return {"key": keys[str(request.serial)], "serial": request.serial, "keys": keys}
+        text = self._key(request, request.serial)
         try:
             return {"key": text, "public": public(text.encode())}
         except ValueError as error:
+            file = self._key_file(request, request.serial)
             raise PkiError(f"the key {request.name!r} cannot be read: {error}", file=file) from error
+
+    def _key(self, request: KeyRequest, serial: int) -> str:
+        file = self._key_file(request, serial)
+        if not file.exists():
+            _write(file, KEY_TYPES[request.kind]())
+        return file.read_text()
+
+    def _key_file(self, request: KeyRequest, serial: int) -> Path:
+        # No name holds the sign, so no other has this file.
+        return self.directory / "key" / f"{request.name}{f'@{serial}' if serial > 1 else ''}.{request.kind}"
+
+    def _serials(self, request: KeyRequest) -> set[int]:
+        """The serials that there are. Raises :class:`PkiError` where there are some, and the request's is none."""
+        found = {
+            int(file.stem.partition("@")[2]) for file in self.directory.glob(f"key/{request.name}@*.{request.kind}")
+        }
+        if self._key_file(request, 1).exists():
+            found.add(1)
+        if found and request.serial not in found:
+            raise PkiError(
+                f"pki:key:{request.name}:serial: found {request.serial}, and hosts know {sorted(found)}",
+                hint="Go up by one, deploy, and then by one again.",
+            )
+        return found
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -58,9 +58,10 @@ class Revision:
         """The manifests with images pinned to ``digests``, by image; those that it lacks go by their tag."""
         return manifests.render(self.inventory, self.images, digests)
 
-    def deployments(self, digests: Mapping[str, str]) -> tuple[Deployment, ...]:
-        """What goes to which cluster, with images pinned to ``digests``. Raises :class:`RevisionError`."""
-        return tuple(deployments(self.pinned(digests), self.nodes))
+    def deployments(self, digests: Mapping[str, str] | None = None) -> tuple[Deployment, ...]:
+        """What goes to which cluster, with images pinned to ``digests``, or for those whom images do not concern as
+        ``manifests`` name them. Raises :class:`RevisionError`."""
+        return tuple(deployments(self.manifests if digests is None else self.pinned(digests), self.nodes))
 
 
 def is_host(node: Node) -> bool:

@@ -1,8 +1,10 @@
 """Making it so: apply, waves, health gates, rollback, state."""
 
 from pillarbox.rollout.cluster import Cluster
+from pillarbox.rollout.data import Data, data_of
 from pillarbox.rollout.errors import ApiError, Refused, RolloutError, Unreachable
 from pillarbox.rollout.kubeconfig import Kubeconfig
+from pillarbox.rollout.objects import ObjectRef
 from pillarbox.rollout.roll import RolloutOutcome, RolloutStep, roll_out
 from pillarbox.rollout.states import Action, ObjectState, StepResult
 from pillarbox.rollout.status import ObjectStatus, status
@@ -13,8 +15,10 @@ __all__ = [
     "Action",
     "ApiError",
     "Cluster",
+    "Data",
     "GoodStore",
     "Kubeconfig",
+    "ObjectRef",
     "ObjectState",
     "ObjectStatus",
     "Refused",
@@ -23,6 +27,7 @@ __all__ = [
     "RolloutStep",
     "StepResult",
     "Unreachable",
+    "data_of",
     "roll_out",
     "status",
     "waves",

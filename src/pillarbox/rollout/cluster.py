@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode
@@ -161,6 +161,14 @@ class Cluster:
             raise
         return True
 
+    def evict(self, namespace: str, pod: str) -> None:
+        """Have a pod go, as its disruption budgets allow. Raises :class:`ApiError`: 429 when they do not allow it now,
+        404 when there is no such pod."""
+        version = "policy/v1" if self.serves("policy/v1", "PodDisruptionBudget") else "policy/v1beta1"
+        body = {"apiVersion": version, "kind": "Eviction", "metadata": {"namespace": namespace, "name": pod}}
+        path = f"/api/v1/namespaces/{quote(namespace)}/pods/{quote(pod)}/eviction"
+        self._request("POST", path, body=body, passing=_unreached)
+
     def gone(self, unwanted: ObjectRef, *, patience: float = 60.0) -> bool:
         """Wait for an object that was deleted to go; ``False`` when it is still there after ``patience`` seconds."""
         deadline = time.monotonic() + patience
@@ -225,6 +233,26 @@ class Cluster:
         except (urllib3.exceptions.HTTPError, OSError):
             return ""
         return text if response.status == 200 else ""
+
+    def websocket(self, path: str, query: Sequence[tuple[str, str]], protocol: str, *, timeout: float) -> Any:
+        """An open WebSocket to ``path`` that waits ``timeout`` seconds for each message.
+
+        Raises :class:`ApiError` when the server refuses, and :class:`Unreachable`.
+        """
+        import websocket
+        from kubernetes.stream.ws_client import create_websocket
+
+        headers = {"sec-websocket-protocol": protocol}
+        self._api.update_params_for_auth(headers, [], ["BearerToken"], path, "GET", None)
+        url = f"{self.server.replace('http', 'ws', 1)}{path}?{urlencode(query)}"
+        try:
+            opened = create_websocket(self._api.configuration, url, headers)
+        except websocket.WebSocketBadStatusException as error:
+            raise _api_error(error.status_code, error.resp_body or b"") from error
+        except (websocket.WebSocketException, OSError) as error:
+            raise Unreachable(f"the Kubernetes API server {self.server} does not answer: {error}") from error
+        opened.settimeout(timeout)
+        return opened
 
     def _resources(
         self, api_version: str, *, again: bool = False, passing: Callable[[BaseException], bool] | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,8 +73,8 @@ def wait(
             done, text = known.progress(obj)
             if text != last:
                 moved, last = time.monotonic() if known.pods else moved, text
-                say(text)
             if done:
+                say(text)
                 return Verdict(wanted, True, seconds=time.monotonic() - start)
             reason, pod, container = known.failed(obj), "", ""
             if not reason:
@@ -82,8 +82,10 @@ def wait(
             elif reason == stale and known.lingers:
                 reason = ""
             # Until the controller has seen the change, the newest pods are still those from before it.
-            if not reason and known.seen(obj):
-                reason, pod, container = _hopeless(cluster, known, obj, since)
+            pods = [] if reason or not known.seen(obj) else _pods(cluster, known, obj)
+            say(scrub("; ".join([text, *_troubles(pods)])))
+            if not reason:
+                reason, pod, container = _hopeless(pods, since)
             if not reason and time.monotonic() - moved > known.deadline(obj):
                 reason = f"not healthy within {known.deadline(obj):.0f} s ({text})"
             if reason:
@@ -133,27 +135,46 @@ def _changes(cluster: Cluster, wanted: ObjectRef, version: str) -> Any:
         return
 
 
-def _hopeless(cluster: Cluster, known: Health, obj: Mapping[str, Any], since: dict[str, float]) -> tuple[str, str, str]:
+def _containers(pods: Iterable[Object]) -> Iterator[tuple[str, Mapping[str, Any], Mapping[str, Any]]]:
+    """Each container of the pods: the pod's name, the container's status, and why it waits, where it does."""
+    for pod in pods:
+        status = pod.get("status") or {}
+        for container in (*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())):
+            yield pod["metadata"]["name"], container, (container.get("state") or {}).get("waiting") or {}
+
+
+def _troubles(pods: Iterable[Object]) -> Iterator[str]:
+    """What has gone wrong in pods so far, and may still come right."""
+    for name, container, waiting in _containers(pods):
+        died, reason = int(container.get("restartCount") or 0), waiting.get("reason", "")
+        code = ((container.get("state") or {}).get("terminated") or {}).get("exitCode")
+        words = (
+            reason if died or reason in _STUCK else "",
+            f"died {died} times" if died else "",
+            f"ended with exit code {code}" if code else "",
+        )
+        if any(words):
+            yield f"container {container['name']} of pod {name}: {', '.join(filter(None, words))}"
+
+
+def _hopeless(pods: Iterable[Object], since: dict[str, float]) -> tuple[str, str, str]:
     now = time.monotonic()
     seen: set[str] = set()
-    for pod in _pods(cluster, known, obj):
-        name, status = pod["metadata"]["name"], pod.get("status") or {}
-        for container in (*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())):
-            waiting = (container.get("state") or {}).get("waiting") or {}
-            reason = waiting.get("reason", "")
-            where = f"container {container['name']} of pod {name}"
-            if reason == "CrashLoopBackOff" and int(container.get("restartCount") or 0) >= CRASHES:
-                ended = (container.get("lastState") or {}).get("terminated") or {}
-                code = ended.get("exitCode", "unknown")
-                count = container["restartCount"]
-                text = f"CrashLoopBackOff: {where} died {count} times, last with exit code {code}"
-                return text, name, container["name"]
-            if reason in _STUCK:
-                token = f"{name}/{container['name']}"
-                seen.add(token)
-                if now - since.setdefault(token, now) >= _STUCK[reason]:
-                    message = waiting.get("message", "").strip()
-                    return f"{reason}: {where}{': ' + message if message else ''}", name, container["name"]
+    for name, container, waiting in _containers(pods):
+        reason = waiting.get("reason", "")
+        where = f"container {container['name']} of pod {name}"
+        if reason == "CrashLoopBackOff" and int(container.get("restartCount") or 0) >= CRASHES:
+            ended = (container.get("lastState") or {}).get("terminated") or {}
+            code = ended.get("exitCode", "unknown")
+            count = container["restartCount"]
+            text = f"CrashLoopBackOff: {where} died {count} times, last with exit code {code}"
+            return text, name, container["name"]
+        if reason in _STUCK:
+            token = f"{name}/{container['name']}"
+            seen.add(token)
+            if now - since.setdefault(token, now) >= _STUCK[reason]:
+                message = waiting.get("message", "").strip()
+                return f"{reason}: {where}{': ' + message if message else ''}", name, container["name"]
     for token in since.keys() - seen:
         del since[token]
     return "", "", ""

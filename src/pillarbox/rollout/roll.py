@@ -13,7 +13,7 @@ from pillarbox.manifests import kinds
 from pillarbox.manifests.definitions import definition
 from pillarbox.manifests.kinds import ConditionGate, Gate, Kind
 from pillarbox.manifests.references import references
-from pillarbox.manifests.releases import CONTRACT, marked
+from pillarbox.manifests.releases import CONTRACT, EXPAND, ReleaseMark, marked
 from pillarbox.manifests.workloads import PHASE
 from pillarbox.rollout import gates, memory
 from pillarbox.rollout.apply import LiveChange, Prepared, prepare, send, survey, write
@@ -121,13 +121,15 @@ def roll_out(
     progress: Progress = SILENT,
     dry_run: bool = False,
     data_too: bool = False,
+    before_expand: Callable[[], None] = lambda: None,
     cut_off: Callable[[RolloutOutcome], None] = lambda outcome: None,
 ) -> RolloutOutcome:
     """Make ``deployment`` in ``cluster`` what ``manifests`` say.
 
     Nothing is written before every object has passed the API server's own validation. A wave starts when the one
     before it is healthy; if it does not become healthy, what it changed is put back, and no later wave starts. What
-    the model no longer has is deleted at the end (data only with ``data_too``).
+    the model no longer has is deleted at the end (data only with ``data_too``). ``before_expand`` is called once,
+    before the first Job that expands a schema; an error that it raises ends the rollout there.
 
     Raises :class:`PillarboxError` when nothing was written: the manifests are refused, a schema forbids going back,
     the cluster is out of reach. What fails later is in the outcome. On Ctrl-C and the like, ``cut_off`` gets what
@@ -141,7 +143,7 @@ def roll_out(
         left = orphans(cluster, [item.ref for item in prepared], deployment, data_too=data_too)
     by_manifest = {id(item.manifest): item for item in prepared}
     plan = tuple(tuple(changes[by_manifest[id(m)].ref] for m in wave) for wave in ordered)
-    run = _Run(cluster, plan, left, floors, keyring, store, scrub, progress)
+    run = _Run(cluster, plan, left, floors, keyring, store, scrub, progress, before_expand)
     if dry_run:
         return run.preview()
     try:
@@ -162,7 +164,9 @@ class _Run:
         store: GoodStore,
         scrub: Scrubber,
         progress: Progress,
+        before_expand: Callable[[], None],
     ) -> None:
+        self.before_expand: Callable[[], None] | None = before_expand
         self.cluster = cluster
         self.plan = plan
         self.left = left
@@ -204,6 +208,7 @@ class _Run:
         start = time.monotonic()
         try:
             for change in writing:
+                self._prepare_expand(change)
                 self._note_floor(change)
                 self._see_off(change)
                 write(self.cluster, change, self.scrub)
@@ -264,22 +269,24 @@ class _Run:
 
             def say(text: str) -> None:
                 nonlocal last
-                if text != last:
-                    self.progress.step(f"wave {number}: {wanted}: {text}")
+                activity.now(f"wave {number}: {wanted}: {text}")
+                if not quiet and text != last:
+                    self.progress.step(activity.text)
                 last = text
 
-            verdict = gates.wait(
-                self.cluster,
-                wanted,
-                gate,
-                say=(lambda text: None) if quiet else say,
-                scrub=self.scrub,
-                stop=broken.is_set,
-                changed=not quiet,
-            )
-            if verdict.healthy and not self._served(change):
-                reason = "the cluster has established it, and does not serve its kind"
-                verdict = replace(verdict, healthy=False, reason=reason)
+            with self.progress.waiting(f"wave {number}: {wanted}") as activity:
+                verdict = gates.wait(
+                    self.cluster,
+                    wanted,
+                    gate,
+                    say=say,
+                    scrub=self.scrub,
+                    stop=broken.is_set,
+                    changed=not quiet,
+                )
+                if verdict.healthy and not self._served(change):
+                    reason = "the cluster has established it, and does not serve its kind"
+                    verdict = replace(verdict, healthy=False, reason=reason)
             if not verdict.healthy:
                 broken.set()
             elif not quiet:
@@ -367,7 +374,11 @@ class _Run:
         return next((memory.below(self.floors, before) for before in self._before(change)), "")
 
     def _settle(self, number: int, wanted: ObjectRef, gate: Gate | ConditionGate) -> None:
-        verdict = gates.wait(self.cluster, wanted, gate, scrub=self.scrub)
+        text = f"wave {number}: {wanted} to be healthy again"
+        with self.progress.waiting(text) as activity:
+            verdict = gates.wait(
+                self.cluster, wanted, gate, scrub=self.scrub, say=lambda found: activity.now(f"{text}: {found}")
+            )
         state = "healthy again" if verdict.healthy else f"still unhealthy after going back: {verdict.reason}"
         self.progress.step(f"wave {number}: {wanted} {state}")
 
@@ -396,10 +407,14 @@ class _Run:
             if (change.ref.type, change.ref.namespace, change.ref.name) in used:
                 self._keep(change)
 
+    def _prepare_expand(self, change: LiveChange) -> None:
+        if self.before_expand and _migrates(change, EXPAND):
+            self.before_expand()
+            self.before_expand = None
+
     def _note_floor(self, change: LiveChange) -> None:
         """A contraction leaves older releases behind from the moment that it starts, however it ends."""
-        mark = marked(change.prepared.object) if change.prepared else None
-        if mark and mark.phase == CONTRACT and change.ref.type.once:
+        if mark := _migrates(change, CONTRACT):
             self.floors |= memory.remember(self.cluster, change.ref.namespace, mark.service, mark.release)
 
     def _see_off(self, change: LiveChange) -> None:
@@ -423,9 +438,11 @@ class _Run:
 
         found = leaving()
         if found:
-            self.progress.step(f"{waiting} waits for {len(found)} pods of {replaced.ref} to end")
+            text = f"{waiting} waits for {len(found)} pods of {replaced.ref} to end"
+            self.progress.step(text)
             patience = _GRACE + max(int(pod["spec"].get("terminationGracePeriodSeconds") or 0) for pod in found)
-            until(lambda: not leaving(), f"the pods of {replaced.ref} that were replaced to end", patience=patience)
+            with self.progress.waiting(text):
+                until(lambda: not leaving(), f"the pods of {replaced.ref} that were replaced to end", patience=patience)
 
     def _prune(self) -> None:
         stuck = ""
@@ -441,8 +458,9 @@ class _Run:
             self.progress.step(f"{orphan.ref} deleted: the model no longer has it")
             self.steps.append(_step(change, StepResult.OK, len(self.plan)))
             # What a controller has to clean up goes before the controller may.
-            if not orphan.ref.type.apis and not self.cluster.gone(orphan.ref, patience=_FINALIZERS):
-                stuck = f"{orphan.ref} waits for its finalizers"
+            with self.progress.waiting(f"the finalizers of {orphan.ref}"):
+                if not orphan.ref.type.apis and not self.cluster.gone(orphan.ref, patience=_FINALIZERS):
+                    stuck = f"{orphan.ref} waits for its finalizers"
 
 
 _PAST = {Action.CREATE: "created", Action.UPDATE: "updated", Action.RERUN: "started again"}
@@ -454,6 +472,12 @@ def _step(
 ) -> RolloutStep:
     pods = change.ref.type.runs_pods
     return RolloutStep(change.ref, change.action, result, wave, seconds, reason, log, change.fields, change.rolls, pods)
+
+
+def _migrates(change: LiveChange, phase: str) -> ReleaseMark | None:
+    """The mark of a Job that does this phase of a change of schema."""
+    mark = marked(change.prepared.object) if change.prepared and change.ref.type.once else None
+    return mark if mark and mark.phase == phase else None
 
 
 def _closed(prepared: Prepared) -> Object:

@@ -8,5 +8,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pillarbox.salt.noise import hush
+
 #: States that the master orchestrates by, as a directory for its ``file_roots``.
 ORCHESTRATIONS = Path(__file__).parent / "orchestrations"
+
+# Before the loader that asks for this package loads anything.
+hush()

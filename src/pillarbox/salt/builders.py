@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,8 +27,6 @@ STAGED = "salt://"
 ROUNDS = 2
 #: Seconds that a master or its builders may take to come back from a restart.
 PATIENCE = 60.0
-#: Seconds without a line of any builder, after which a line says that they are waited for.
-SILENCE = 30.0
 #: Seconds to wait for a line of a builder before the returns are looked at again.
 _LOOK = 0.05
 
@@ -124,9 +121,8 @@ class BuilderMinions:
         """What the minions return, as they do; nothing of one that died. Their lines go to ``progress`` meanwhile:
         a job of Salt says nothing before its end but by events."""
         tag = f"pillarbox/build/{arguments['revision']}"
-        with local_client(self.opts) as client:
+        with progress.waiting(f"waiting for {', '.join(minions)}"), local_client(self.opts) as client:
             client.event.subscribe(tag)
-            heard = time.monotonic()
             job = client.cmd_iter_no_block(
                 minions, FUNCTION, kwarg={**arguments, "tag": tag}, tgt_type="list", timeout=client.opts["timeout"]
             )
@@ -139,7 +135,3 @@ class BuilderMinions:
                         # Salt's client takes a Ctrl-C for an event.
                         raise KeyboardInterrupt
                     progress.step(str(event["data"]["data"]["line"]))
-                    heard = time.monotonic()
-                if time.monotonic() - heard > SILENCE:
-                    progress.step(f"waiting for {', '.join(minions)}")
-                    heard = time.monotonic()

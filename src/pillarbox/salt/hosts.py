@@ -1,8 +1,8 @@
-"""Highstates of hosts: one Salt job to all of them, and one to the masters when the others are well."""
+"""Highstates of hosts: one Salt job to all that are updated at the same time."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,19 +24,9 @@ class Highstates:
     def __init__(self, opts: Mapping[str, Any]) -> None:
         self.opts = opts
 
-    def __call__(
-        self, hosts: Sequence[str], masters: Sequence[str], *, dry_run: bool, progress: Progress
-    ) -> dict[str, HostOutcome]:
+    def __call__(self, hosts: Sequence[str], *, dry_run: bool, progress: Progress) -> dict[str, HostOutcome]:
         """Apply the highstates. Raises :class:`PipelineError` when the master does not answer."""
-        found: dict[str, HostOutcome] = {}
-        for group in (hosts, masters):
-            if dry_run or all(outcome.state is HostState.APPLIED for outcome in found.values()):
-                returned = dict(self._outcomes(group, dry_run, progress))
-                silent = HostOutcome(HostState.FAILED, "it gave no answer")
-                found |= {host: returned.get(host, silent) for host in group}
-            else:
-                found |= dict.fromkeys(group, HostOutcome(HostState.NOT_REACHED))
-        return found
+        return apply(self.opts, hosts, FUNCTION, named={"test": True} if dry_run else {}, progress=progress)
 
     def forget(self, hosts: Sequence[str]) -> None:
         """Delete the hosts' keys on the master, and what was issued to them."""
@@ -46,12 +36,24 @@ class Highstates:
             keys.delete_key(match=host)
             pki.forget(_pki(options), host)
 
-    def _outcomes(self, hosts: Sequence[str], dry_run: bool, progress: Progress) -> Iterator[tuple[str, HostOutcome]]:
-        test = {"test": True} if dry_run else {}
-        for host, returned in returns(self.opts, hosts, FUNCTION, (), test):
-            result = outcome(returned, dry_run=dry_run)
-            progress.step(f"host {host}: {summary(returned, result)}")
-            yield host, result
+
+def apply(
+    opts: Mapping[str, Any],
+    hosts: Sequence[str],
+    function: str,
+    given: Sequence[Any] = (),
+    *,
+    named: Mapping[str, Any],
+    progress: Progress,
+) -> dict[str, HostOutcome]:
+    """What became of each of the hosts by one Salt job that applies states; ``given`` and ``named`` are the arguments
+    of ``function``. One that gives no answer has failed. Raises :class:`PipelineError` when the master does not answer.
+    """
+    found = dict.fromkeys(hosts, HostOutcome(HostState.FAILED, "it gave no answer"))
+    for host, returned in returns(opts, hosts, function, given, named):
+        found[host] = outcome(returned, dry_run=bool(named.get("test")))
+        progress.step(f"host {host}: {summary(returned, found[host])}")
+    return found
 
 
 def _pki(options: Mapping[str, Any]) -> Path:

@@ -26,9 +26,10 @@ class Keyring:
         Newlines at the end go, as they do in Salt's renderer: hosts and pods must read the same secret. Raises
         :class:`SecretsError` where there are no keys, and :class:`~pillarbox.system.gpg.GpgError` where none fits.
         """
-        return gpg.replace(text, self._decrypt)
+        return gpg.replace(text, self.decrypt)
 
-    def _decrypt(self, block: str) -> str:
+    def decrypt(self, block: str) -> str:
+        """What one block says, byte for byte. Raises what :meth:`open` does."""
         with self._lock:
             if block not in self._opened:
                 if not self.home.is_dir():

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from pillarbox.system.errors import PillarboxError
+from pillarbox.system.waiting import within
 
 
 class CommandError(PillarboxError):
@@ -24,11 +25,13 @@ def run(
     on_line: Callable[[str], None] | None = None,
     check: bool = True,
     hint: str | None = None,
+    timeout: float | None = None,
 ) -> str:
     """Run a program and return its output (standard output and error together, as it came).
 
     Each line goes to ``on_line`` and to the file ``log`` while the program runs. Raises :class:`CommandError`
-    when the program is missing or, with ``check``, when it fails.
+    when the program is missing or, with ``check``, when it fails, and when it has not ended after ``timeout`` seconds:
+    it is killed then, and what it started has to end with it.
     """
     command = [str(each) for each in arguments]
     lines: list[str] = []
@@ -45,7 +48,11 @@ def run(
         )
     except FileNotFoundError as error:
         raise CommandError(f"program {command[0]} is missing", hint="Install it, and run this again.") from error
-    with process, open(log, "a", encoding="utf-8") if log else open(os.devnull, "w") as sink:
+    with (
+        process,
+        open(log, "a", encoding="utf-8") if log else open(os.devnull, "w") as sink,
+        within(timeout, process.kill) as over,
+    ):
         try:
             if input is not None and process.stdin is not None:
                 process.stdin.write(input)
@@ -59,6 +66,8 @@ def run(
         except BaseException:
             process.terminate()
             raise
+    if over.is_set():
+        raise CommandError(f"{command[0]} was not done within {timeout:g} s:\n{tail(''.join(lines))}", hint=hint)
     if check and process.returncode != 0:
         raise CommandError(
             f"{command[0]} ended with {process.returncode}:\n{tail(''.join(lines))}",

@@ -16,11 +16,13 @@ def bootstrap(
     *,
     log: Path | None = None,
     on_line: Callable[[str], None] | None = None,
+    timeout: float | None = None,
 ) -> None:
     """Install the release that ``source`` names, as little of it as there is, and ``packages`` below ``root``.
 
     Needs root, and the key that the release is signed with. Each line of debootstrap goes to ``on_line`` and to the
-    file ``log``. Raises :class:`~pillarbox.system.command.CommandError` with the last lines of both when it fails.
+    file ``log``. Raises :class:`~pillarbox.system.command.CommandError` with the last lines of both when it fails, or
+    is not done within ``timeout`` seconds.
     """
     (release,) = source.suites
     command: list[str | Path] = [
@@ -32,7 +34,7 @@ def bootstrap(
     # debootstrap fetches with wget, which knows proxies from the environment only.
     environment = {**apt.fetching(), "TMPDIR": str(root.parent)}
     try:
-        run(command, env=environment, log=log, on_line=on_line)
+        run(command, env=environment, log=log, on_line=on_line, timeout=timeout)
     except CommandError as error:
         own = root / "debootstrap" / "debootstrap.log"
         more = tail(own.read_text(encoding="utf-8", errors="replace"), 10) if own.is_file() else ""

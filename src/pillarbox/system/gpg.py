@@ -9,13 +9,15 @@ import os
 import re
 import subprocess
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from pillarbox.system.errors import PillarboxError
 
 BEGIN = "-----BEGIN PGP MESSAGE-----"
-_BLOCK = re.compile(rf"{BEGIN}.*?-----END PGP MESSAGE-----", re.DOTALL)
+END = "-----END PGP MESSAGE-----"
+_BLOCK = re.compile(rf"{BEGIN}.*?{END}", re.DOTALL)
 
 
 class GpgError(PillarboxError):
@@ -51,21 +53,24 @@ def replace(text: str, opened: Callable[[str], str]) -> str:
 def import_key(home: Path, public_key: str) -> str:
     """Import an armored public key into the GnuPG directory ``home``; returns its fingerprint.
 
-    Raises :class:`GpgError` where the text holds no key.
+    Raises :class:`GpgError` where the text holds no key, and where it holds several: which one is meant?
     """
     _gpg(home, ["--import"], public_key.encode())
     listing = _gpg(home, ["--list-keys", "--with-colons"], b"").decode("utf-8", "replace")
-    for line in listing.splitlines():
-        fields = line.split(":")
-        if fields[0] == "fpr":
-            return fields[9]
-    raise GpgError("the public key holds no OpenPGP key")
+    records = [line.split(":") for line in listing.splitlines()]
+    keys = [after[9] for record, after in pairwise(records) if record[0] == "pub" and after[0] == "fpr"]
+    if not keys:
+        raise GpgError("the public key holds no OpenPGP key")
+    if len(keys) > 1:
+        hint = "Export one, by its fingerprint: gpg --armor --export FINGERPRINT"
+        raise GpgError(f"expected one public key, found {len(keys)}: {', '.join(keys)}", hint=hint)
+    return keys[0]
 
 
 def encrypt(home: Path, recipient: str, text: str) -> str:
     """``text`` as an armored block for the key ``recipient`` of ``home``. Raises :class:`GpgError`."""
     arguments = ["--trust-model", "always", "--encrypt", "--armor", "--recipient", recipient]
-    return _gpg(home, arguments, text.encode()).decode()
+    return _gpg(home, arguments, text.encode("utf-8", "surrogateescape")).decode()
 
 
 def decrypt(home: Path, block: str) -> str:

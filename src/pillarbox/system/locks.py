@@ -12,6 +12,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from pillarbox.system.errors import PillarboxError
@@ -57,6 +58,24 @@ def held(
         # Closing alone would leave it with processes that were forked meanwhile.
         fcntl.flock(descriptor, fcntl.LOCK_UN)
         os.close(descriptor)
+
+
+@dataclass(frozen=True)
+class Owner:
+    """Who holds a lock: the id of the process, and since when, in seconds since the epoch."""
+
+    process: str
+    since: float
+
+
+def owner(file: Path) -> Owner | None:
+    """Who holds the lock right now, if anybody does and has written it down yet."""
+    if not busy(file):
+        return None
+    try:
+        return Owner(file.read_text(encoding="ascii").strip(), file.stat().st_mtime)
+    except (OSError, ValueError):
+        return None
 
 
 def busy(file: Path) -> bool:

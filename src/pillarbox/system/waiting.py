@@ -152,6 +152,28 @@ def meanwhile(call: Callable[[], None], *, every: float) -> Iterator[None]:
         thread.join()
 
 
+@contextmanager
+def within(seconds: float | None, end: Callable[[], None]) -> Iterator[threading.Event]:
+    """Let the block run for ``seconds``, or for as long as it likes; then set the event that it is given, and call
+    ``end``, in a thread of its own, which has to make the block end."""
+    over = threading.Event()
+    if seconds is None:
+        yield over
+        return
+
+    def cut() -> None:
+        over.set()
+        end()
+
+    timer = threading.Timer(seconds, cut)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield over
+    finally:
+        timer.cancel()
+
+
 def _delays(every: float, longest: float | None) -> wait_base:
     import tenacity
 

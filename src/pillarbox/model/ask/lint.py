@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -76,6 +76,21 @@ def lint(model: Model) -> tuple[Finding, ...]:
     for rule in RULES:
         found.update(rule(survey))
     return tuple(sorted(finding for finding in found if not _ignored(survey, finding)))
+
+
+def unknown_keys(model: Model, found: Iterable[tuple[str, tuple[str, ...], str]]) -> tuple[Finding, ...]:
+    """The findings for keys that schemas do not know (node, path, reason), sorted, without those that comments hide."""
+    survey = Survey(model)
+    findings = {_refused(model, model.merged(node), path, reason) for node, path, reason in found}
+    for file in {finding.file for finding in findings}:
+        survey.texts[file] = yaml11.decode(model.sources.tree.read(file), file)
+    return tuple(sorted(finding for finding in findings if not _ignored(survey, finding)))
+
+
+def _refused(model: Model, merged: Merged, path: tuple[str, ...], reason: str) -> Finding:
+    """The finding for a value that a schema refuses."""
+    file, line = model.reporter.place(merged, path)
+    return Finding(file, line or 0, LintRule.SCHEMA, f"{model.settings.delimiter.join(path)}: {reason}")
 
 
 def _survey(model: Model) -> Survey:
@@ -255,10 +270,8 @@ def schema_types(survey: Survey) -> Iterator[Finding]:
         parameters = renderer.render(merged.state.parameters)
         if renderer.problems:
             continue
-        for path, message in schemas.check(parameters):
-            file, line = survey.model.reporter.place(merged, path)
-            name = survey.model.settings.delimiter.join(path)
-            yield Finding(file, line or 0, LintRule.SCHEMA, f"{name}: {message}")
+        for path, reason in schemas.check(parameters):
+            yield _refused(survey.model, merged, path, reason)
 
 
 RULES: tuple[Rule, ...] = (

@@ -123,9 +123,7 @@ class Cache:
         pages, size = (connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "page_size"))
         free = connection.execute("PRAGMA freelist_count").fetchone()[0]
         if (pages - free) * size > MAX_BYTES:
-            connection.execute(
-                "DELETE FROM entries WHERE rowid <= (SELECT (min(rowid) + max(rowid)) / 2 FROM entries)"
-            )
+            connection.execute("DELETE FROM entries WHERE rowid <= (SELECT (min(rowid) + max(rowid)) / 2 FROM entries)")
 
     def _connect(self) -> sqlite3.Connection | None:
         if self._process != os.getpid():

@@ -128,9 +128,7 @@ class Layering:
 class _Walk:
     """The walk through one node's classes; ``choices`` takes those that references chose, where somebody asks."""
 
-    def __init__(
-        self, layering: Layering, automatic: dict[str, Any], choices: dict[str, Choice] | None = None
-    ) -> None:
+    def __init__(self, layering: Layering, automatic: dict[str, Any], choices: dict[str, Choice] | None = None) -> None:
         self.layering = layering
         self.automatic = automatic
         self.errors: list[PillarboxError] = []

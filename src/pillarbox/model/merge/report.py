@@ -92,7 +92,6 @@ class Reporter:
         prefix = self.settings.delimiter.join((*map(str, problem.missing[:-1]), ""))
         return did_you_mean(str(problem.missing[-1]), problem.known, prefix=prefix)
 
-
     def _settings(self, parts: tuple[Part, ...], steps: tuple[MergeStep, ...], seen: set[str]) -> Iterator[str]:
         """Where the parameters in the name of a class were set by the time it was read, and what they refer to."""
         for part in parts:

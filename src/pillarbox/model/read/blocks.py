@@ -16,9 +16,7 @@ from pillarbox.model.read.pyyaml import Loader
 from pillarbox.model.read.scalars import IMPLICIT_FIRST, Undecided, resolve
 
 # indent, dash, key, the rest of the line
-_LINES = re.compile(
-    r"^( *)(-(?: +|$))?(?:([A-Za-z0-9_/~=.$(][^\s:#]*(?: [^\s:#]+)*):(?: +|$))?(.*)$", re.MULTILINE
-)
+_LINES = re.compile(r"^( *)(-(?: +|$))?(?:([A-Za-z0-9_/~=.$(][^\s:#]*(?: [^\s:#]+)*):(?: +|$))?(.*)$", re.MULTILINE)
 _STRANGE = re.compile("[^\n -~\xa1-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
 _DOCUMENT = re.compile(r"^(?:---|\.\.\.|%)", re.MULTILINE)
 _INDICATORS = frozenset("-?:,[]{}#&*!|>'\"%@`")

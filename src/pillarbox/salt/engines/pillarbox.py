@@ -17,7 +17,7 @@ import salt.utils.event
 from pillarbox.images.builder import PATIENCE
 from pillarbox.pipeline.build import wanted
 from pillarbox.pipeline.places import Places
-from pillarbox.system import locks, waiting
+from pillarbox.system import waiting
 
 log = logging.getLogger(__name__)
 
@@ -48,9 +48,9 @@ def start(interval: float = 1.0, patience: float = PATIENCE) -> None:
 
 
 def _look(places: Places, client: salt.runner.RunnerClient, patience: float) -> None:
-    """Build what is pushed and not built, unless somebody else does."""
+    """Build what is pushed and not built, after whatever run goes on; the push shows which that is."""
     places.ensure()
-    revision = None if locks.busy(places.lock) else wanted(places)
+    revision = wanted(places)
     if revision is None:
         return
     _raise(revision)

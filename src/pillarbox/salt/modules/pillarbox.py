@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import tarfile
 from pathlib import Path
@@ -18,6 +19,8 @@ __context__: dict[str, Any] = {}
 
 #: The cost of a hash, as bcrypt counts it: about 4 ms.
 _ROUNDS = 6
+#: In the name of an account: what belongs to its password.
+_DIGEST = "$digest"
 _DAY = 86400.0
 
 
@@ -26,11 +29,35 @@ def orchestrations() -> str:
     return str(ORCHESTRATIONS)
 
 
-def htpasswd(file: str, passwords: dict[str, str]) -> str:
-    """What ``file`` says of the accounts with these ``passwords``: a line for each, ``name:hash``, as Apache and nginx
-    read them. An account whose password is as before keeps its line. bcrypt takes the first 72 bytes of a password."""
+def account(name: str, password: str) -> str:
+    """``name`` with ``$digest`` in it replaced by eight letters and digits that belong to ``password`` and do not give
+    it away, the same that an image's entrypoint makes of it: the name of an account that has this password, and no
+    other. A name without stays as it is."""
+    if _DIGEST not in name:
+        return name
+    return name.replace(_DIGEST, hashlib.pbkdf2_hmac("sha256", password.encode(), b"pillarbox", 100000, 4).hex())
+
+
+def htpasswd(file: str, accounts: dict[str, str | dict[str, str]]) -> str:
+    """What ``file`` says of ``accounts``, by name their password: a line for each, ``name:hash``, as Apache and nginx
+    read them. One that has several passwords, by any names, is several accounts: ``$digest`` is in its name
+    (:func:`account`).
+
+    An account whose password is as before keeps its line. bcrypt takes the first 72 bytes of a password. Raises
+    :class:`PillarboxError` for a name that would have to stand for two accounts.
+    """
     import bcrypt
 
+    passwords: dict[str, str] = {}
+    for given, several in accounts.items():
+        for each in [several] if isinstance(several, str) else dict.fromkeys(several.values()):
+            name = account(given, each)
+            if name in passwords:
+                raise PillarboxError(
+                    f"the account {given} has several passwords",
+                    hint=f"Call it {given}-{_DIGEST}: one account for each.",
+                )
+            passwords[name] = each
     try:
         lines = Path(file).read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
@@ -38,10 +65,10 @@ def htpasswd(file: str, passwords: dict[str, str]) -> str:
     known = {name: found.encode() for name, _, found in (line.partition(":") for line in lines)}
     text = ""
     for name, password in sorted(passwords.items()):
-        given = password.encode()[:72]
+        taken = password.encode()[:72]
         # Checked at every request, and nobody guesses 32 random characters: a cheap hash is enough.
-        same = name in known and bcrypt.checkpw(given, known[name])
-        text += f"{name}:{(known[name] if same else bcrypt.hashpw(given, bcrypt.gensalt(_ROUNDS))).decode()}\n"
+        same = name in known and bcrypt.checkpw(taken, known[name])
+        text += f"{name}:{(known[name] if same else bcrypt.hashpw(taken, bcrypt.gensalt(_ROUNDS))).decode()}\n"
     return text
 
 
@@ -97,8 +124,9 @@ def build_images(
         return {}
     # Taken here: builds run in threads of their own, which do not see the loader's dunders.
     send = __salt__["event.send"]
-    # The job's own clock says little between the lines of other builders: the master puts its time in front.
-    progress = Progress(sink=lambda line: send(tag, {"line": line.partition("] ")[2] or line}))
+    # The job's own clock says little between the lines of other builders: the master puts its time in front. In a
+    # silence the builder, who knows more, speaks before the master does.
+    progress = Progress(sink=lambda line: send(tag, {"line": line.partition("] ")[2] or line}), silence=10)
     try:
         here = Path(tree) if Path(tree).is_dir() else _fetch(source, revision)
         engine = Engine(patience=Patience(PATIENCE, progress.step))

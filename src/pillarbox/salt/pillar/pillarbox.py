@@ -27,9 +27,7 @@ __salt__: dict[str, Any] = {}
 _MODEL_ONLY = ("_secret",)
 
 
-def ext_pillar(
-    minion_id: str, pillar: dict[str, Any], model: str, pki: str = DIRECTORY
-) -> dict[str, Any]:
+def ext_pillar(minion_id: str, pillar: dict[str, Any], model: str, pki: str = DIRECTORY) -> dict[str, Any]:
     """The pillar of one minion; an empty one where the model has no node of that name, or none is served yet.
 
     Raises what the model raises: Salt then marks the pillar as failed and applies no state with it.

@@ -16,6 +16,8 @@ import salt.utils.event
 from pillarbox import pki
 from pillarbox.images.builder import PATIENCE
 from pillarbox.pipeline import plan as planning
+from pillarbox.pipeline.backup import backup as make_backup
+from pillarbox.pipeline.backup import overdue
 from pillarbox.pipeline.build import build_pushed, on_this_machine, pending
 from pillarbox.pipeline.collection import KEEP
 from pillarbox.pipeline.collection import collect as collect_images
@@ -23,11 +25,12 @@ from pillarbox.pipeline.deploy import DeployOptions, deploy_revision, state
 from pillarbox.pipeline.places import Places
 from pillarbox.pipeline.prepare import last_deployed
 from pillarbox.pipeline.record import Run, Runs
+from pillarbox.pipeline.restore import restore as bring_back
 from pillarbox.salt.builders import BuilderMinions
 from pillarbox.salt.client import master_options
 from pillarbox.salt.hosts import Highstates
 from pillarbox.salt.leftovers import Leftovers
-from pillarbox.salt.noise import hush
+from pillarbox.salt.restore import Restore
 from pillarbox.secrets import DEFAULT_HOME
 from pillarbox.system.errors import PillarboxError
 from pillarbox.system.progress import Progress
@@ -36,8 +39,6 @@ __opts__: dict[str, Any] = {}
 __context__: dict[str, Any] = {}
 
 _REPORT = "pillarbox/report"
-
-hush()
 
 
 def build(again: bool = False, local: bool = False, patience: float = PATIENCE) -> dict[str, Any]:
@@ -86,11 +87,13 @@ def deploy(
     hosts: bool = False,
     kubeconfig: str | None = None,
     data_too: bool = False,
+    backup: bool = True,
 ) -> dict[str, Any]:
     """Roll ``revision`` (default: the newest that is built) out to the cluster, in waves, and report.
 
     With ``hosts``, as ``orch.deploy`` asks for it, the master serves the revision first, and the hosts that change
-    since the last deploy get their states before the cluster is touched.
+    since the last deploy get their states before the cluster is touched. Before a schema is expanded the data is backed
+    up for which the model says so, unless ``backup`` is false.
 
     CLI Example:
 
@@ -102,16 +105,61 @@ def deploy(
         run = deploy_revision(
             _places(),
             revision,
-            DeployOptions(kubeconfig, _gpg_home(), dry_run, data_too),
+            DeployOptions(kubeconfig, _gpg_home(), dry_run, data_too, backup),
             by=_asker(),
             states=Highstates(__opts__) if hosts else None,
             progress=Progress(),
         )
     except PillarboxError as error:
         return _failed(str(error))
-    _report(run)
-    _print(run)
-    return _result(run)
+    return _reported(run)
+
+
+def backup(only: str | list[str] | None = None, kubeconfig: str | None = None) -> dict[str, Any]:
+    """Back up all that the model says how to back up, or ``only`` what is called so (several with commas).
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run pillarbox.backup only=mariadb-server
+    """
+    names = only.split(",") if isinstance(only, str) else only or []
+    try:
+        run = make_backup(_places(), names, by=_asker(), kubeconfig=kubeconfig, progress=Progress())
+    except PillarboxError as error:
+        return _failed(str(error))
+    return _reported(run)
+
+
+def restore(
+    data: str, backup: str | None = None, dry_run: bool = False, kubeconfig: str | None = None
+) -> dict[str, Any]:
+    """Bring back ``data`` from ``backup`` (default: the newest that has it); ``pillarbox backups`` lists them.
+
+    What is there now is backed up first. ``dry_run`` says what would be done.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run pillarbox.restore mariadb-server dry_run=True
+    """
+    places = _places()
+    try:
+        run = bring_back(
+            places,
+            data,
+            backup,
+            hosts=Restore(__opts__, places.staging),
+            dry_run=dry_run,
+            by=_asker(),
+            kubeconfig=kubeconfig,
+            progress=Progress(),
+        )
+    except PillarboxError as error:
+        return _failed(str(error))
+    return _reported(run)
 
 
 def plan(base: str | None = None, head: str | None = None) -> dict[str, Any]:
@@ -145,9 +193,10 @@ def status(kubeconfig: str | None = None) -> dict[str, Any]:
         found = state(places.current, kubeconfig=kubeconfig, gpg_home=_gpg_home(), places=places)
     except PillarboxError as error:
         return _failed(str(error))
+    late = [each.as_dict() for each in overdue(places)]
     ending = [each.as_dict() for each in pki.near_end(places.pki)]
-    wrong = [item.as_dict() for item in found if item.state != "ok"] + ending
-    retcode = int(any(item["state"] in ("missing", "unhealthy", "ended") for item in wrong))
+    wrong = [item.as_dict() for item in found if item.state != "ok"] + ending + late
+    retcode = int(any(item["state"] in ("missing", "unhealthy", "ended", "overdue") for item in wrong))
     if retcode:
         __context__["retcode"] = retcode
     unreadable = [str(each) for each in Runs(places.runs).unreadable()]
@@ -175,6 +224,8 @@ def report(run: str | None = None) -> str:
     except PillarboxError as error:
         __context__["retcode"] = 1
         return str(error)
+    if found is None:
+        __context__["retcode"] = 1
     return "\n".join([found.as_text() if found else "no run yet", *map(str, runs.unreadable())])
 
 
@@ -209,6 +260,12 @@ def _gpg_home() -> Path:
     return Path(__opts__.get("gpg_keydir") or DEFAULT_HOME)
 
 
+def _reported(run: Run) -> dict[str, Any]:
+    _report(run)
+    _print(run)
+    return _result(run)
+
+
 def _report(run: Run) -> None:
     options = master_options(__opts__)
     with salt.utils.event.get_master_event(options, options["sock_dir"], listen=False) as bus:
@@ -223,11 +280,10 @@ def _print(run: Run) -> None:
 def _result(run: Run) -> dict[str, Any]:
     if not run.succeeded:
         __context__["retcode"] = 1
+    # Salt prints all of it after the report, two lines each; an exit code other than 0 takes `retcode`.
     return {
         "result": run.succeeded,
-        "run": run.id,
-        "revision": run.revision,
-        "comment": run.error or run.state,
+        "comment": (run.error or run.state).splitlines()[0],
         "report": str(run.directory / "report.txt"),
         "retcode": 0 if run.succeeded else 1,
     }

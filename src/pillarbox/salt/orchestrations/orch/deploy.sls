@@ -9,3 +9,4 @@ pillarbox_deploy:
   - revision: {{ salt['pillar.get']('revision', none) | json }}
   - dry_run: {{ salt['pillar.get']('dry_run', false) | json }}
   - hosts: true
+  - backup: {{ salt['pillar.get']('backup', true) | json }}

@@ -1,0 +1,135 @@
+"""How a deploy updates hosts: which before which, which by itself, which with its pods moved first, and what no update
+may skip. The pillar ``pillarbox:update`` of each host says so."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pillarbox.model import Node
+from pillarbox.model.merge.query import MISSING, lookup
+from pillarbox.pipeline.errors import PipelineError
+
+_VERSION = re.compile(r"(\d+)\.(\d+)(\.\d+)*")
+
+
+@dataclass(frozen=True)
+class Drain:
+    """The node of a cluster that a host is, and how many seconds its pods have to go. ``kubeconfig`` is the model's."""
+
+    node: str
+    kubeconfig: Path | None
+    patience: float
+
+
+@dataclass(frozen=True)
+class Group:
+    """Hosts that are updated at the same time, once those before them are well; ``drain`` is for a host by itself."""
+
+    hosts: tuple[str, ...]
+    drain: Drain | None = None
+
+
+@dataclass(frozen=True)
+class HostUpdate:
+    """What the pillar ``pillarbox:update`` of a host says; paths have dots."""
+
+    stage: int = 0
+    alone: tuple[str, ...] = ()
+    drain: Drain | None = None
+    step_by_step: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, node: Node) -> HostUpdate:
+        """What ``node`` says. Raises :class:`PipelineError` for what cannot be meant."""
+        given = lookup(node.parameters, ("pillarbox", "update"))
+        if given is MISSING:
+            return cls()
+        try:
+            return cls(
+                int(given.get("stage", 0)),
+                _paths(given.get("alone", ())),
+                _drain(given.get("drain")),
+                _paths(given.get("step_by_step", ())),
+            )
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise PipelineError(
+                f"pillarbox:update of host {node.name} is not of its schema: {error}",
+                file=node.file,
+                hint="The README of the formula pillarbox shows it.",
+            ) from None
+
+    def by_itself(self, changed: Iterable[str]) -> tuple[str, ...]:
+        """Which of the ``changed`` paths of its pillar have the host updated by itself."""
+        return tuple(path for path in changed if any(f"{path}.".startswith(f"{each}.") for each in self.alone))
+
+
+def groups(changes: Mapping[str, Sequence[str]], hosts: Mapping[str, Node]) -> tuple[Group, ...]:
+    """The hosts that change, in the order in which they do. ``changes`` has the changed paths of each by its name."""
+    together: dict[tuple[bool, int], list[str]] = {}
+    single: dict[tuple[bool, int], list[Group]] = {}
+    for name, changed in sorted(changes.items()):
+        update = HostUpdate.of(hosts[name])
+        # The states of a host with a master may restart the very master that waits for them.
+        rank = ("master" in hosts[name].parameters["salt"], update.stage)
+        if update.by_itself(changed):
+            single.setdefault(rank, []).append(Group((name,), update.drain))
+        else:
+            together.setdefault(rank, []).append(name)
+    found: list[Group] = []
+    for rank in sorted(together.keys() | single.keys()):
+        found += [Group(tuple(together[rank]))] if rank in together else []
+        found += single.get(rank, [])
+    return tuple(found)
+
+
+def described(node: Node, changed: Iterable[str]) -> str:
+    """How a host is updated whose pillar differs at the ``changed`` paths, in words; nothing where it is as always."""
+    update = HostUpdate.of(node)
+    if not update.by_itself(changed):
+        return ""
+    return f"by itself, pods move off node {update.drain.node} first" if update.drain else "by itself"
+
+
+def refuse_skips(before: Mapping[str, Node], after: Mapping[str, Node]) -> None:
+    """Raise :class:`PipelineError` where a version goes another way from ``before`` to ``after`` than step by step."""
+    for name, node in sorted(after.items()):
+        if name not in before:
+            continue
+        for path in HostUpdate.of(node).step_by_step:
+            old, new = (lookup(each.parameters, tuple(path.split("."))) for each in (before[name], node))
+            if old is MISSING or new is MISSING or (why := _skipped(str(old), str(new))) is None:
+                continue
+            raise PipelineError(
+                f"host {name}: {path.replace('.', ':')} goes from {old} to {new}: {why}",
+                file=node.file,
+                hint=f"Deploy the minor versions between them one after another, from {old} on.",
+            )
+
+
+def _skipped(old: str, new: str) -> str | None:
+    found = [_VERSION.fullmatch(version) for version in (old, new)]
+    if not all(found) or old == new:
+        return None
+    (major, minor), (wanted_major, wanted_minor) = ((int(one[1]), int(one[2])) for one in found if one)
+    if (wanted_major, wanted_minor) < (major, minor):
+        return "it does not go back to another minor version"
+    if (major, wanted_minor - minor) != (wanted_major, min(wanted_minor - minor, 1)):
+        return "it goes up by one minor version at a time"
+    return None
+
+
+def _paths(given: Any) -> tuple[str, ...]:
+    if isinstance(given, str):
+        raise ValueError(f"expected a list of paths, found {given!r}")
+    return tuple(str(path).replace(":", ".") for path in given)
+
+
+def _drain(given: Any) -> Drain | None:
+    if given is None:
+        return None
+    named = given.get("kubeconfig")
+    return Drain(str(given["node"]), None if named is None else Path(named), float(given.get("timeout", 600)))

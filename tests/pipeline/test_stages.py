@@ -1,0 +1,119 @@
+"""Hosts are updated stage by stage, and a node of the cluster by itself: on a real master, minions and API server."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from tests.controlplane import ControlPlane
+from tests.pipeline.conftest import _deployment
+from tests.pipeline.support import MODEL, Deployment, Salt
+
+from pillarbox.pipeline.record import Run
+from pillarbox.rollout import Cluster, ObjectRef
+
+NODE = "staged"
+#: Fails on the host whose name is the greeting.
+STATES = """\
+demo:
+  file.managed:
+  - name: {root}/{{{{ grains.id }}}}.txt
+  - contents_pillar: demo:text
+{{% if pillar.demo.text == grains.id %}}
+broken:
+  test.fail_without_changes: []
+{{% endif %}}
+"""
+
+
+@pytest.fixture(scope="module")
+def model(apiserver: ControlPlane) -> dict[str, Any]:
+    """m1, and after it m2, which is a node of the cluster."""
+    model: dict[str, Any] = json.loads(json.dumps(MODEL))
+    model["nodes/control.yml"]["parameters"]["kubernetes"]["control"]["kubeconfig"] = str(apiserver.kubeconfig)
+    model["nodes/m2.yml"] = json.loads(json.dumps(model["nodes/m1.yml"]))
+    drain = {"node": NODE, "kubeconfig": str(apiserver.kubeconfig)}
+    update = {"stage": 1, "alone": ["demo:text"], "drain": drain, "step_by_step": ["demo:version"]}
+    model["nodes/m2.yml"]["parameters"]["demo"]["version"] = "1.35.4"
+    model["nodes/m2.yml"]["parameters"]["pillarbox"] = {"update": update}
+    return model
+
+
+@pytest.fixture(scope="module")
+def salt(model: dict[str, Any], apiserver: ControlPlane) -> Iterator[Salt]:
+    with _deployment() as fresh, Cluster(apiserver.kubeconfig) as cluster:
+        metadata = {"name": NODE, "labels": {"kubernetes.io/hostname": NODE}}
+        cluster.apply({"apiVersion": "v1", "kind": "Node", "metadata": metadata})
+        daemons = Salt(fresh, ("m1", "m2"))
+        try:
+            fresh.commit({**model, "formulas/demo/init.sls": STATES.format(root=fresh.root)})
+            fresh.push()
+            yield daemons.up()
+        finally:
+            daemons.close()
+            cluster.delete(ObjectRef("v1", "Node", "", NODE))
+
+
+def deployed(deployment: Deployment, salt: Salt, model: dict[str, Any], text: str) -> tuple[str, Run]:
+    """What the push said of a new greeting, and its deploy."""
+    model["classes/cloud.yml"]["parameters"]["_param"]["greeting"] = text
+    revision = deployment.commit(model)
+    said = deployment.push().stderr
+    assert deployment.finished(revision).succeeded
+    salt.run("state.orchestrate", "orch.deploy", check=False)
+    run = deployment.runs.last("deploy")
+    assert run and run.revision == revision
+    return said, run
+
+
+def takes_pods(apiserver: ControlPlane) -> bool:
+    with Cluster(apiserver.kubeconfig) as cluster:
+        found = cluster.get(ObjectRef("v1", "Node", "", NODE))
+    assert found
+    return not found["spec"].get("unschedulable")
+
+
+def test_stage_by_stage(deployment: Deployment, salt: Salt, model: dict[str, Any], apiserver: ControlPlane) -> None:
+    files = [deployment.root / f"{name}.txt" for name in ("m1", "m2")]
+    _, run = deployed(deployment, salt, model, "first")
+    assert run.succeeded and run.hosts == {"m1": "states applied", "m2": "states applied"}
+
+    said, run = deployed(deployment, salt, model, "second")
+    print(said)
+    assert f"m2: by itself, pods move off node {NODE} first (demo.text)" in said
+    assert run.succeeded and [file.read_text().strip() for file in files] == ["second", "second"]
+    assert files[0].stat().st_mtime_ns < files[1].stat().st_mtime_ns
+    assert takes_pods(apiserver)
+
+    # A host of an earlier stage fails: the node is not touched.
+    _, run = deployed(deployment, salt, model, "m1")
+    assert run.state == "failed" and run.hosts["m1"].startswith("failed") and run.hosts["m2"] == "not reached"
+    assert takes_pods(apiserver)
+    # A trial is to find all that is wrong, so it asks the others too.
+    salt.run("state.orchestrate", "orch.deploy", 'pillar={"dry_run": true}', check=False)
+    trial = deployment.runs.last("deploy")
+    assert trial and trial.dry_run and trial.hosts["m1"].startswith("failed") and trial.hosts["m2"] == "would change"
+    assert takes_pods(apiserver)
+
+    # The node fails: it takes no pods until all is well, even where the model is what it was before.
+    _, run = deployed(deployment, salt, model, "m2")
+    assert run.state == "failed" and run.hosts["m1"] == "states applied" and run.hosts["m2"].startswith("failed")
+    assert not takes_pods(apiserver)
+    _, run = deployed(deployment, salt, model, "second")
+    assert run.succeeded and run.hosts == {"m1": "states applied", "m2": "states applied"}
+    assert takes_pods(apiserver)
+
+
+def test_a_version_that_skips_one_is_refused_when_it_is_pushed(
+    deployment: Deployment, salt: Salt, model: dict[str, Any]
+) -> None:
+    for version, taken in (("1.37.2", False), ("1.36.3", True), ("1.37.2", True), ("1.36.3", False)):
+        model["nodes/m2.yml"]["parameters"]["demo"]["version"] = version
+        deployment.commit(model)
+        done = deployment.push(check=False)
+        assert (done.returncode == 0) is taken, done.stderr
+        if not taken:
+            assert "host m2: demo:version goes from" in done.stderr
+            assert "nodes/m2.yml" in done.stderr

@@ -1,0 +1,98 @@
+"""In which order hosts are updated, and which steps of versions are refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pillarbox.model import Node
+from pillarbox.pipeline.errors import PipelineError
+from pillarbox.pipeline.updates import Drain, Group, described, groups, refuse_skips
+
+
+def host(name: str, update: dict[str, Any] | None = None, **parameters: Any) -> Node:
+    given = {"salt": {"minion": {}}, **parameters}
+    if update is not None:
+        given["pillarbox"] = {"update": update}
+    return Node(name, f"nodes/{name}.yml", "base", (), (), given, {})
+
+
+ROLLING = {"alone": ["kubernetes:version"], "drain": {"node": "n", "kubeconfig": "/etc/k", "timeout": 60}}
+NODE = Drain("n", Path("/etc/k"), 60.0)
+
+
+def test_stages_come_in_order_and_masters_last() -> None:
+    hosts = {
+        "cfg01": host("cfg01", salt={"minion": {}, "master": {}}),
+        "cmp01": host("cmp01", {"stage": 2}),
+        "cmp02": host("cmp02", {"stage": 2}),
+        "db01": host("db01"),
+        "kmst01": host("kmst01", {"stage": 1}),
+    }
+    found = groups(dict.fromkeys(hosts, ("a.b",)), hosts)
+    assert [group.hosts for group in found] == [("db01",), ("kmst01",), ("cmp01", "cmp02"), ("cfg01",)]
+
+
+def test_who_is_updated_by_itself_comes_after_its_stage() -> None:
+    hosts = {name: host(name, ROLLING) for name in ("c1", "c2", "c3")}
+    changes = {"c1": ("kubernetes.version",), "c2": ("linux.network",), "c3": ("x", "kubernetes.version.minor")}
+    assert groups(changes, hosts) == (Group(("c2",)), Group(("c1",), NODE), Group(("c3",), NODE))
+    assert described(hosts["c1"], changes["c1"]) == "by itself, pods move off node n first"
+    assert described(hosts["c2"], changes["c2"]) == ""
+    # Not every path that begins alike.
+    assert groups({"c1": ("kubernetes.versions",)}, hosts) == (Group(("c1",)),)
+
+
+@given(st.dictionaries(st.sampled_from("abcdef"), st.tuples(st.integers(0, 3), st.booleans(), st.booleans())))
+def test_every_host_is_updated_once_and_no_stage_before_a_lower_one(
+    asked: dict[str, tuple[int, bool, bool]],
+) -> None:
+    hosts = {
+        name: host(name, {"stage": stage, "alone": ["v"]}, salt={"minion": {}, **({"master": {}} if master else {})})
+        for name, (stage, master, _) in asked.items()
+    }
+    found = groups({name: ("v",) if alone else ("w",) for name, (_, _, alone) in asked.items()}, hosts)
+    assert sorted(name for group in found for name in group.hosts) == sorted(asked)
+    ranks = [(asked[name][1], asked[name][0]) for group in found for name in group.hosts]
+    assert ranks == sorted(ranks)
+    assert all(len(group.hosts) == 1 for group in found if any(asked[name][2] for name in group.hosts))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "why"),
+    [
+        ("1.36.1", "1.36.3", None),
+        ("1.36.3", "1.36.1", None),
+        ("1.36.3", "1.37.0", None),
+        ("1.35.4", "1.37.2", "up by one minor version at a time"),
+        ("1.37.2", "1.36.3", "does not go back to another minor version"),
+        ("1.37.2", "2.0.0", "up by one minor version at a time"),
+        ("zed", "epoxy", None),
+    ],
+)
+def test_minor_versions_are_taken_one_by_one(old: str, new: str, why: str | None) -> None:
+    before, after = (
+        {"c1": host("c1", {"step_by_step": ["kubernetes:version"]}, kubernetes={"version": version})}
+        for version in (old, new)
+    )
+    if why is None:
+        refuse_skips(before, after)
+        return
+    with pytest.raises(PipelineError, match=f"host c1: kubernetes:version goes from {old} to {new}: it .*{why}"):
+        refuse_skips(before, after)
+    # A host that is new has nothing to skip.
+    refuse_skips({}, after)
+
+
+@pytest.mark.parametrize(
+    "wrong", [[], {"stage": "x"}, {"alone": "a"}, {"drain": {}}, {"drain": {"node": "n", "timeout": []}}]
+)
+def test_what_cannot_be_meant_is_named_with_its_file(wrong: Any) -> None:
+    hosts = {"c1": host("c1", wrong)}
+    with pytest.raises(PipelineError, match="pillarbox:update of host c1") as raised:
+        groups({"c1": ("a",)}, hosts)
+    assert raised.value.file

@@ -1,0 +1,245 @@
+"""Nodes are drained and put back on a real API server; a stand-in does to pods what schedulers and kubelets do."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from tests.controlplane import ControlPlane
+
+from pillarbox.manifests import Manifest
+from pillarbox.rollout import ApiError, Cluster, RolloutError, node
+from pillarbox.rollout.errors import Refused
+from pillarbox.rollout.objects import ObjectRef
+from pillarbox.system.progress import Progress
+
+
+class Nodes(threading.Thread):
+    """Pods are bound to the first node that takes any, become ready there, and go when they are told to."""
+
+    def __init__(self, cluster: Cluster, namespace: str) -> None:
+        super().__init__(daemon=True)
+        self.cluster, self.namespace = cluster, namespace
+        self.full, self.empty = f"full-{namespace}", f"empty-{namespace}"
+        self.stopping = threading.Event()
+        #: How many pods were ready when each one went.
+        self.left: list[int] = []
+
+    def run(self) -> None:
+        while not self.stopping.wait(0.1):
+            pods, _ = self.cluster.list("v1", "Pod", self.namespace)
+            for pod in pods:
+                with suppress(ApiError):
+                    self.serve(pod, pods)
+
+    def serve(self, pod: dict[str, Any], pods: list[dict[str, Any]]) -> None:
+        name, status = pod["metadata"]["name"], pod.get("status", {})
+        path = f"/api/v1/namespaces/{self.namespace}/pods/{name}"
+        if pod["metadata"].get("deletionTimestamp"):
+            self.left.append(sum(ready(each) for each in pods))
+            self.cluster._request("DELETE", path, body={"gracePeriodSeconds": 0})
+        elif not pod["spec"].get("nodeName"):
+            target = {"apiVersion": "v1", "kind": "Node", "name": asked(pod) or self.free()}
+            body = {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": name}, "target": target}
+            self.cluster._request("POST", f"{path}/binding", body=body)
+        elif not status.get("conditions") or not ready(pod):
+            conditions = [{"type": "Ready", "status": "True", "lastTransitionTime": "2020-01-01T00:00:00Z"}]
+            body = {"status": {"phase": "Running", "conditions": conditions}}
+            self.cluster._request("PATCH", f"{path}/status", body=body, content_type="application/merge-patch+json")
+
+    def free(self) -> str:
+        return next(each for each in (self.full, self.empty) if not unschedulable(self.cluster, each))
+
+
+def asked(pod: dict[str, Any]) -> str:
+    """The node that a pod asks for: a DaemonSet's do it by a field, others by a label."""
+    affinity = (pod["spec"].get("affinity") or {}).get("nodeAffinity") or {}
+    for term in (affinity.get("requiredDuringSchedulingIgnoredDuringExecution") or {}).get("nodeSelectorTerms") or ():
+        for field in term.get("matchFields") or ():
+            return str(field["values"][0])
+    return str((pod["spec"].get("nodeSelector") or {}).get("kubernetes.io/hostname", ""))
+
+
+def ready(pod: dict[str, Any]) -> bool:
+    conditions = pod.get("status", {}).get("conditions") or ()
+    return not pod["metadata"].get("deletionTimestamp") and any(
+        (each["type"], each["status"]) == ("Ready", "True") for each in conditions
+    )
+
+
+def unschedulable(cluster: Cluster, name: str) -> bool:
+    found = cluster.get(ObjectRef("v1", "Node", "", name))
+    assert found
+    return bool(found["spec"].get("unschedulable"))
+
+
+@pytest.fixture
+def nodes(apiserver: ControlPlane, cluster: Cluster, namespace: str) -> Iterator[Nodes]:
+    with Cluster(apiserver.kubeconfig) as connection:
+        thread = Nodes(connection, namespace)
+        for name in (thread.full, thread.empty):
+            metadata = {"name": name, "labels": {"kubernetes.io/hostname": name}}
+            cluster.apply({"apiVersion": "v1", "kind": "Node", "metadata": metadata})
+        thread.start()
+        yield thread
+        for name in (thread.full, thread.empty):
+            cluster.delete(ObjectRef("v1", "Node", "", name))
+        thread.stopping.set()
+        thread.join(10)
+
+
+@pytest.fixture
+def runs(cluster: Cluster, namespace: str, nodes: Nodes) -> Callable[..., None]:
+    """Apply manifests, and wait until so many pods are ready."""
+
+    def run(*manifests: Manifest, pods: int) -> None:
+        for manifest in manifests:
+            cluster.apply(manifest.object)
+        wait(lambda: sum(map(ready, cluster.list("v1", "Pod", namespace)[0])) == pods)
+
+    return run
+
+
+def wait(true: Callable[[], bool], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def budget(cluster: Cluster, namespace: str, **spec: Any) -> None:
+    version = "policy/v1" if cluster.serves("policy/v1", "PodDisruptionBudget") else "policy/v1beta1"
+    selector = {"matchLabels": {"app": "web"}}
+    metadata = {"name": "web", "namespace": namespace}
+    made = {"apiVersion": version, "kind": "PodDisruptionBudget", "metadata": metadata}
+    cluster.apply({**made, "spec": {"selector": selector, **spec}})
+    wanted = ObjectRef(version, "PodDisruptionBudget", namespace, "web")
+    wait(lambda: ((cluster.get(wanted) or {}).get("status") or {}).get("currentHealthy") == 2)
+
+
+def where(cluster: Cluster, namespace: str) -> dict[str, str]:
+    pods, _ = cluster.list("v1", "Pod", namespace)
+    return {pod["metadata"]["name"]: pod["spec"].get("nodeName", "") for pod in pods}
+
+
+def test_pods_move_as_their_budget_allows(
+    cluster: Cluster, namespace: str, nodes: Nodes, runs: Callable[..., None], deployment: Callable[..., Manifest]
+) -> None:
+    runs(deployment("web"), pods=2)
+    budget(cluster, namespace, minAvailable=1)
+    node.cordon(cluster, nodes.full)
+    node.drain(cluster, nodes.full, patience=60, progress=Progress(sink=print))
+    wait(lambda: sum(map(ready, cluster.list("v1", "Pod", namespace)[0])) == 2)
+    assert set(where(cluster, namespace).values()) == {nodes.empty}
+    assert len(nodes.left) == 2
+    assert min(nodes.left) >= 1
+    both = (nodes.full, nodes.empty)
+    assert node.cordoned(cluster, both) == (nodes.full,)
+    node.uncordon(cluster, nodes.full)
+    assert not unschedulable(cluster, nodes.full)
+    assert node.cordoned(cluster, both) == ()
+
+
+def test_what_can_run_nowhere_else_stays(
+    cluster: Cluster,
+    namespace: str,
+    nodes: Nodes,
+    runs: Callable[..., None],
+    deployment: Callable[..., Manifest],
+    manifest: Callable[..., Manifest],
+    lines: list[str],
+) -> None:
+    pinned, volume = deployment("pinned", replicas=1), deployment("volume", replicas=1)
+    pinned.object["spec"]["template"]["spec"]["nodeSelector"] = {"kubernetes.io/hostname": nodes.full}
+    volume.object["spec"]["template"]["spec"]["volumes"] = [
+        {"name": "data", "persistentVolumeClaim": {"claimName": "data"}}
+    ]
+    here = [{"key": "kubernetes.io/hostname", "operator": "In", "values": [nodes.full]}]
+    affinity = {"required": {"nodeSelectorTerms": [{"matchExpressions": here}]}}
+    size, modes = {"storage": "1Gi"}, ["ReadWriteOnce"]
+    claim = {"resources": {"requests": size}, "accessModes": modes, "volumeName": namespace, "storageClassName": ""}
+    stored = {"capacity": size, "accessModes": modes, "local": {"path": "/srv"}, "nodeAffinity": affinity}
+    cluster.apply({"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": namespace}, "spec": stored})
+    runs(
+        manifest("PersistentVolumeClaim", "data", {"spec": claim}),
+        pinned,
+        volume,
+        deployment("web", replicas=1),
+        pods=3,
+    )
+    node.cordon(cluster, nodes.full)
+    node.drain(cluster, nodes.full, patience=60, progress=Progress(sink=lines.append))
+    wait(lambda: sum(map(ready, cluster.list("v1", "Pod", namespace)[0])) == 3)
+    found = {name.partition("-")[0]: at for name, at in where(cluster, namespace).items()}
+    assert found == {"pinned": nodes.full, "volume": nodes.full, "web": nodes.empty}
+    said = "\n".join(lines)
+    assert said.count("it can run nowhere else") == 2
+    cluster.delete(ObjectRef("v1", "PersistentVolume", "", namespace))
+
+
+def test_pods_of_a_daemonset_stay(
+    cluster: Cluster, namespace: str, nodes: Nodes, runs: Callable[..., None], manifest: Callable[..., Manifest]
+) -> None:
+    containers = [{"name": "main", "image": "good:1"}]
+    template = {"metadata": {"labels": {"app": "every"}}, "spec": {"containers": containers}}
+    spec = {"selector": {"matchLabels": {"app": "every"}}, "template": template}
+    runs(manifest("DaemonSet", "every", {"spec": spec}), pods=0)
+    wait(lambda: len(where(cluster, namespace)) == 2)
+    before = where(cluster, namespace)
+    node.cordon(cluster, nodes.full)
+    node.drain(cluster, nodes.full, patience=60, progress=Progress(sink=print))
+    assert where(cluster, namespace).keys() == before.keys()
+
+
+def test_a_budget_that_allows_nothing_ends_it_by_name(
+    cluster: Cluster, namespace: str, nodes: Nodes, runs: Callable[..., None], deployment: Callable[..., Manifest]
+) -> None:
+    runs(deployment("web"), pods=2)
+    budget(cluster, namespace, minAvailable=2)
+    node.cordon(cluster, nodes.full)
+    with pytest.raises(
+        Refused, match=rf"node {nodes.full} still has pods after 3 s: {namespace}/web-.*disruption budget web"
+    ):
+        node.drain(cluster, nodes.full, patience=3, progress=Progress(sink=print))
+    assert set(where(cluster, namespace).values()) == {nodes.full}
+
+
+def test_a_pod_that_nothing_would_start_again_ends_it_before_any_goes(
+    cluster: Cluster,
+    namespace: str,
+    nodes: Nodes,
+    runs: Callable[..., None],
+    deployment: Callable[..., Manifest],
+    manifest: Callable[..., Manifest],
+) -> None:
+    alone = manifest("Pod", "alone", {"spec": {"containers": [{"name": "main", "image": "good:1"}]}})
+    runs(deployment("web"), alone, pods=3)
+    before = where(cluster, namespace)
+    node.cordon(cluster, nodes.full)
+    with pytest.raises(Refused, match=f"{namespace}/alone on node {nodes.full} has no controller"):
+        node.drain(cluster, nodes.full, patience=60, progress=Progress(sink=print))
+    assert where(cluster, namespace) == before
+
+
+def test_an_administrators_cordon_stays(cluster: Cluster, nodes: Nodes) -> None:
+    cluster._request(
+        "PATCH",
+        f"/api/v1/nodes/{nodes.full}",
+        body={"spec": {"unschedulable": True}},
+        content_type="application/merge-patch+json",
+    )
+    node.cordon(cluster, nodes.full)
+    node.cordon(cluster, nodes.full)
+    node.uncordon(cluster, nodes.full)
+    assert unschedulable(cluster, nodes.full)
+
+
+def test_a_node_that_is_not_there_is_named(cluster: Cluster) -> None:
+    for call in (node.cordon, node.uncordon):
+        with pytest.raises(RolloutError, match="no node nowhere"):
+            call(cluster, "nowhere")
+    assert cluster.get(ObjectRef("v1", "Node", "", "nowhere")) is None
