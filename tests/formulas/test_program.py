@@ -1,4 +1,4 @@
-"""Programs from Go modules: their pins, the name of what they become, and the script that compiles them.
+"""Programs for hosts: their pins, the name of what they become, and the script that compiles them.
 
 pins    every program says what it is; its go.mod names that version and nothing that is not published
 key     the directory's name changes with whatever the binaries are compiled from, and with nothing else
@@ -16,6 +16,7 @@ import re
 import shutil
 import signal
 import subprocess
+import tarfile
 import time
 import zipfile
 from pathlib import Path
@@ -26,9 +27,9 @@ import pytest
 import yaml
 from tests.formulas.test_hosts import ROOT, compiled_states, schema
 
-FORMULA = ROOT / "formulas" / "golang"
+FORMULA = ROOT / "formulas" / "program"
 PROGRAMS = FORMULA / "files"
-SCRIPT = PROGRAMS / "compile"
+SCRIPT = PROGRAMS / "provide"
 TOOLCHAIN = yaml.safe_load((PROGRAMS / "toolchain.yml").read_text())
 VERSIONS = sorted(str(file.parent.relative_to(PROGRAMS)) for file in PROGRAMS.glob("*/*/program.yml"))
 WORDS = {"version", "major", "minor"}
@@ -82,12 +83,15 @@ def test_sums_cover_the_modules_that_are_asked_for(directory: str) -> None:
         {"toolchain": {"version": "1.26.11", "hash": "sha256=00"}},
         {"program": {"runc": {}}},
         {"program": {"runc": {"version": "latest"}}},
+        {"program": {"runc": {"version": "1.5.3", "url": "https://example.com/runc"}}},
+        {"program": {"runc": {"version": "1.5.3", "hash": f"sha256={'0' * 64}"}}},
+        {"program": {"runc": {"version": "1.5.3", "url": "a://b", "hash": f"sha256={'0' * 64}", "path": "/opt"}}},
         {"directory": "relative"},
         {"programs": {}},
     ],
 )
 def test_schema_refuses(wrong: dict[str, Any]) -> None:
-    validator = jsonschema.Draft202012Validator(schema("golang", "compile"))
+    validator = jsonschema.Draft202012Validator(schema("program", "source"))
     right = {"enabled": True, "directory": "/srv", "toolchain": TOOLCHAIN, "program": {"runc": {"version": "1.5.3"}}}
     assert validator.is_valid(right)
     assert not validator.is_valid(right | wrong)
@@ -96,22 +100,23 @@ def test_schema_refuses(wrong: dict[str, Any]) -> None:
 # The name that other formulas get.
 
 PROBE = """
-{%- from 'golang/map.jinja' import path, wait with context %}
-{{ wait('coredns', '1.15.0') }}
+{%- from 'program/map.jinja' import path, wait, binary with context %}
+{{ wait('coredns', ['coredns']) }}
+{{ binary('coredns', 'coredns') }}
 path:
   test.configurable_test_state:
-  - name: {{ path('coredns', '1.15.0') }}
+  - name: {{ path('coredns') }}
   - changes: false
   - result: true
 """
 
 
 def states(formulas: Path, scratch: Path, /, **pillar: Any) -> list[dict[str, Any]]:
-    """Salt's low state of a host that waits for a program, with ``pillar`` as golang:compile."""
+    """Salt's low state of a host that waits for a program, with ``pillar`` as program:source."""
     (formulas / "probe.sls").write_text(PROBE)
     scratch.mkdir()
-    parameters = {"_reclass_": {"name": {"full": "host"}}, "golang": {"compile": pillar}}
-    low, _ = compiled_states("host", parameters, ["golang", "probe"], scratch, formulas)
+    parameters = {"_reclass_": {"name": {"full": "host"}}, "program": {"source": pillar}}
+    low, _ = compiled_states("host", parameters, ["program", "probe"], scratch, formulas)
     assert all(isinstance(chunk, dict) for chunk in low), low
     return low
 
@@ -122,68 +127,115 @@ def path(low: list[dict[str, Any]]) -> str:
 
 @pytest.fixture
 def formulas(tmp_path: Path) -> Path:
-    shutil.copytree(FORMULA, tmp_path / "formulas" / "golang")
+    shutil.copytree(FORMULA, tmp_path / "formulas" / "program")
     return tmp_path / "formulas"
 
 
+COREDNS = {"program": {"coredns": {"version": "1.15.0"}}}
+
+
 def test_the_key_is_of_all_that_a_program_is_compiled_from(formulas: Path, tmp_path: Path) -> None:
-    files = formulas / "golang" / "files"
-    seen = [path(states(formulas, tmp_path / "first"))]
-    assert re.fullmatch(r"/srv/kubernetes/coredns-1\.15\.0-[0-9a-f]{12}", seen[0])
+    files = formulas / "program" / "files"
+    seen = [path(states(formulas, tmp_path / "first", **COREDNS))]
+    assert re.fullmatch(r"/srv/programs/coredns-1\.15\.0-[0-9a-f]{12}", seen[0])
     inputs = [files / "coredns/1.15.0" / name for name in ("program.yml", "go.mod", "go.sum", "main.go")]
-    for changed in (*inputs, files / "compile"):
+    for changed in inputs:
         before = changed.read_text()
         changed.write_text(before + "\n")
-        seen.append(path(states(formulas, tmp_path / changed.name)))
+        seen.append(path(states(formulas, tmp_path / changed.name, **COREDNS)))
         changed.write_text(before)
     for number, change in enumerate(({"version": "1.26.12"}, {"hash": f"h1:{'A' * 43}="})):
-        seen.append(path(states(formulas, tmp_path / str(number), toolchain=TOOLCHAIN | change)))
+        seen.append(path(states(formulas, tmp_path / str(number), toolchain=TOOLCHAIN | change, **COREDNS)))
     assert len(set(seen)) == len(seen)
     # Nothing else counts.
     shutil.copytree(files / "coredns/1.15.0", files / "coredns/1.15.00")
-    for file in (files / "wait", files / "runc/1.5.3/go.sum"):
+    for file in (files / "wait", files / "provide", files / "runc/1.5.3/go.sum"):
         file.write_text(file.read_text() + "\n")
-    assert path(states(formulas, tmp_path / "other", toolchain=TOOLCHAIN)) == seen[0]
-    elsewhere = path(states(formulas, tmp_path / "elsewhere", directory="/srv/other"))
-    assert elsewhere == seen[0].replace("/srv/kubernetes", "/srv/other")
+    assert path(states(formulas, tmp_path / "other", toolchain=TOOLCHAIN, **COREDNS)) == seen[0]
+    elsewhere = path(states(formulas, tmp_path / "elsewhere", directory="/srv/other", **COREDNS))
+    assert elsewhere == seen[0].replace("/srv/programs", "/srv/other")
 
 
-def test_a_host_that_compiles_starts_early_and_waits_for_the_same_directory(formulas: Path, tmp_path: Path) -> None:
-    named = {"coredns": {"version": "1.15.0"}}
-    compiled = states(formulas, tmp_path / "states", enabled=True, program=named)
+def test_another_way_of_compiling_is_another_key() -> None:
+    """Whoever changes what follows asks: do other binaries come out? Then `recipe` in map.jinja goes up by one, and this
+    is what it is now."""
+    script = SCRIPT.read_text()
+    compiling = [script[script.index(f"def {name}(") :].split("\n\n\n")[0] for name in ("environment", "compile_program")]
+    digest = hashlib.sha256("".join(compiling).encode()).hexdigest()[:12]
+    recipe = re.search(r"set recipe = (\d+)", (FORMULA / "map.jinja").read_text())
+    assert recipe and (recipe[1], digest) == ("1", "9416136f8053")
+
+
+def test_a_host_that_makes_it_starts_early_and_waits_for_the_same_directory(formulas: Path, tmp_path: Path) -> None:
+    compiled = states(formulas, tmp_path / "states", enabled=True, **COREDNS)
     low = {chunk["__id__"]: chunk for chunk in compiled}
     target = path(compiled)
-    (program,) = low["golang_compile_plan"]["dataset"]["programs"]
+    (program,) = low["program_source_plan"]["dataset"]["programs"]
     assert program["directory"] == target
     sources = {chunk["name"] for chunk in low.values() if chunk["name"].startswith(program["source"])}
     assert sources == {f"{program['source']}/{name}" for name in ("go.mod", "go.sum", "main.go")}
-    assert f"test -e {target}/SHA256SUMS" in low["golang_compile_started"]["unless"]
-    assert low["golang_compile_started"]["order"] < low["golang_coredns_complete"]["order"]
-    assert {"cmd": "golang_compile_started"} in low["golang_coredns_complete"]["require"]
+    assert f"test -e {target}/SHA256SUMS" in low["program_source_started"]["unless"]
+    assert low["program_source_started"]["order"] < low["program_coredns_complete"]["order"]
+    assert {"cmd": "program_source_started"} in low["program_coredns_complete"]["require"]
 
 
-def test_a_host_that_compiles_nothing_only_waits(formulas: Path, tmp_path: Path) -> None:
-    low = states(formulas, tmp_path / "states")
-    assert {chunk["__id__"] for chunk in low} == {"path", "golang_coredns_waiter", "golang_coredns_complete"}
+def test_a_host_that_makes_nothing_only_waits(formulas: Path, tmp_path: Path) -> None:
+    low = {chunk["__id__"]: chunk for chunk in states(formulas, tmp_path / "states", **COREDNS)}
+    assert low.keys() == {"path", "program_coredns_waiter", "program_coredns_complete", "program_binary_coredns"}
+    copy = low["program_binary_coredns"]
+    assert (copy["fun"], copy["name"]) == ("managed", "/usr/local/bin/coredns")
+    assert copy["source"] == f"{path([*low.values()])}/coredns"
+
+
+def test_hosts_may_run_it_from_where_it_lies(formulas: Path, tmp_path: Path) -> None:
+    low = states(formulas, tmp_path / "states", link=True, **COREDNS)
+    link = next(chunk for chunk in low if chunk["__id__"] == "program_binary_coredns")
+    assert (link["fun"], link["target"]) == ("symlink", f"{path(low)}/coredns")
+
+
+def test_what_is_fetched_is_named_by_its_digest(formulas: Path, tmp_path: Path) -> None:
+    given = {"version": "1.15.9", "url": "https://example.com/coredns.tgz", "hash": f"sha256={'0123456789ab' * 6}"[:71]}
+    low = states(formulas, tmp_path / "states", enabled=True, program={"coredns": given})
+    assert path(low) == "/srv/programs/coredns-1.15.9-0123456789ab"
+    plan = next(chunk["dataset"] for chunk in low if chunk["__id__"] == "program_source_plan")
+    assert plan["programs"] == [{**given, "name": "coredns", "directory": path(low)}]
+
+
+def test_what_is_there_already_is_not_made(formulas: Path, tmp_path: Path) -> None:
+    given = {"version": "1.15.9", "path": "/opt/coredns"}
+    low = states(formulas, tmp_path / "states", enabled=True, program={"coredns": given})
+    assert path(low) == "/opt/coredns"
+    found = {chunk["__id__"]: chunk for chunk in low}
+    assert found["program_source_plan"]["dataset"]["programs"] == []
+    assert found["program_coredns_complete"]["require"] == [{"file": "program_coredns_waiter"}]
 
 
 def test_a_version_without_pins_is_refused_by_name(formulas: Path, tmp_path: Path) -> None:
-    (formulas / "probe.sls").write_text(PROBE.replace("1.15.0", "1.15.99"))
-    compiling = {"enabled": True, "program": {"runc": {"version": "1.5.99"}}}
-    parameters = {"_reclass_": {"name": {"full": "host"}}, "golang": {"compile": compiling}}
-    for state, program in (("probe", "coredns 1.15.99"), ("golang", "runc 1.5.99")):
-        (tmp_path / state).mkdir()
-        low, _ = compiled_states("host", parameters, [state], tmp_path / state, formulas)
-        assert f"ci/pin-go-modules {program}" in str(low)
+    (formulas / "probe.sls").write_text(PROBE)
+    asked = {"program": {"coredns": {"version": "1.15.99"}}, "enabled": True}
+    for state, given, words in (
+        ("probe", asked, "ci/pin-go-modules coredns 1.15.99"),
+        ("program", asked, "ci/pin-go-modules coredns 1.15.99"),
+        ("probe", {}, "program:source:program has no coredns"),
+    ):
+        parameters = {"_reclass_": {"name": {"full": "host"}}, "program": {"source": given}}
+        scratch = tmp_path / f"{state}-{len(given)}"
+        scratch.mkdir()
+        low, _ = compiled_states("host", parameters, [state], scratch, formulas)
+        assert words in str(low)
 
 
 def test_waiting_ends_when_it_is_there_or_takes_too_long(tmp_path: Path) -> None:
-    command = ["sh", PROGRAMS / "wait", tmp_path, "0"]
+    command = ["sh", PROGRAMS / "wait", tmp_path, "0", "kubectl"]
     (tmp_path / "build.log").write_text("1/3 etcd\n")
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert "golang:compile:enabled" in done.stderr and "1/3 etcd" in done.stderr
+    assert "program:source:enabled" in done.stderr and "1/3 etcd" in done.stderr
     (tmp_path / "SHA256SUMS").touch()
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert f"expected kubectl in {tmp_path}, found: SHA256SUMS build.log" in done.stderr
+    (tmp_path / "kubectl").touch(0o755)
     subprocess.run(command, check=True)
 
 
@@ -271,7 +323,7 @@ class Host:
         return [line.split()[-1] for line in self.calls.read_text().splitlines() if line.split()[1] == "build"]
 
     def nothing_left(self) -> bool:
-        return not (self.directory / "work" / "golang-compile").exists()
+        return not (self.directory / "work" / "program-source").exists()
 
 
 @pytest.fixture
@@ -298,7 +350,7 @@ def test_a_toolchain_with_another_hash_never_runs(host: Host) -> None:
 def test_what_failed_is_tried_again_and_what_is_there_is_not(host: Host) -> None:
     host.faulty.touch()
     code, out = host.run()
-    assert code == 1 and "not compiled: faulty" in out
+    assert code == 1 and "not made: faulty" in out
     assert sorted(file.name for file in host.out("faulty").iterdir()) == ["FAILED", "build.log"]
     assert "faulty/one: it does not compile" in (host.out("faulty") / "build.log").read_text()
     subprocess.run(["sha256sum", "--check", "--quiet", "--strict", "SHA256SUMS"], cwd=host.out("sound"), check=True)
@@ -337,7 +389,7 @@ def test_an_interrupted_compile_leaves_nothing_and_begins_again(host: Host) -> N
     assert host.nothing_left()
 
     # So does one whose machine went off: nobody cleared up.
-    left = host.directory / "work" / "golang-compile" / "source" / "faulty"
+    left = host.directory / "work" / "program-source" / "source" / "faulty"
     left.mkdir(parents=True)
     (host.out("faulty") / ".one.new").touch()
     host.hold.unlink()
@@ -345,6 +397,61 @@ def test_an_interrupted_compile_leaves_nothing_and_begins_again(host: Host) -> N
     assert code == 0, out
     assert sorted(file.name for file in host.out("faulty").iterdir()) == ["SHA256SUMS", "build.log", "one", "two"]
     assert host.nothing_left()
+
+
+# What is fetched.
+
+COMMANDS = ("kube-apiserver", "kubectl")
+
+
+def archive(directory: Path, names: tuple[str, ...] = COMMANDS) -> tuple[str, str]:
+    """The URL and hash of an archive like those of Kubernetes releases, with a file that is not executable."""
+    tree = directory / "kubernetes" / "server" / "bin"
+    tree.mkdir(parents=True)
+    file = directory / "server.tar.gz"
+    with tarfile.open(file, "w:gz") as tar:
+        for name in (*names, "kube-apiserver.tar"):
+            (tree / name).write_text(f"#!/bin/sh\necho {name}\n")
+            (tree / name).chmod(0o755 if name in names else 0o644)
+            tar.add(tree / name, f"kubernetes/server/bin/{name}")
+    return file.as_uri(), f"sha256={hashlib.sha256(file.read_bytes()).hexdigest()}"
+
+
+def fetch(directory: Path, url: str, digest: str) -> subprocess.CompletedProcess[str]:
+    program = {"name": "kubernetes", "version": "1.37.2", "directory": str(directory / "out"), "url": url, "hash": digest}
+    plan = {"work": str(directory), "toolchain": TOOLCHAIN, "programs": [program]}
+    (directory / "plan.json").write_text(json.dumps(plan))
+    return subprocess.run([SCRIPT, directory / "plan.json"], capture_output=True, text=True, check=False)
+
+
+def test_an_archive_is_published_with_its_sums(tmp_path: Path) -> None:
+    done = fetch(tmp_path, *archive(tmp_path))
+    assert done.returncode == 0, done.stdout
+    target = tmp_path / "out"
+    subprocess.run(["sha256sum", "--check", "--quiet", "--strict", "SHA256SUMS"], cwd=target, check=True)
+    assert {path.name for path in target.iterdir()} == {*COMMANDS, "SHA256SUMS", "build.log"}
+    assert all(os.access(target / name, os.X_OK) for name in COMMANDS)
+
+
+def test_one_binary_need_not_be_in_an_archive(tmp_path: Path) -> None:
+    file = tmp_path / "kubernetes.amd64"
+    file.write_text("#!/bin/sh\n")
+    done = fetch(tmp_path, file.as_uri(), f"sha256={hashlib.sha256(file.read_bytes()).hexdigest()}")
+    assert done.returncode == 0, done.stdout
+    assert os.access(tmp_path / "out" / "kubernetes", os.X_OK)
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"), [("digest", "sha256=0000"), ("empty", "no file that can be executed"), ("absent", "cannot fetch")]
+)
+def test_an_archive_that_is_wrong_is_never_complete(
+    tmp_path: Path, fault: str, words: str
+) -> None:
+    url, digest = archive(tmp_path, () if fault == "empty" else COMMANDS)
+    digest = f"sha256={'0' * 64}" if fault == "digest" else digest
+    done = fetch(tmp_path, url + (".gone" if fault == "absent" else ""), digest)
+    assert done.returncode != 0 and words in done.stdout
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"FAILED", "build.log"}
 
 
 # For real.
@@ -359,7 +466,7 @@ def test_a_program_is_compiled_from_its_pins(host: Host, formulas: Path, tmp_pat
         "work": str(tmp_path),
     }
     low = states(formulas, tmp_path / "states", enabled=True, **named)
-    plan = next(chunk["dataset"] for chunk in low if chunk["__id__"] == "golang_compile_plan")
+    plan = next(chunk["dataset"] for chunk in low if chunk["__id__"] == "program_source_plan")
     (program,) = plan["programs"]
     program["source"] = str(PROGRAMS / "cni-plugins" / "1.9.1")
     file = tmp_path / "plan.json"
@@ -375,7 +482,7 @@ def test_a_program_is_compiled_from_its_pins(host: Host, formulas: Path, tmp_pat
         # What a plugin says without a request.
         answer = subprocess.run([made / command, "--version"], capture_output=True, text=True, check=False)
         assert f"CNI {command} plugin v1.9.1" in answer.stdout + answer.stderr
-    assert not (tmp_path / "golang-compile").exists()
+    assert not (tmp_path / "program-source").exists()
 
 
 @pytest.mark.long
@@ -384,7 +491,7 @@ def test_pinning_again_gives_the_same_pins(tmp_path: Path) -> None:
         pytest.skip("needs go")
     (tmp_path / "ci").mkdir()
     shutil.copy(ROOT / "ci" / "pin-go-modules", tmp_path / "ci")
-    copy = tmp_path / "formulas" / "golang" / "files" / "cni-plugins"
+    copy = tmp_path / "formulas" / "program" / "files" / "cni-plugins"
     shutil.copytree(PROGRAMS / "cni-plugins", copy)
     for name in ("go.mod", "go.sum"):
         (copy / "1.9.1" / name).unlink()
