@@ -160,7 +160,9 @@ def test_another_way_of_compiling_is_another_key() -> None:
     """Whoever changes what follows asks: do other binaries come out? Then `recipe` in map.jinja goes up by one, and this
     is what it is now."""
     script = SCRIPT.read_text()
-    compiling = [script[script.index(f"def {name}(") :].split("\n\n\n")[0] for name in ("environment", "compile_program")]
+    compiling = [
+        script[script.index(f"def {name}(") :].split("\n\n\n")[0] for name in ("environment", "compile_program")
+    ]
     digest = hashlib.sha256("".join(compiling).encode()).hexdigest()[:12]
     recipe = re.search(r"set recipe = (\d+)", (FORMULA / "map.jinja").read_text())
     assert recipe and (recipe[1], digest) == ("1", "9416136f8053")
@@ -418,7 +420,13 @@ def archive(directory: Path, names: tuple[str, ...] = COMMANDS) -> tuple[str, st
 
 
 def fetch(directory: Path, url: str, digest: str) -> subprocess.CompletedProcess[str]:
-    program = {"name": "kubernetes", "version": "1.37.2", "directory": str(directory / "out"), "url": url, "hash": digest}
+    program = {
+        "name": "kubernetes",
+        "version": "1.37.2",
+        "directory": str(directory / "out"),
+        "url": url,
+        "hash": digest,
+    }
     plan = {"work": str(directory), "toolchain": TOOLCHAIN, "programs": [program]}
     (directory / "plan.json").write_text(json.dumps(plan))
     return subprocess.run([SCRIPT, directory / "plan.json"], capture_output=True, text=True, check=False)
@@ -442,11 +450,10 @@ def test_one_binary_need_not_be_in_an_archive(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("fault", "words"), [("digest", "sha256=0000"), ("empty", "no file that can be executed"), ("absent", "cannot fetch")]
+    ("fault", "words"),
+    [("digest", "sha256=0000"), ("empty", "no file that can be executed"), ("absent", "cannot fetch")],
 )
-def test_an_archive_that_is_wrong_is_never_complete(
-    tmp_path: Path, fault: str, words: str
-) -> None:
+def test_an_archive_that_is_wrong_is_never_complete(tmp_path: Path, fault: str, words: str) -> None:
     url, digest = archive(tmp_path, () if fault == "empty" else COMMANDS)
     digest = f"sha256={'0' * 64}" if fault == "digest" else digest
     done = fetch(tmp_path, url + (".gone" if fault == "absent" else ""), digest)

@@ -15,6 +15,7 @@ from pillarbox.salt.client import master_options, returns
 from pillarbox.system import salt_results
 from pillarbox.system.progress import Progress
 
+
 class Highstates:
     """A :class:`pillarbox.pipeline.hosts.ApplyStates` of the master's minions."""
 
