@@ -157,8 +157,7 @@ def test_the_key_is_of_all_that_a_program_is_compiled_from(formulas: Path, tmp_p
 
 
 def test_another_way_of_compiling_is_another_key() -> None:
-    """Whoever changes what follows asks: do other binaries come out? Then `recipe` in map.jinja goes up by one, and this
-    is what it is now."""
+    """Whoever changes these functions asks: do other binaries come out? Then `recipe` in map.jinja goes up by one."""
     script = SCRIPT.read_text()
     compiling = [
         script[script.index(f"def {name}(") :].split("\n\n\n")[0] for name in ("environment", "compile_program")
