@@ -15,7 +15,8 @@ pytestmark = pytest.mark.lab
 
 
 # A deploy whose own process is killed, and no room for the engine; no room for records.
-@pytest.mark.parametrize("seed", [101, pytest.param(3, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("seed", [101, 3])
 def test_what_is_struck_at_random_ends_in_the_right_state(lab: Lab, clone: Path, seed: int) -> None:
     planned, struck = Campaign(lab, clone).round(seed)
     print(f"seed {seed}: {planned}")

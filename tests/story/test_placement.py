@@ -53,6 +53,7 @@ def test_its_replicas_are_on_different_hosts_behind_a_budget(lab: Lab) -> None:
     assert budget["status"]["expectedPods"] == 2 and budget["spec"]["minAvailable"] == 1
 
 
+@pytest.mark.long
 def test_it_goes_and_comes_and_no_other_service_notices(lab: Lab, clone: Path) -> None:
     def others() -> dict[str, object]:
         """What runs beside it: workloads, and the database server's pod itself."""
