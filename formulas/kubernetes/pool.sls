@@ -101,6 +101,7 @@ kubernetes_pool_firewall_rules:
   - makedirs: true
   - context:
       network: {{ pool.network | json }}
+      cluster_dns: {{ pool.get('cluster_dns', '') | json }}
 
 # At the host's start the kubelet's unit does the same.
 kubernetes_pool_firewall:
