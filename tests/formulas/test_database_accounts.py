@@ -19,6 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = (
     *("mariadb-server", "mariadb-server-core", "mariadb-client-core", "mariadb-common", "mysql-common", "libmariadb3"),
     *("libaio1", "liburing2", "libnuma1", "libpmem1", "libndctl6", "libdaxctl1", "libsnappy1v5", "liblzo2-2"),
+    "libncurses6",
 )
 ADMIN = "admin"
 #: What a container starts the script as; the name says what it does.
@@ -85,7 +86,7 @@ class Server:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    tree = programs.debian_root("mariadb", *PACKAGES)
+    tree = programs.debian_root("mariadb-server", *PACKAGES)
     if tree is None or os.geteuid() != 0:
         pytest.skip("no MariaDB server of Debian 12 can be had here")
     # A socket has a short path.
