@@ -28,7 +28,18 @@ from pillarbox import pki
 from pillarbox.model import Inventory
 
 ROOT = Path(__file__).resolve().parents[2]
-FORMULAS = ("linux", "salt", "etcd", "containerd", "docker", "registry", "pillarbox", "kubernetes", "program", "coredns")
+FORMULAS = (
+    "linux",
+    "salt",
+    "etcd",
+    "containerd",
+    "docker",
+    "registry",
+    "pillarbox",
+    "kubernetes",
+    "program",
+    "coredns",
+)
 FENCE = re.compile(r"^```yaml\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: network namespaces")
 
