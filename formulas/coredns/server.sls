@@ -16,15 +16,20 @@ coredns_server_user:
   - createhome: false
   - shell: /usr/sbin/nologin
 
+coredns_server_directory:
+  file.directory:
+  - name: /etc/coredns
+  - mode: '0755'
+
 coredns_server_pki:
   file.directory:
   - name: {{ pki }}
-  - makedirs: true
   - user: coredns
   - group: coredns
   - mode: '0700'
   - require:
     - user: coredns_server_user
+    - file: coredns_server_directory
 
 {%- for file, content in (('client.crt', 'certificate'), ('client.key', 'key'), ('ca.crt', 'ca_certificate')) %}
 
@@ -66,7 +71,7 @@ coredns_server_nothing:
   - name: /etc/coredns/nothing.zone
   - source: salt://coredns/files/nothing.zone
   - require:
-    - file: coredns_server_pki
+    - file: coredns_server_directory
   - require_in:
     - file: coredns_server_corefile
 {%- endif %}
@@ -81,7 +86,7 @@ coredns_server_corefile:
       server: {{ server | json }}
       address: {{ address }}
   - require:
-    - file: coredns_server_pki
+    - file: coredns_server_directory
 
 coredns_server_unit:
   file.managed:
