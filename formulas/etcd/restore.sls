@@ -1,10 +1,7 @@
+{%- from 'etcd/map.jinja' import initial_cluster %}
 {%- set server = pillar.etcd.server %}
 {%- set restore = pillar.pillarbox.restore %}
 {%- set data = server.get('data_dir', '/var/lib/etcd/member') %}
-{%- set peers = [] %}
-{%- for member in server.members %}
-{%- do peers.append(member.name ~ '=https://' ~ member.host ~ ':' ~ member.get('peer_port', 2380)) %}
-{%- endfor %}
 # Brings a snapshot back, on every member at once: salt-run state.orchestrate orch.restore. The data that was there stays
 # beside it, as `<data_dir>.before-<id>`. What fails leaves that in its place; the services start again in any case.
 
@@ -23,7 +20,7 @@ etcd_restore_data:
   cmd.run:
   - name: >-
       rm -rf {{ data }}.new && etcdctl snapshot restore {{ data }}.snapshot --data-dir {{ data }}.new
-      --name {{ server.name }} --initial-cluster {{ peers | join(',') }} --initial-cluster-token {{ restore.id }}
+      --name {{ server.name }} --initial-cluster {{ initial_cluster(server) }} --initial-cluster-token {{ restore.id }}
       --initial-advertise-peer-urls https://{{ server.bind.host }}:{{ server.bind.get('peer_port', 2380) }}
   - runas: etcd
   - env:

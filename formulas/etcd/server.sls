@@ -1,3 +1,4 @@
+{%- from 'etcd/map.jinja' import initial_cluster %}
 {%- set server = pillar.etcd.server %}
 {%- set certificate = pillar.pki.certificate[server.get('certificate', 'etcd-server')] %}
 
@@ -71,6 +72,7 @@ etcd_server_config:
   - template: jinja
   - context:
       server: {{ server | json }}
+      initial_cluster: {{ initial_cluster(server) | json }}
   - require:
     - file: etcd_server_pki
 
