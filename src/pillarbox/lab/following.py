@@ -40,8 +40,8 @@ class Following:
 
 
 @contextmanager
-def following(say: Callable[[str], None], *, every: float = 3.0, silence: float = 15.0) -> Iterator[Following]:
+def following(say: Callable[[str], None]) -> Iterator[Following]:
     """A :class:`Following` whose time passes by itself while the block runs."""
-    follow = Following(say, every=every, silence=silence)
+    follow = Following(say)
     with waiting.meanwhile(follow.tick, every=1):
         yield follow
