@@ -63,13 +63,13 @@ def distinct(manifests: Iterable[Manifest], problems: Problems) -> tuple[Manifes
     """
     kept: dict[tuple[str, str, str, str | None, str], Manifest] = {}
     files: dict[str, Manifest] = {}
-    told: set[PillarPlace] = set()
+    blamed: set[PillarPlace] = set()
     for each in manifests:
         first = kept.setdefault(each.identity, each)
         if first is not each:
             same = (first.object, first.traffic) == (each.object, each.traffic)
-            if each.place not in told and (first.node == each.node or not same):
-                told.add(each.place)
+            if each.place not in blamed and (first.node == each.node or not same):
+                blamed.add(each.place)
                 problems.add(each.place, f"{_title(each)} is claimed already by node {first.node}, {first.place}")
             continue
         other = files.setdefault(each.filename, each)

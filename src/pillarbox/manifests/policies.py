@@ -10,6 +10,7 @@ from typing import Any
 from pillarbox.manifests import dependencies, kinds, names, traffic
 from pillarbox.manifests.errors import PillarPlace, Problems
 from pillarbox.manifests.manifest import Manifest, Object
+from pillarbox.manifests.references import mapping
 from pillarbox.manifests.scope import Scope, compact
 from pillarbox.manifests.section import PillarSection
 from pillarbox.manifests.traffic import Peer, Traffic
@@ -24,7 +25,7 @@ def network_policy(key: str, section: PillarSection, scope: Scope) -> Iterator[M
     """One entry of ``kubernetes:control:network_policy``; without ``pods`` it is for all pods of the namespace."""
     with section:
         section.ignore("enabled")
-        found = traffic.read(section, scope.version)
+        found = traffic.read(section)
         if found == Traffic():
             section.problem("expected from, to, or both; [] is nobody")
         yield scope.manifest(
@@ -41,13 +42,13 @@ def network_policy(key: str, section: PillarSection, scope: Scope) -> Iterator[M
 
 def for_all_pods(obj: Mapping[str, Any]) -> bool:
     """Whether an object is a NetworkPolicy for all pods of its namespace."""
-    return kinds.of(obj) is kinds.NETWORK_POLICY and not obj["spec"].get("podSelector")
+    return kinds.of(obj) is kinds.NETWORK_POLICY and not mapping(obj, "spec", "podSelector")
 
 
 def completed(manifests: Iterable[Manifest], problems: Problems) -> tuple[Manifest, ...]:
     """``manifests`` with NetworkPolicies that say what they allow, without those of workloads that nothing limits.
 
-    A connection is said once, at either end, and allowed at both, wherever the end is limited: by what it says itself,
+    A connection is written once, at either end, and allowed at both, where the end is limited: by its own entry,
     or by a policy for all pods of its namespace. The policy of a workload holds what those allow, too: one object says
     all that a pod may, so it is in effect at once, whatever is applied before and after it.
     """

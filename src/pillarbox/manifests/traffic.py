@@ -14,8 +14,7 @@ from pillarbox.manifests.section import PillarSection
 #: The peer that is everybody, in the cluster and outside.
 ALL = "all"
 _FORMS = f"service/<name>, job/<name>, {ALL}, or addresses such as 192.0.2.0/24"
-#: Since when every namespace has its name as a label.
-_LABELLED = (1, 21)
+#: The label that every namespace has by itself, from Kubernetes 1.21 on.
 _NAMESPACE = "kubernetes.io/metadata.name"
 
 
@@ -36,21 +35,21 @@ class Peer:
 
 @dataclass(frozen=True)
 class Traffic:
-    """``sources`` may open connections to the pods, and the pods to ``destinations``; ``None``: nothing is said."""
+    """``sources`` may open connections to the pods, and the pods to ``destinations``; ``None``: nothing limits that."""
 
     sources: tuple[Peer, ...] | None = None
     destinations: tuple[Peer, ...] | None = None
 
 
-def of_workload(section: PillarSection, version: tuple[int, int]) -> Traffic:
+def of_workload(section: PillarSection) -> Traffic:
     """What the key ``network`` of a service or job says."""
     with section.section("network") as given:
-        return read(given, version)
+        return read(given)
 
 
-def read(section: PillarSection, version: tuple[int, int]) -> Traffic:
-    """What the keys ``from`` and ``to`` say; ``version`` is that of Kubernetes."""
-    return Traffic(_peers(section, "from", version), _peers(section, "to", version))
+def read(section: PillarSection) -> Traffic:
+    """What the keys ``from`` and ``to`` say."""
+    return Traffic(_peers(section, "from"), _peers(section, "to"))
 
 
 def namespace_selector(name: str) -> dict[str, Any]:
@@ -58,15 +57,15 @@ def namespace_selector(name: str) -> dict[str, Any]:
     return {"matchLabels": {_NAMESPACE: name}}
 
 
-def _peers(section: PillarSection, key: str, version: tuple[int, int]) -> tuple[Peer, ...] | None:
+def _peers(section: PillarSection, key: str) -> tuple[Peer, ...] | None:
     if key in section.empty:
         section.problem("expected a list, found nothing", "Write [] for nobody.", key=key)
     if section.value(key) is None:
         return None
-    return tuple(_peer(item, version) for item in section.items(key, short="peer"))
+    return tuple(_peer(item) for item in section.items(key, short="peer"))
 
 
-def _peer(section: PillarSection, version: tuple[int, int]) -> Peer:
+def _peer(section: PillarSection) -> Peer:
     with section:
         ports = tuple(_ports(section))
         text, namespace, pods = section.text("peer"), section.name("namespace"), section.texts("pods")
@@ -75,7 +74,6 @@ def _peer(section: PillarSection, version: tuple[int, int]) -> Peer:
                 section.problem(f"expected peer ({_FORMS}), or pods, or their namespace")
             selector: dict[str, Any] = {"podSelector": {"matchLabels": pods}} if pods else {}
             if namespace:
-                _refuse_unlabelled(section, version)
                 selector["namespaceSelector"] = namespace_selector(namespace)
             return Peer(section.place, selector=selector, ports=ports)
         if namespace or pods:
@@ -87,16 +85,8 @@ def _peer(section: PillarSection, version: tuple[int, int]) -> Peer:
         except ValueError:
             if "/" not in text:
                 section.problem(f"expected {_FORMS}, found {text}", key="peer")
-            if text.count("/") > 1:
-                _refuse_unlabelled(section, version)
             return Peer(section.place, text, ports=ports)
         return Peer(section.place, selector={"ipBlock": {"cidr": str(addresses)}}, ports=ports)
-
-
-def _refuse_unlabelled(section: PillarSection, version: tuple[int, int]) -> None:
-    if version < _LABELLED:
-        least = ".".join(map(str, _LABELLED))
-        section.problem(f"another namespace is found by its name from Kubernetes {least} on")
 
 
 def _ports(section: PillarSection) -> Iterator[int | str | Mapping[str, Any]]:

@@ -61,9 +61,7 @@ def service_workload(key: str, section: PillarSection, scope: Scope) -> Iterator
         budget = _budget(section, name)
         if budget:
             yield own("PodDisruptionBudget", name, {"spec": budget}, labels=labels)
-        yield own(
-            "NetworkPolicy", name, _policy(name), labels=labels, traffic=traffic.of_workload(section, scope.version)
-        )
+        yield own("NetworkPolicy", name, _policy(name), labels=labels, traffic=traffic.of_workload(section))
 
 
 def job(key: str, section: PillarSection, scope: Scope) -> Iterator[Manifest]:
@@ -111,7 +109,7 @@ def job(key: str, section: PillarSection, scope: Scope) -> Iterator[Manifest]:
             unit=unit_name(namespace, "job", name),
             depends_on=_dependencies(section),
         )
-        yield own("NetworkPolicy", app, _policy(app), traffic=traffic.of_workload(section, scope.version))
+        yield own("NetworkPolicy", app, _policy(app), traffic=traffic.of_workload(section))
 
 
 def _kind(section: PillarSection) -> str:

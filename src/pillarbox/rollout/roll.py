@@ -15,7 +15,7 @@ from pillarbox.manifests.kinds import ConditionGate, Gate, Kind
 from pillarbox.manifests.references import references
 from pillarbox.manifests.releases import CONTRACT, EXPAND, ReleaseMark, marked
 from pillarbox.manifests.workloads import PHASE
-from pillarbox.rollout import gates, memory
+from pillarbox.rollout import gates, memory, policies
 from pillarbox.rollout.apply import LiveChange, Prepared, prepare, send, survey, write
 from pillarbox.rollout.cluster import Cluster
 from pillarbox.rollout.gates import Verdict
@@ -128,7 +128,8 @@ def roll_out(
 
     Nothing is written before every object has passed the API server's own validation. A wave starts when the one
     before it is healthy; if it does not become healthy, what it changed is put back, and no later wave starts. What
-    the model no longer has is deleted at the end (data only with ``data_too``). ``before_expand`` is called once,
+    the model no longer has is deleted at the end (data only with ``data_too``), and what a NetworkPolicy no longer
+    allows stays allowed until then. ``before_expand`` is called once,
     before the first Job that expands a schema; an error that it raises ends the rollout there.
 
     Raises :class:`PillarboxError` when nothing was written: the manifests are refused, a schema forbids going back,
@@ -195,6 +196,7 @@ class _Run:
         # What no workload uses has no health of its own: it was good if all came up.
         for change in (change for wave in self.plan for change in wave if change.gate is None):
             self._keep(change)
+        self._narrow()
         self._prune()
         return RolloutOutcome(True, False, tuple(self.steps), self.kept)
 
@@ -211,7 +213,7 @@ class _Run:
                 self._prepare_expand(change)
                 self._note_floor(change)
                 self._see_off(change)
-                write(self.cluster, change, self.scrub)
+                write(self.cluster, change, self.scrub, policies.widened(change))
                 written.append(change)
                 self.progress.step(f"{label}: {change.ref} {_PAST[change.action]}")
         except PillarboxError as error:
@@ -443,6 +445,12 @@ class _Run:
             patience = _GRACE + max(int(pod["spec"].get("terminationGracePeriodSeconds") or 0) for pod in found)
             with self.progress.waiting(text):
                 until(lambda: not leaving(), f"the pods of {replaced.ref} that were replaced to end", patience=patience)
+
+    def _narrow(self) -> None:
+        """Have NetworkPolicies allow no more than the model says: pods that were used to more are gone now."""
+        for change in (change for wave in self.plan for change in wave if policies.widened(change) is not None):
+            write(self.cluster, change, self.scrub)
+            self.progress.step(f"{change.ref} narrowed to what the model allows")
 
     def _prune(self) -> None:
         stuck = ""
