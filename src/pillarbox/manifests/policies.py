@@ -158,7 +158,7 @@ class _Ends:
         unit = self._find(end.policy, str(peer.unit))
         if unit is None or unit.workload is None:
             known = [str(each.unit) for each in self._units if each.deployment == end.policy.deployment]
-            hint = "Expected service/<name> or job/<name>; others are addresses, or pods with their labels."
+            hint = f"Expected {traffic.FORMS}."
             self._problems.add(peer.place, f"the model has no {peer.unit}", did_you_mean(str(peer.unit), known) or hint)
             return None
         if _of_host(unit):

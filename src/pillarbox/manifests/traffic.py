@@ -13,7 +13,7 @@ from pillarbox.manifests.section import PillarSection
 
 #: The peer that is everybody, in the cluster and outside.
 ALL = "all"
-_FORMS = f"service/<name>, job/<name>, {ALL}, or addresses such as 192.0.2.0/24"
+FORMS = f"service/<name>, job/<name>, {ALL}, addresses such as 192.0.2.0/24, or {{pods: <labels>}}"
 #: The label that every namespace has by itself, from Kubernetes 1.21 on.
 _NAMESPACE = "kubernetes.io/metadata.name"
 
@@ -71,7 +71,7 @@ def _peer(section: PillarSection) -> Peer:
         text, namespace, pods = section.text("peer"), section.name("namespace"), section.texts("pods")
         if text is None:
             if not namespace and not pods:
-                section.problem(f"expected peer ({_FORMS}), or pods, or their namespace")
+                section.problem("expected a peer, or pods by their labels or namespace", f"Known: {FORMS}.")
             selector: dict[str, Any] = {"podSelector": {"matchLabels": pods}} if pods else {}
             if namespace:
                 selector["namespaceSelector"] = namespace_selector(namespace)
@@ -83,8 +83,6 @@ def _peer(section: PillarSection) -> Peer:
         try:
             addresses = ipaddress.ip_network(text, strict=False)
         except ValueError:
-            if "/" not in text:
-                section.problem(f"expected {_FORMS}, found {text}", key="peer")
             return Peer(section.place, text, ports=ports)
         return Peer(section.place, selector={"ipBlock": {"cidr": str(addresses)}}, ports=ports)
 
