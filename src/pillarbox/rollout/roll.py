@@ -128,9 +128,9 @@ def roll_out(
 
     Nothing is written before every object has passed the API server's own validation. A wave starts when the one
     before it is healthy; if it does not become healthy, what it changed is put back, and no later wave starts. What
-    the model no longer has is deleted at the end (data only with ``data_too``), and what a NetworkPolicy no longer
-    allows stays allowed until then. ``before_expand`` is called once,
-    before the first Job that expands a schema; an error that it raises ends the rollout there.
+    the model no longer has is deleted at the end (data only with ``data_too``), and until then NetworkPolicies go on
+    allowing what they did. ``before_expand`` is called once, before the first Job that expands a schema; an error that
+    it raises ends the rollout there.
 
     Raises :class:`PillarboxError` when nothing was written: the manifests are refused, a schema forbids going back,
     the cluster is out of reach. What fails later is in the outcome. On Ctrl-C and the like, ``cut_off`` gets what
@@ -196,8 +196,8 @@ class _Run:
         # What no workload uses has no health of its own: it was good if all came up.
         for change in (change for wave in self.plan for change in wave if change.gate is None):
             self._keep(change)
-        self._narrow()
         self._prune()
+        self._narrow()
         return RolloutOutcome(True, False, tuple(self.steps), self.kept)
 
     def _wave(self, number: int, wave: tuple[LiveChange, ...]) -> str:
@@ -447,8 +447,13 @@ class _Run:
                 until(lambda: not leaving(), f"the pods of {replaced.ref} that were replaced to end", patience=patience)
 
     def _narrow(self) -> None:
-        """Have NetworkPolicies allow no more than the model says: pods that were used to more are gone now."""
-        for change in (change for wave in self.plan for change in wave if policies.widened(change) is not None):
+        """Have NetworkPolicies allow no more than the model says, when the pods that were replaced have ended."""
+        changes = [change for wave in self.plan for change in wave]
+        wide = [change for change in changes if policies.widened(change) is not None]
+        for replaced in changes if wide else ():
+            if replaced.prepared and replaced.rolls and not replaced.ref.type.once:
+                self._ended(replaced.prepared, wide[0].ref)
+        for change in wide:
             write(self.cluster, change, self.scrub)
             self.progress.step(f"{change.ref} narrowed to what the model allows")
 
