@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from tests.manifests.test_schema_of_the_formula import NOVA
 
 from pillarbox.manifests import Manifest, kinds, render
 from pillarbox.manifests.definitions import definition
+from pillarbox.revision import Revision
 from pillarbox.rollout import Cluster
 from pillarbox.system.waiting import until
 
@@ -50,6 +52,15 @@ def offer(cluster: Cluster, manifests: tuple[Manifest, ...]) -> None:
 def test_examples_are_accepted(pillar: Any, cluster: Cluster) -> None:
     control = pillar["kubernetes"]["control"] | {"version": cluster.version()}
     offer(cluster, render(OneNode(control), {name: Spec(name) for name in IMAGES}))
+
+
+def test_the_policies_of_the_reference_deployment_are_accepted(repository: Path, cluster: Cluster) -> None:
+    found = [each for each in Revision.read(repository).manifests if each.type is kinds.NETWORK_POLICY]
+    assert len(found) > 20
+    for each in found:
+        # As a rollout sends them; a field that the API server does not know would be an error.
+        taken = cluster.apply(each.object, dry_run=True)
+        assert taken["spec"].keys() == each.object["spec"].keys()
 
 
 @settings(quick, max_examples=25)

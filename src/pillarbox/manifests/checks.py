@@ -11,7 +11,7 @@ from typing import Any
 from pillarbox.manifests import kinds, names
 from pillarbox.manifests.catalog import Catalog
 from pillarbox.manifests.definitions import definition
-from pillarbox.manifests.errors import Problems
+from pillarbox.manifests.errors import PillarPlace, Problems
 from pillarbox.manifests.kinds import Kind
 from pillarbox.manifests.manifest import Manifest, Object
 from pillarbox.manifests.references import ReferenceUse, mapping, mappings, references
@@ -63,10 +63,13 @@ def distinct(manifests: Iterable[Manifest], problems: Problems) -> tuple[Manifes
     """
     kept: dict[tuple[str, str, str, str | None, str], Manifest] = {}
     files: dict[str, Manifest] = {}
+    blamed: set[PillarPlace] = set()
     for each in manifests:
         first = kept.setdefault(each.identity, each)
         if first is not each:
-            if first.node == each.node or first.object != each.object:
+            same = (first.object, first.traffic) == (each.object, each.traffic)
+            if each.place not in blamed and (first.node == each.node or not same):
+                blamed.add(each.place)
                 problems.add(each.place, f"{_title(each)} is claimed already by node {first.node}, {first.place}")
             continue
         other = files.setdefault(each.filename, each)

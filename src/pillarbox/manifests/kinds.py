@@ -102,6 +102,7 @@ SERVICE = Kind("Service", _V1, "service", suffix="svc")
 DEPLOYMENT = Kind("Deployment", _APPS, "service", gate=Gate.DEPLOYMENT, template=_POD)
 STATEFUL_SET = Kind("StatefulSet", _APPS, "service", gate=Gate.STATEFUL_SET, template=_POD, in_place=True)
 DAEMON_SET = Kind("DaemonSet", _APPS, "service", gate=Gate.DAEMON_SET, template=_POD)
+NETWORK_POLICY = Kind("NetworkPolicy", ((_ALWAYS, "networking.k8s.io/v1"),), "network_policy")
 JOB = Kind("Job", ((_ALWAYS, "batch/v1"),), "job", gate=Gate.JOB, template=_POD, once=True)
 CRON_JOB = Kind(
     "CronJob",
@@ -135,6 +136,7 @@ TABLE: tuple[Kind, ...] = (
         suffix="pdb",
     ),
     Kind("Ingress", ((_ALWAYS, "networking.k8s.io/v1"),), "ingress"),
+    NETWORK_POLICY,
     JOB,
     DAEMON_SET,
     STATEFUL_SET,

@@ -12,6 +12,7 @@ from pillarbox.manifests.catalog import Catalog
 from pillarbox.manifests.errors import PillarPlace, Problems
 from pillarbox.manifests.manifest import Manifest, Object
 from pillarbox.manifests.section import PillarSection
+from pillarbox.manifests.traffic import Traffic
 
 # What a model that names no Kubernetes version gets: the API versions that every release in support serves.
 CURRENT = (1, 30)
@@ -41,6 +42,7 @@ class Scope:
         annotations: Mapping[str, str] | None = None,
         unit: str | None = None,
         depends_on: tuple[str, ...] = (),
+        traffic: Traffic | None = None,
     ) -> Manifest:
         """An object of a kind of the table with its metadata around ``body``, and the file that it belongs in."""
         known = kinds.named(kind)
@@ -48,7 +50,7 @@ class Scope:
         metadata = self.metadata(name, namespace, labels, annotations, service=service, role=role)
         found = {"apiVersion": known.api(self.version), "kind": kind, "metadata": metadata, **body}
         file = self.filename(name, namespace, known.file_suffix)
-        return Manifest(file, found, self.deployment, place, unit, depends_on)
+        return Manifest(file, found, self.deployment, place, unit, depends_on, traffic=traffic)
 
     def metadata(
         self,

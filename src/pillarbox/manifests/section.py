@@ -65,6 +65,11 @@ class PillarSection:
         """The keys that hold something."""
         return {key for key, (_, value) in self._values.items() if value is not None}
 
+    @property
+    def empty(self) -> set[str]:
+        """The keys that are there and hold nothing."""
+        return self._values.keys() - self.given
+
     def problem(self, message: str, hint: str | None = None, *, key: str | None = None) -> None:
         self._problems.add(self.place / key if key else self.place, message, hint)
 
@@ -210,15 +215,16 @@ class PillarSection:
         elif value is not None:
             self._expected(key, "a mapping of names", value)
 
-    def items(self, key: str, *aliases: str) -> Iterator[PillarSection]:
-        """The mappings of a list."""
+    def items(self, key: str, *aliases: str, short: str | None = None) -> Iterator[PillarSection]:
+        """The mappings of a list; anything else in it stands for a mapping with just the key ``short``."""
         value = self.value(key, *aliases)
         if value is not None and not isinstance(value, list):
             self._expected(key, "a list", value)
         elif value:
             place = self.place / self.spelling(key)
             for index, item in enumerate(value):
-                yield PillarSection(item if item is not None else {}, place / index, self._problems)
+                whole = {short: item} if short and not isinstance(item, (Mapping, list)) else item
+                yield PillarSection(whole if whole is not None else {}, place / index, self._problems)
 
     def _expected(self, key: str, what: str, value: Any) -> None:
         self.problem(f"expected {what}, found {_shown(value)}", key=self.spelling(key))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 
-from pillarbox.manifests import backups, kinds, names
+from pillarbox.manifests import backups, kinds, names, traffic
 from pillarbox.manifests.manifest import Manifest, Object
 from pillarbox.manifests.pods import template
 from pillarbox.manifests.scope import Scope, compact, unit_name
@@ -61,6 +61,7 @@ def service_workload(key: str, section: PillarSection, scope: Scope) -> Iterator
         budget = _budget(section, name)
         if budget:
             yield own("PodDisruptionBudget", name, {"spec": budget}, labels=labels)
+        yield own("NetworkPolicy", name, _policy(name), labels=labels, traffic=traffic.of_workload(section))
 
 
 def job(key: str, section: PillarSection, scope: Scope) -> Iterator[Manifest]:
@@ -75,14 +76,15 @@ def job(key: str, section: PillarSection, scope: Scope) -> Iterator[Manifest]:
         phase, release = section.choice("phase", among=PHASES), section.text("release")
         once_per = section.choice("once_per", among=("image", "config"), default="image")
         restart = section.choice("restart_policy", among=("Never", "OnFailure"), default="Never")
+        # Not the bare name: a Service of that name would send requests to the job.
+        app = f"{name}-job"
         spec = compact(
             backoffLimit=section.number("backoff_limit"),
             activeDeadlineSeconds=section.number("active_deadline", "active_deadline_seconds", low=1),
             ttlSecondsAfterFinished=section.number("ttl", "ttl_seconds_after_finished"),
             parallelism=section.number("parallelism"),
             completions=section.number("completions", low=1),
-            # Not the bare name: a Service of that name would send requests to the job.
-            template=template(section, f"{name}-job", scope, f"{base}-{role}" if role else base, restart=restart),
+            template=template(section, app, scope, f"{base}-{role}" if role else base, restart=restart),
         )
         schedule = section.text("schedule")
         if schedule is not None:
@@ -97,19 +99,17 @@ def job(key: str, section: PillarSection, scope: Scope) -> Iterator[Manifest]:
                 jobTemplate={"spec": spec},
             )
         marks = compact(**{PHASE: phase, RELEASE: release, ONCE_PER: once_per if schedule is None else None})
-        yield scope.manifest(
+        labels = section.texts("labels")
+        own = partial(scope.manifest, place=section.place, namespace=namespace, service=base, role=role, labels=labels)
+        yield own(
             "CronJob" if schedule is not None else "Job",
             name,
             {"spec": spec},
-            section.place,
-            namespace=namespace,
-            service=base,
-            role=role,
-            labels=section.texts("labels"),
             annotations=section.texts("annotations") | marks,
             unit=unit_name(namespace, "job", name),
             depends_on=_dependencies(section),
         )
+        yield own("NetworkPolicy", app, _policy(app), traffic=traffic.of_workload(section))
 
 
 def _kind(section: PillarSection) -> str:
@@ -208,6 +208,11 @@ def _budget(section: PillarSection, name: str) -> Object:
         if low is None and high is None:
             return {}
         return compact(minAvailable=low, maxUnavailable=high) | {"selector": {"matchLabels": {"app": name}}}
+
+
+def _policy(app: str) -> Object:
+    """A NetworkPolicy that allows nothing yet: what it allows is known when all workloads are there."""
+    return {"spec": {"podSelector": {"matchLabels": {"app": app}}}}
 
 
 def _ignored(section: PillarSection) -> str | None:

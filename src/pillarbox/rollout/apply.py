@@ -154,8 +154,9 @@ def survey(cluster: Cluster, prepared: Sequence[Prepared], scrub: Scrubber) -> t
     return tuple(changes[item.ref] for item in prepared)
 
 
-def write(cluster: Cluster, change: LiveChange, scrub: Scrubber) -> Object | None:
-    """Carry out one change; the object as it is then. An unchanged object causes no request."""
+def write(cluster: Cluster, change: LiveChange, scrub: Scrubber, for_now: Object | None = None) -> Object | None:
+    """Carry out one change; the object as it is then. An unchanged object causes no request. ``for_now`` is applied in
+    place of what the change leads to, which is left to a later call."""
     if change.action is Action.UNCHANGED:
         return None
     if change.action is Action.DELETE:
@@ -167,7 +168,7 @@ def write(cluster: Cluster, change: LiveChange, scrub: Scrubber) -> Object | Non
         if not cluster.gone(change.ref):
             raise RolloutError(f"{change.ref} was deleted to run again, and does not go")
     try:
-        return send(cluster, change.prepared.object)
+        return send(cluster, for_now or change.prepared.object)
     except ApiError as error:
         raise refusal(change.prepared, error, scrub) from error
 

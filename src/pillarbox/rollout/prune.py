@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from pillarbox.manifests import kinds
+from pillarbox.manifests.policies import for_all_pods
 from pillarbox.manifests.references import of_pod
 from pillarbox.rollout.cluster import FIELD_MANAGER, Cluster
 from pillarbox.rollout.errors import ApiError
@@ -53,12 +54,17 @@ def orphans(
     # Several groups may serve one object, which has the same uid in all of them.
     seen = {item["metadata"]["uid"] for identity, item in labelled if identity.same in known}
     found: list[tuple[ObjectRef, Object]] = []
-    for identity, item in sorted(labelled, key=lambda each: (-kinds.order(each[0].type), each[0])):
+    for identity, item in sorted(labelled, key=_deletion_order):
         if item["metadata"]["uid"] not in seen and _is_ours(item) and identity.name != NAME:
             seen.add(item["metadata"]["uid"])
             found.append((identity, item))
     used = _used_secrets(cluster, {item.namespace for item, _ in found if item.type is kinds.SECRET}, found)
     return tuple(Orphan(identity, _reason(identity, item, used, data_too)) for identity, item in found)
+
+
+def _deletion_order(each: tuple[ObjectRef, Object]) -> tuple[int, bool, ObjectRef]:
+    # What keeps all pods from everything goes before what allows them something.
+    return (-kinds.order(each[0].type), not for_all_pods(each[1]), each[0])
 
 
 def _is_ours(item: Object) -> bool:

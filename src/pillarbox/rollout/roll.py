@@ -15,7 +15,7 @@ from pillarbox.manifests.kinds import ConditionGate, Gate, Kind
 from pillarbox.manifests.references import references
 from pillarbox.manifests.releases import CONTRACT, EXPAND, ReleaseMark, marked
 from pillarbox.manifests.workloads import PHASE
-from pillarbox.rollout import gates, memory
+from pillarbox.rollout import gates, memory, policies
 from pillarbox.rollout.apply import LiveChange, Prepared, prepare, send, survey, write
 from pillarbox.rollout.cluster import Cluster
 from pillarbox.rollout.gates import Verdict
@@ -128,8 +128,9 @@ def roll_out(
 
     Nothing is written before every object has passed the API server's own validation. A wave starts when the one
     before it is healthy; if it does not become healthy, what it changed is put back, and no later wave starts. What
-    the model no longer has is deleted at the end (data only with ``data_too``). ``before_expand`` is called once,
-    before the first Job that expands a schema; an error that it raises ends the rollout there.
+    the model no longer has is deleted at the end (data only with ``data_too``), and until then NetworkPolicies go on
+    allowing what they did. ``before_expand`` is called once, before the first Job that expands a schema; an error that
+    it raises ends the rollout there.
 
     Raises :class:`PillarboxError` when nothing was written: the manifests are refused, a schema forbids going back,
     the cluster is out of reach. What fails later is in the outcome. On Ctrl-C and the like, ``cut_off`` gets what
@@ -196,6 +197,7 @@ class _Run:
         for change in (change for wave in self.plan for change in wave if change.gate is None):
             self._keep(change)
         self._prune()
+        self._narrow()
         return RolloutOutcome(True, False, tuple(self.steps), self.kept)
 
     def _wave(self, number: int, wave: tuple[LiveChange, ...]) -> str:
@@ -211,7 +213,7 @@ class _Run:
                 self._prepare_expand(change)
                 self._note_floor(change)
                 self._see_off(change)
-                write(self.cluster, change, self.scrub)
+                write(self.cluster, change, self.scrub, policies.widened(change))
                 written.append(change)
                 self.progress.step(f"{label}: {change.ref} {_PAST[change.action]}")
         except PillarboxError as error:
@@ -443,6 +445,17 @@ class _Run:
             patience = _GRACE + max(int(pod["spec"].get("terminationGracePeriodSeconds") or 0) for pod in found)
             with self.progress.waiting(text):
                 until(lambda: not leaving(), f"the pods of {replaced.ref} that were replaced to end", patience=patience)
+
+    def _narrow(self) -> None:
+        """Have NetworkPolicies allow no more than the model says, when the pods that were replaced have ended."""
+        changes = [change for wave in self.plan for change in wave]
+        wide = [change for change in changes if policies.widened(change) is not None]
+        for replaced in changes if wide else ():
+            if replaced.prepared and replaced.rolls and not replaced.ref.type.once:
+                self._ended(replaced.prepared, wide[0].ref)
+        for change in wide:
+            write(self.cluster, change, self.scrub)
+            self.progress.step(f"{change.ref} narrowed to what the model allows")
 
     def _prune(self) -> None:
         stuck = ""
