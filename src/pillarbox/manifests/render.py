@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
-from pillarbox.manifests import checks, config, dependencies, kinds, network, objects, rbac, storage, workloads
+from pillarbox.manifests import checks, config, dependencies, kinds, network, objects, openapi, rbac, storage, workloads
 from pillarbox.manifests.catalog import Catalog, Image, named_image
 from pillarbox.manifests.errors import PillarPlace, Problems
 from pillarbox.manifests.finish import finished
@@ -101,6 +101,7 @@ def _rendered(
             return
         namespace = control.name("namespace") or "default"
         version = parse_version(control, node.parameters)
+        control.api = openapi.api(version)
         scope = Scope(deploy_name(control, node.parameters), namespace, version, catalog, problems)
         with control.section("external") as elsewhere:
             for kind in _EXTERNAL:

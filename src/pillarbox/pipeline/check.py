@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pillarbox import manifests
 from pillarbox.revision import Revision
 from pillarbox.system.errors import ErrorGroup, PillarboxError
 
@@ -19,12 +20,14 @@ def check(model: Path) -> tuple[tuple[PillarboxError, ...], tuple[PillarboxError
 
 
 def doubts(revision: Revision) -> tuple[PillarboxError, ...]:
-    """What is doubtful about a revision that renders: keys that no schema of a formula knows, which change nothing."""
+    """What is doubtful about a revision that renders: keys that no schema of a formula knows, which change nothing, and
+    versions of Kubernetes whose API manifests could not be checked against."""
     try:
         found = revision.inventory.unknown_keys(revision.nodes.values())
     except PillarboxError as error:
         return each(error)
-    return tuple(PillarboxError(one.message, file=one.file, line=one.line or None) for one in found)
+    unknown = [PillarboxError(one.message, file=one.file, line=one.line or None) for one in found]
+    return (*unknown, *manifests.doubts(revision.manifests))
 
 
 def each(error: PillarboxError) -> tuple[PillarboxError, ...]:
