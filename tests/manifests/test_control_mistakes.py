@@ -76,7 +76,7 @@ CASES: dict[str, tuple[Any, str, str | None]] = {
     "a volume without a type": (service(volume={"data": {}}), "volume:data: a volume has a type", None),
     "a quantity": (container(resources={"requests": {"cpu": "lots"}}), "cpu: expected a quantity such as 500m", None),
     "a probe of no kind": (container(liveness_probe={"timeout": 1}), "liveness_probe: expected a type", None),
-    "a probe of an unknown kind": (container(liveness_probe={"type": "grpc", "port": 1}), "unknown type grpc", None),
+    "a probe of an unknown kind": (container(liveness_probe={"type": "smoke", "port": 1}), "unknown type smoke", None),
     "a probe of an unnamed port": (
         container(ports=[PORT], liveness_probe={"type": "tcp", "port": "wbe"}),
         "a probe asks port wbe",
@@ -90,6 +90,11 @@ CASES: dict[str, tuple[Any, str, str | None]] = {
     "a strategy of another kind": (
         service(kind="StatefulSet", strategy={"max_surge": 1}),
         "strategy:max_surge: a StatefulSet in this version of Kubernetes has no max_surge",
+        None,
+    ),
+    "what a StatefulSet learned later": (
+        service(kind="StatefulSet", min_ready_seconds=1) | {"version": "1.21"},
+        "min_ready_seconds: a StatefulSet in this version of Kubernetes has no min_ready_seconds",
         None,
     ),
     "ports without names": (service(ports=[{"port": 1}, {"port": 2}]), "several ports need a name each", None),

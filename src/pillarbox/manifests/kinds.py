@@ -15,6 +15,8 @@ OBJECT = "object"
 KEEP = "pillarbox.io/keep"
 
 _ALWAYS: Version = (0, 0)
+#: What a model that names no Kubernetes version gets: the oldest that is in support.
+CURRENT: Version = (1, 34)
 
 
 def group(api_version: str) -> str:
@@ -129,6 +131,11 @@ TABLE: tuple[Kind, ...] = (
     Kind("PersistentVolumeClaim", _V1, "persistent_volume_claim", suffix="pvc", precious=_DATA),
     SERVICE,
     Kind("Endpoints", _V1, "endpoints"),
+    Kind(
+        "EndpointSlice",
+        ((_ALWAYS, "discovery.k8s.io/v1beta1"), ((1, 21), "discovery.k8s.io/v1")),
+        "endpoints",
+    ),
     Kind(
         "PodDisruptionBudget",
         ((_ALWAYS, "policy/v1beta1"), ((1, 21), "policy/v1")),

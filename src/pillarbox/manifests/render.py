@@ -13,6 +13,7 @@ from pillarbox.manifests import (
     kinds,
     network,
     objects,
+    openapi,
     policies,
     rbac,
     storage,
@@ -113,6 +114,7 @@ def _rendered(
             return
         namespace = control.name("namespace") or "default"
         version = parse_version(control, node.parameters)
+        control.api = openapi.api(version)
         scope = Scope(deploy_name(control, node.parameters), namespace, version, catalog, problems)
         with control.section("external") as elsewhere:
             for kind in _EXTERNAL:

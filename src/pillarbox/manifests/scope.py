@@ -10,12 +10,10 @@ from typing import Any
 from pillarbox.manifests import kinds, names
 from pillarbox.manifests.catalog import Catalog
 from pillarbox.manifests.errors import PillarPlace, Problems
+from pillarbox.manifests.kinds import CURRENT, Version
 from pillarbox.manifests.manifest import Manifest, Object
 from pillarbox.manifests.section import PillarSection
 from pillarbox.manifests.traffic import Traffic
-
-# What a model that names no Kubernetes version gets: the API versions that every release in support serves.
-CURRENT = (1, 30)
 
 
 @dataclass(frozen=True)
@@ -24,7 +22,7 @@ class Scope:
 
     deployment: str
     namespace: str
-    version: tuple[int, int]
+    version: Version
     catalog: Catalog
     problems: Problems
 
@@ -50,7 +48,7 @@ class Scope:
         metadata = self.metadata(name, namespace, labels, annotations, service=service, role=role)
         found = {"apiVersion": known.api(self.version), "kind": kind, "metadata": metadata, **body}
         file = self.filename(name, namespace, known.file_suffix)
-        return Manifest(file, found, self.deployment, place, unit, depends_on, traffic=traffic)
+        return Manifest(file, found, self.deployment, place, unit, depends_on, kubernetes=self.version, traffic=traffic)
 
     def metadata(
         self,
@@ -92,7 +90,7 @@ def unit_name(namespace: str, kind: str, name: str) -> str:
     return f"{kind}/{name}" if namespace == "default" else f"{namespace}/{kind}/{name}"
 
 
-def parse_version(control: PillarSection, parameters: Mapping[str, Any]) -> tuple[int, int]:
+def parse_version(control: PillarSection, parameters: Mapping[str, Any]) -> Version:
     """The Kubernetes version of ``kubernetes:control:version``, else of ``_param:kubernetes_version``."""
     value = control.value("version")
     if isinstance(value, float):

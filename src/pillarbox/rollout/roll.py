@@ -16,7 +16,7 @@ from pillarbox.manifests.references import references
 from pillarbox.manifests.releases import CONTRACT, EXPAND, ReleaseMark, marked
 from pillarbox.manifests.workloads import PHASE
 from pillarbox.rollout import gates, memory, policies
-from pillarbox.rollout.apply import LiveChange, Prepared, prepare, send, survey, write
+from pillarbox.rollout.apply import LiveChange, Prepared, TakenField, prepare, send, survey, write
 from pillarbox.rollout.cluster import Cluster
 from pillarbox.rollout.gates import Verdict
 from pillarbox.rollout.objects import Object, ObjectRef, selector
@@ -56,6 +56,7 @@ class RolloutStep:
     fields: tuple[str, ...] = ()
     rolls: bool = False
     runs_pods: bool = False
+    taken: tuple[TakenField, ...] = ()
 
     def as_dict(self) -> dict[str, object]:
         """The step as plain data."""
@@ -72,6 +73,7 @@ class RolloutStep:
             **({"reason": self.reason} if self.reason else {}),
             **({"log": self.log} if self.log else {}),
             **({"fields": list(self.fields)} if self.fields else {}),
+            **({"taken": [str(one) for one in self.taken]} if self.taken else {}),
         }
 
 
@@ -215,7 +217,8 @@ class _Run:
                 self._see_off(change)
                 write(self.cluster, change, self.scrub, policies.widened(change))
                 written.append(change)
-                self.progress.step(f"{label}: {change.ref} {_PAST[change.action]}")
+                taken = f"; takes {', '.join(map(str, change.taken))}" if change.taken else ""
+                self.progress.step(f"{label}: {change.ref} {_PAST[change.action]}{taken}")
         except PillarboxError as error:
             self.steps.append(_step(writing[len(written)], StepResult.FAILED, number, reason=self.scrub(str(error))))
             self._go_back(number, written)
@@ -484,7 +487,9 @@ def _step(
     change: LiveChange, result: StepResult, wave: int, *, seconds: float = 0.0, reason: str = "", log: str = ""
 ) -> RolloutStep:
     pods = change.ref.type.runs_pods
-    return RolloutStep(change.ref, change.action, result, wave, seconds, reason, log, change.fields, change.rolls, pods)
+    return RolloutStep(
+        change.ref, change.action, result, wave, seconds, reason, log, change.fields, change.rolls, pods, change.taken
+    )
 
 
 def _migrates(change: LiveChange, phase: str) -> ReleaseMark | None:
