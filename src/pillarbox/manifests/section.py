@@ -14,7 +14,6 @@ from typing import Any
 
 from pillarbox.manifests import names
 from pillarbox.manifests.errors import PillarPlace, Problems
-from pillarbox.manifests.manifest import Object
 from pillarbox.manifests.openapi import Api
 from pillarbox.system.names import did_you_mean
 
@@ -79,7 +78,7 @@ class PillarSection:
     def problem(self, message: str, hint: str | None = None, *, key: str | None = None) -> None:
         self._problems.add(self.place / key if key else self.place, message, hint)
 
-    def complete(self, obj: Object, of: str, *but: str) -> Object:
+    def complete(self, obj: dict[str, Any], of: str, *but: str) -> dict[str, Any]:
         """``obj`` with the fields of the API's type ``of`` that the pillar has and no other code asks for.
 
         To be called when all other keys have been asked for. ``but`` are fields, in ``snake_case``, that the pillar
