@@ -1,0 +1,4 @@
+include:
+{%- if salt['pillar.get']('haproxy:proxy:enabled') %}
+- haproxy.proxy
+{%- endif %}

@@ -1,0 +1,4 @@
+include:
+{%- if salt['pillar.get']('keepalived:cluster:enabled') %}
+- keepalived.cluster
+{%- endif %}
