@@ -1,7 +1,7 @@
 """The members of an etcd cluster follow the model: real etcds with TLS, by the states' own commands and files.
 
-Each host has an address of its own on the loopback interface and a directory for what is written below /etc and /var/lib;
-a process stands for the unit. Nothing restarts by itself here: each test says what starts, and when.
+Each host has an address of its own on the loopback interface, and a directory for what is written below /etc and
+/var/lib; a process stands for the unit. Nothing restarts by itself here: each test says what starts, and when.
 """
 
 from __future__ import annotations

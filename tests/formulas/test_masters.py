@@ -16,19 +16,22 @@ import subprocess
 import sys
 import threading
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from tests import programs
-from tests.controlplane import free_port
+from tests.controlplane import control_plane, free_port
 from tests.formulas.test_hosts import ROOT, as_root, compiled_states, complaints
 
 from pillarbox import pki
 from pillarbox.lab import layout
 from pillarbox.model import Inventory
+from pillarbox.rollout import Cluster
 from pillarbox.system.waiting import until
 
 ADDRESSES = {"kmst01": "172.30.20.11", "kmst02": "172.30.20.12", "kmst03": "172.30.20.13"}
@@ -109,7 +112,8 @@ def program(name: str) -> tuple[str, dict[str, str]]:
 
 def proxy_config(text: str, scratch: Path, pki_folder: Path) -> Path:
     """The proxy's configuration where this machine lacks its account and directories."""
-    for old, new in (("user haproxy", "user root"), ("group haproxy", "group root"), ("/etc/haproxy/pki", str(pki_folder))):
+    own = {"user haproxy": "user root", "group haproxy": "group root", "/etc/haproxy/pki": str(pki_folder)}
+    for old, new in own.items():
         assert old in text
         text = text.replace(old, new)
     file = scratch / "haproxy.cfg"
@@ -209,7 +213,10 @@ def test_connections_go_to_servers_that_are_well(tmp_path: Path) -> None:
     def asked(ca: str) -> dict[str, Any]:
         return {"ca": ca, "common_name": "x", "alternative_names": ["IP:127.0.0.1"], "usage": ["server", "client"]}
 
-    pillar = {"_reclass_": {"name": {"full": "host"}}, "pki": {"certificate": {"own": asked("a"), "strange": asked("b")}}}
+    pillar = {
+        "_reclass_": {"name": {"full": "host"}},
+        "pki": {"certificate": {"own": asked("a"), "strange": asked("b")}},
+    }
     issued = pki.issue(pillar, tmp_path / "pki")["pki"]["certificate"]
     put_certificates(tmp_path / "certificates", issued)
     with ExitStack() as stack:
@@ -217,10 +224,11 @@ def test_connections_go_to_servers_that_are_well(tmp_path: Path) -> None:
         for name, certificate in (("one", "own"), ("two", "own"), ("stranger", "strange")):
             servers.append(Server(name, issued[certificate], tmp_path))
             stack.callback(servers[-1].close)
-        one, two, stranger = servers
+        one, two, _ = servers
         port, health = free_port(), free_port()
         listen = {
-            "binds": [{"address": "127.0.0.1", "port": port}],
+            # The second address is no host's here.
+            "binds": [{"address": each, "port": port} for each in ("127.0.0.1", "192.0.2.100")],
             "servers": {each.name: {"host": "127.0.0.1", "port": each.port} for each in servers},
             "check": {"path": "/readyz", "certificate": "own"},
         }
@@ -262,6 +270,73 @@ def test_connections_go_to_servers_that_are_well(tmp_path: Path) -> None:
             assert answer.status == 200
 
 
+def test_requests_go_on_when_an_api_server_ends(tmp_path: Path) -> None:
+    """Real API servers that know nobody who is anonymous, behind the proxy that the model has for them."""
+    haproxy, environment = program("haproxy")
+    asked = {"ca": "kubernetes", "common_name": "haproxy@kmst01", "usage": ["client"]}
+    pillar = {"_reclass_": {"name": {"full": "host"}}, "pki": {"certificate": {"kubernetes-haproxy": asked}}}
+    issued = pki.issue(pillar, tmp_path / "pki")["pki"]["certificate"]
+    put_certificates(tmp_path / "certificates", issued)
+    authority = tmp_path / "certificates/kubernetes-haproxy-ca.crt"
+    plane_root, kubeconfig = tmp_path / "plane", tmp_path / "kubeconfig"
+    plane_root.mkdir()
+    flags = (f"--client-ca-file={tmp_path}/ca.crt", "--anonymous-auth=false", "--shutdown-delay-duration=4s")
+    shutil.copy(authority, tmp_path / "ca.crt")
+    with ExitStack() as stack:
+        plane = stack.enter_context(control_plane(plane_root, *flags))
+        second = stack.enter_context(plane.another())
+        # The servers of this plane sign for themselves.
+        shutil.copy(plane_root / "certs/apiserver.crt", authority)
+        found = [yaml.safe_load(file.read_text()) for file in (plane.kubeconfig, second)]
+        ports = [int(each["clusters"][0]["cluster"]["server"].rpartition(":")[2]) for each in found]
+        port = free_port()
+        listen = {
+            "binds": [{"address": "127.0.0.1", "port": port}],
+            "servers": {f"m{number}": {"host": "127.0.0.1", "port": each} for number, each in enumerate(ports)},
+            "check": {"path": "/readyz", "certificate": "kubernetes-haproxy"},
+        }
+        proxy = {"enabled": True, "health_port": free_port(), "listen": {"api": listen}}
+        files = compiled_states("host", {**pillar, "haproxy": {"proxy": proxy}}, ["haproxy"], tmp_path)[1]
+        file = proxy_config(files["/etc/haproxy/haproxy.cfg"], tmp_path, tmp_path / "certificates")
+        log = stack.enter_context((tmp_path / "log").open("w"))
+        running = subprocess.Popen([haproxy, "-db", "-f", file], env=environment, stdout=log, stderr=log)
+        stack.callback(running.wait)
+        stack.callback(running.terminate)
+        kubeconfig.write_text(plane.kubeconfig.read_text().replace(str(ports[0]), str(port)))
+        kubeconfig.chmod(0o600)
+        with Cluster(kubeconfig) as cluster:
+            cluster.version()
+
+        token = found[0]["users"][0]["user"]["token"]
+        request = urllib.request.Request(f"https://127.0.0.1:{port}/api/v1/namespaces")
+        request.add_header("Authorization", f"Bearer {token}")
+        context = ssl.create_default_context(cafile=authority)
+        ended, sent, failed = threading.Event(), [], []
+
+        def ask() -> None:
+            while not ended.is_set():
+                sent.append(None)
+                try:
+                    with urllib.request.urlopen(request, context=context, timeout=10) as answer:
+                        answer.read()
+                except OSError as error:
+                    failed.append(error)
+
+        def down() -> int:
+            return (tmp_path / "log").read_text().count("is DOWN")
+
+        with ThreadPoolExecutor(1) as pool:
+            asking = pool.submit(ask)
+            before = down()
+            plane.stop("kube-apiserver")
+            noticed = until(lambda: down() > before, "the proxy to notice", patience=60)
+            after = len(sent)
+            more = until(lambda: len(sent) > after + 10, "more requests", patience=60)
+            ended.set()
+            asking.result()
+        assert noticed and more and failed == []
+
+
 # Two hosts on one network; each has a program that answers what keepalived asks.
 NETWORK = """
 set -eu
@@ -277,7 +352,10 @@ for name in m1 m2; do
 done
 ip -n m1 address add 192.0.2.1/24 dev eth0
 ip -n m2 address add 192.0.2.2/24 dev eth0
-well() {{ ip netns exec $1 {python} -m http.server --bind 127.0.0.1 8405 > /dev/null 2>&1 & echo $! > {scratch}/$1.well; }}
+well() {{
+    ip netns exec $1 {python} -m http.server --bind 127.0.0.1 8405 > /dev/null 2>&1 &
+    echo $! > {scratch}/$1.well
+}}
 for name in m1 m2; do
     well $name
     ip netns exec $name {keepalived} --vrrp --dont-fork --log-console --use-file {scratch}/$name.conf \

@@ -67,7 +67,7 @@ class HostUpdate:
             ) from None
 
     def by_itself(self, changed: Iterable[str]) -> tuple[str, ...]:
-        """Which of the ``changed`` paths of its pillar and files have the host updated by itself: a formula's files count
+        """Which of the ``changed`` paths of its pillar and files have the host updated by itself: files of a formula do
         where all of its pillar does."""
         paths = {path: re.sub(r"^formulas/([^/]+)/.*", r"\1", path) for path in changed}
         return tuple(path for path in paths if any(f"{paths[path]}.".startswith(f"{each}.") for each in self.alone))
@@ -87,8 +87,8 @@ def groups(changes: Mapping[str, Sequence[str]], hosts: Mapping[str, Node]) -> t
     single: dict[tuple[bool, int, bool], list[Group]] = {}
     for name, changed in sorted(changes.items()):
         update = HostUpdate.of(hosts[name])
-        # The states of a host with a master may restart the very master that waits for them. Those that are there know of
-        # a new one before it comes.
+        # The states of a host with a master may restart the very master that waits for them. Hosts that are there know
+        # of a new one before it comes.
         rank = ("master" in hosts[name].parameters["salt"], update.stage, "new" in changed)
         if states := update.prepared(changed):
             found.append(Group((name,), states=states))
