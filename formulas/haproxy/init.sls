@@ -1,4 +1,6 @@
-include:
 {%- if salt['pillar.get']('haproxy:proxy:enabled') %}
+include:
 - haproxy.proxy
+{%- else %}
+include: []
 {%- endif %}

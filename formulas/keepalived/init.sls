@@ -1,4 +1,6 @@
-include:
 {%- if salt['pillar.get']('keepalived:cluster:enabled') %}
+include:
 - keepalived.cluster
+{%- else %}
+include: []
 {%- endif %}

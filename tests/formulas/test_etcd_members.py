@@ -208,11 +208,11 @@ def test_a_cluster_grows_and_shrinks_by_the_model(hosts: list[Host]) -> None:
     assert len(list(hosts[1].root.glob("data.removed-*"))) == 1
 
 
-@pytest.mark.parametrize("number", [0, 2])
-def test_a_host_that_lost_its_data_comes_back(hosts: list[Host], number: int) -> None:
+def test_a_host_that_lost_its_data_comes_back(hosts: list[Host]) -> None:
     model = hosts[:3]
     value = cluster(model)
-    lost, before = hosts[number], hosts[number].members()
+    # The one that began the first cluster, too.
+    lost, before = hosts[0], hosts[0].members()
     lost.lose()
     lost.data.mkdir()
     lost.start()

@@ -87,6 +87,27 @@ def test_three_masters_know_each_other_and_others_know_one_address(three: Invent
     assert set(admin["etcd"]["client"]["members"]) == set(MASTERS)
 
 
+def test_a_master_may_have_another_name_and_its_own_proxy(three: Inventory, tmp_path: Path) -> None:
+    for folder in ("nodes", "classes"):
+        shutil.copytree(Path(three.path) / folder, tmp_path / folder)
+    node = {
+        "classes": ["cluster.lab.kubernetes.master"],
+        "parameters": {
+            "_param": {"single_address": "172.30.20.14"},
+            "haproxy": {"proxy": {"enabled": False}},
+            "keepalived": {"cluster": {"enabled": False}},
+        },
+    }
+    (tmp_path / "nodes/hosts/kube4.yml").write_text(yaml.safe_dump(node))
+    grown = Inventory(tmp_path)
+    assert set(grown.node("kmst01").parameters["etcd"]["server"]["members"]) == {*MASTERS, "kube4"}
+    found = grown.node("kube4")
+    (tmp_path / "salt").mkdir()
+    low, _ = compiled_states("kube4", dict(found.parameters), list(found.applications), tmp_path / "salt")
+    assert all(isinstance(chunk, dict) for chunk in low), low
+    assert not {chunk["__sls__"] for chunk in low} & {"haproxy.proxy", "keepalived.cluster"}
+
+
 def test_masters_share_the_keys_of_the_cluster(three: Inventory, tmp_path: Path) -> None:
     issued = [pki.issue(three.node(name).parameters, tmp_path)["pki"] for name in MASTERS]
     for name in ("kubernetes-service-account", "kubernetes-encryption"):
