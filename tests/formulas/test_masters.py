@@ -301,7 +301,7 @@ def test_requests_go_on_when_an_api_server_ends(tmp_path: Path) -> None:
     authority = tmp_path / "certificates/kubernetes-haproxy-ca.crt"
     plane_root, kubeconfig = tmp_path / "plane", tmp_path / "kubeconfig"
     plane_root.mkdir()
-    flags = (f"--client-ca-file={tmp_path}/ca.crt", "--anonymous-auth=false", "--shutdown-delay-duration=4s")
+    flags = (f"--client-ca-file={tmp_path}/ca.crt", "--anonymous-auth=false")
     shutil.copy(authority, tmp_path / "ca.crt")
     with ExitStack() as stack:
         plane = stack.enter_context(control_plane(plane_root, *flags))
