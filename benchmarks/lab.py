@@ -11,14 +11,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.story.lab import Lab
+from tests.story.lab import KNOBS, Lab, change
 
 from pillarbox.images.registry import Registry
 from pillarbox.lab import settings as lab_settings
@@ -48,13 +47,6 @@ def push(clone: Path, message: str) -> tuple[float, float]:
             planned = time.monotonic() - start
     assert pushing.wait() == 0, "the push failed"
     return planned, time.monotonic() - start
-
-
-def change(clone: Path, file: str, pattern: str, new: str) -> None:
-    path = clone / file
-    text, found = re.subn(pattern, new, path.read_text())
-    assert found, f"{file} lacks {pattern!r}"
-    path.write_text(text)
 
 
 def deploy(lab: Lab) -> float:
@@ -96,11 +88,12 @@ def measure(lab: Lab) -> Iterator[tuple[str, str]]:
             ),
             (
                 "release zed to epoxy",
-                ("classes/cluster/lab/init.yml", "openstack_version: zed", "openstack_version: epoxy"),
+                (KNOBS, "openstack_version: zed", "openstack_version: epoxy"),
             ),
         ):
             if edit:
-                change(clone, *edit)
+                file, pattern, new = edit
+                change(clone / file, pattern, new)
             planned, pushed = push(clone, title)
             yield f"git push, {title}", f"plan after {planned:.1f} s, images in the registry after {pushed:.0f} s"
             with lab.load() as load:

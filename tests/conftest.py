@@ -64,7 +64,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     Where processes share the work (``-n 2 --dist loadgroup``), one begins with the lab, and so with what takes longest;
     another has the rest.
     """
-    unpacked = programs.kubernetes() is not None
+    unpacked = programs.compiled("kubernetes", "kube-apiserver") is not None
 
     def rank(item: pytest.Item) -> int:
         if item.get_closest_marker("lab"):

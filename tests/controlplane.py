@@ -29,10 +29,10 @@ def free_port() -> int:
 def control_plane(root: Path, *flags: str) -> Iterator[ControlPlane]:
     """A running control plane with its files in ``root``, the API server with ``flags`` besides its own; skips where
     the machine has no Kubernetes binaries."""
-    folder = programs.kubernetes() if programs.debian("etcd-server", "etcd") else None
-    if folder is None:
-        pytest.skip("no Kubernetes binaries here: set PILLARBOX_KUBERNETES_BIN, or make the lab, which compiles them")
-    plane = ControlPlane(folder, root, flags)
+    etcd, apiserver = programs.compiled("etcd", "etcd"), programs.compiled("kubernetes", "kube-apiserver")
+    if etcd is None or apiserver is None:
+        pytest.skip("no programs of Kubernetes here: set PILLARBOX_PROGRAMS, or make the lab, which compiles them")
+    plane = ControlPlane({"etcd": etcd.parent, "kube": apiserver.parent}, root, flags)
     try:
         plane.up()
         yield plane
@@ -43,9 +43,9 @@ def control_plane(root: Path, *flags: str) -> Iterator[ControlPlane]:
 class ControlPlane:
     """The processes, and how to stop and start the API server in the middle of a test."""
 
-    def __init__(self, folder: Path, root: Path, flags: tuple[str, ...] = ()) -> None:
+    def __init__(self, folders: dict[str, Path], root: Path, flags: tuple[str, ...] = ()) -> None:
         self.root = root
-        self.folder = folder
+        self._folders = folders
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         self._token = secrets.token_hex(16)
         self._port, self._etcd, peer = free_port(), free_port(), free_port()
@@ -82,7 +82,6 @@ class ControlPlane:
                 "--use-service-account-credentials=false",
                 "--bind-address=127.0.0.1",
                 f"--secure-port={free_port()}",
-                "--port=0",
                 f"--cert-dir={root / 'certs'}",
                 "--leader-elect=false",
             ],
@@ -98,13 +97,8 @@ class ControlPlane:
         return f"http://127.0.0.1:{self._etcd}"
 
     def start(self, name: str) -> None:
-        program = (
-            self.folder / name.removesuffix("-2") if name.startswith("kube-") else programs.debian("etcd-server", name)
-        )
-        assert program
-        arguments = list(self._commands[name])
-        if name == "etcd" and "--unsafe-no-fsync" in arguments and "unsafe-no-fsync" not in _help(program):
-            arguments.remove("--unsafe-no-fsync")
+        program = self._folders[name.split("-")[0]] / name.removesuffix("-2")
+        arguments = self._commands[name]
         with (self.root / f"{name}.log").open("ab") as log:
             self._running[name] = subprocess.Popen([program, *arguments], stdout=log, stderr=log)
 
@@ -175,7 +169,3 @@ class ControlPlane:
         self.start("kube-controller-manager")
         with Cluster(self.kubeconfig) as cluster:
             cluster.version()
-
-
-def _help(program: str) -> str:
-    return subprocess.run([program, "--help"], capture_output=True, text=True).stdout

@@ -13,7 +13,6 @@ from pathlib import Path
 from pillarbox.system import files
 
 CACHE = Path(os.environ.get("PILLARBOX_TEST_CACHE") or "/var/cache/pillarbox-lab/programs")
-_COMPILED = ("kube-apiserver", "kube-controller-manager")
 
 
 def debian(package: str, name: str) -> Path | None:
@@ -53,18 +52,23 @@ def _unpack(packages: Iterable[str], root: Path) -> bool:
     return True
 
 
-def kubernetes() -> Path | None:
-    """The directory with a control plane's compiled programs: $PILLARBOX_KUBERNETES_BIN, or what a lab compiled."""
-    if "PILLARBOX_KUBERNETES_BIN" in os.environ:
-        return Path(os.environ["PILLARBOX_KUBERNETES_BIN"])
-    lab = Path(os.environ.get("PILLARBOX_LAB_CACHE") or "/var/cache/pillarbox-lab")
-    for archive in sorted((lab / "volumes" / "kubernetes").glob("*.tar"), reverse=True):
-        target = CACHE / f"kubernetes-{archive.stem}"
-        if not target.is_dir():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with files.making(target) as scratch, tarfile.open(archive) as opened:
-                opened.extractall(scratch)
-        for program in target.rglob(_COMPILED[0]):
-            if all((program.parent / name).is_file() for name in _COMPILED):
-                return program.parent
-    return None
+def compiled(name: str, command: str) -> Path | None:
+    """A command of a program that a lab compiled, the newest version: beside it lie the program's others. In
+    $PILLARBOX_PROGRAMS, which is like a host's `program:source:directory`, else in the cache of labs."""
+    if "PILLARBOX_PROGRAMS" in os.environ:
+        directories = [*Path(os.environ["PILLARBOX_PROGRAMS"]).glob(f"{name}-*")]
+    else:
+        cache = Path(os.environ.get("PILLARBOX_LAB_CACHE") or "/var/cache/pillarbox-lab")
+        directories = [_unpacked(file) for file in (cache / "volumes" / "programs").glob(f"{name}-*.tar")]
+    found = [each / command for each in directories if (each / "SHA256SUMS").is_file() and (each / command).is_file()]
+    return max(found, key=lambda file: [int(each) for each in file.parent.name.split("-")[-2].split(".")], default=None)
+
+
+def _unpacked(archive: Path) -> Path:
+    """The directory that an archive of the lab's cache holds, which has its name."""
+    target = CACHE / "compiled" / archive.stem
+    if not target.is_dir():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with files.making(target) as scratch, tarfile.open(archive) as opened:
+            opened.extractall(scratch)
+    return target / archive.stem

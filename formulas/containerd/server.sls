@@ -1,5 +1,12 @@
-{%- from 'linux/map.jinja' import sys_resource with context %}
+{%- from 'linux/map.jinja' import container, sys_resource with context %}
+{%- from 'program/map.jinja' import wait, binary with context %}
 {%- set server = pillar.containerd.server %}
+
+{{ wait('containerd', ['containerd', 'containerd-shim-runc-v2', 'ctr']) }}
+{{ wait('runc', ['runc']) }}
+{%- for program, command in (('containerd', 'containerd'), ('containerd', 'containerd-shim-runc-v2'), ('containerd', 'ctr'), ('runc', 'runc')) %}
+{{ binary(program, command) }}
+{%- endfor %}
 
 containerd_server_config:
   file.managed:
@@ -10,6 +17,7 @@ containerd_server_config:
   - context:
       server: {{ server | json }}
       sys_resource: {{ sys_resource }}
+      systemd_cgroup: {{ server.get('systemd_cgroup', not container) }}
 
 {%- for name, registry in server.get('registry', {}).items() %}
 {%- set folder = '/etc/containerd/certs.d/' ~ registry.address %}
@@ -37,19 +45,23 @@ containerd_server_registry_{{ name }}:
       authority: {{ (folder ~ '/ca.crt' if registry.authority is defined else registry.get('ca_file')) | json }}
 {%- endfor %}
 
-containerd_server_packages:
-  pkg.installed:
-  - pkgs:
-    - containerd
-    - runc
-  - install_recommends: false
-  - require:
-    - file: containerd_server_config
+containerd_server_unit:
+  file.managed:
+  - name: /etc/systemd/system/containerd.service
+  - source: salt://containerd/files/containerd.service
+  - template: jinja
+  - context:
+      sys_resource: {{ sys_resource }}
 
 containerd_server_service:
   service.running:
   - name: containerd
   - enable: true
+  - require:
+    {%- for command in ('runc', 'containerd-shim-runc-v2', 'ctr') %}
+    - file: program_binary_{{ command }}
+    {%- endfor %}
   - watch:
-    - pkg: containerd_server_packages
+    - file: program_binary_containerd
+    - file: containerd_server_unit
     - file: containerd_server_config

@@ -1,12 +1,8 @@
 {%- set client = pillar.etcd.client %}
 {%- set certificate = client.get('certificate', 'etcd-client') %}
 # What a host needs to take snapshots of a cluster elsewhere.
-
-etcd_client_packages:
-  pkg.installed:
-  - pkgs:
-    - etcd-client
-  - install_recommends: false
+include:
+- etcd.program
 
 etcd_client_pki:
   file.directory:

@@ -19,12 +19,10 @@ etcd_restore_snapshot:
 etcd_restore_data:
   cmd.run:
   - name: >-
-      rm -rf {{ data }}.new && etcdctl snapshot restore {{ data }}.snapshot --data-dir {{ data }}.new
+      rm -rf {{ data }}.new && etcdutl snapshot restore {{ data }}.snapshot --data-dir {{ data }}.new
       --name {{ server.name }} --initial-cluster {{ initial_cluster(server) }} --initial-cluster-token {{ restore.id }}
       --initial-advertise-peer-urls https://{{ server.bind.host }}:{{ server.bind.get('peer_port', 2380) }}
   - runas: etcd
-  - env:
-    - ETCDCTL_API: '3'
   - require:
     - file: etcd_restore_snapshot
 

@@ -2,21 +2,17 @@
 {%- set server = pillar.etcd.server %}
 {%- set certificate = pillar.pki.certificate[server.get('certificate', 'etcd-server')] %}
 
-# Before the package: it starts its service at once, which must not happen with Debian's open defaults.
-etcd_server_condition:
-  file.managed:
-  - name: /etc/systemd/system/etcd.service.d/pillarbox.conf
-  - source: salt://etcd/files/etcd.service.conf
-  - makedirs: true
+include:
+- etcd.program
 
-etcd_server_packages:
-  pkg.installed:
-  - pkgs:
-    - etcd-server
-    - etcd-client
-  - install_recommends: false
-  - require:
-    - file: etcd_server_condition
+etcd_server_user:
+  user.present:
+  - name: etcd
+  - system: true
+  - usergroup: true
+  - home: /var/lib/etcd
+  - createhome: false
+  - shell: /usr/sbin/nologin
 
 etcd_server_pki:
   file.directory:
@@ -26,7 +22,7 @@ etcd_server_pki:
   - group: etcd
   - mode: '0700'
   - require:
-    - pkg: etcd_server_packages
+    - user: etcd_server_user
 
 {%- for file, content in (('server.crt', 'certificate'), ('server.key', 'key'), ('ca.crt', 'ca_certificate')) %}
 etcd_server_{{ file }}:
@@ -51,7 +47,7 @@ etcd_server_data:
   - group: etcd
   - mode: '0700'
   - require:
-    - pkg: etcd_server_packages
+    - user: etcd_server_user
 
 # A volume at /var/lib/etcd is root's when it is new.
 etcd_server_home:
@@ -61,7 +57,7 @@ etcd_server_home:
   - group: etcd
   - mode: '0700'
   - require:
-    - pkg: etcd_server_packages
+    - user: etcd_server_user
   - require_in:
     - file: etcd_server_data
 
@@ -76,6 +72,11 @@ etcd_server_config:
   - require:
     - file: etcd_server_pki
 
+etcd_server_unit:
+  file.managed:
+  - name: /etc/systemd/system/etcd.service
+  - source: salt://etcd/files/etcd.service
+
 etcd_server_service:
   service.running:
   - name: etcd
@@ -83,6 +84,6 @@ etcd_server_service:
   - require:
     - file: etcd_server_data
   - watch:
-    - pkg: etcd_server_packages
+    - file: program_binary_etcd
     - file: etcd_server_config
-    - file: etcd_server_condition
+    - file: etcd_server_unit

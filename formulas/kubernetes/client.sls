@@ -1,10 +1,7 @@
-{%- from 'kubernetes/map.jinja' import binary with context %}
 {%- set client = pillar.kubernetes.client %}
 {%- set name = client.get('certificate', 'kubernetes-admin') %}
 include:
-- kubernetes.source_complete
-
-{{ binary('kubectl') }}
+- kubernetes.program
 
 kubernetes_client_kubeconfig:
   file.managed:

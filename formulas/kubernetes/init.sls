@@ -1,6 +1,6 @@
 {%- set kubernetes = salt['pillar.get']('kubernetes', {}) %}
 {%- set roles = [] %}
-{%- for role in ('source', 'master', 'pool', 'client') if kubernetes.get(role, {}).get('enabled') %}
+{%- for role in ('master', 'pool', 'client') if kubernetes.get(role, {}).get('enabled') %}
 {%- do roles.append(role) %}
 {%- endfor %}
 {%- if roles %}

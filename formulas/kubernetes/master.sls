@@ -1,4 +1,4 @@
-{%- from 'kubernetes/map.jinja' import pki, binary, certificate, authority, kubeconfig, unit with context %}
+{%- from 'kubernetes/map.jinja' import pki, certificate, authority, kubeconfig, unit with context %}
 {%- set master = pillar.kubernetes.master %}
 {%- set apiserver = master.apiserver %}
 {%- set etcd = [] %}
@@ -9,15 +9,8 @@
 {%- set at_rest = '/usr/local/lib/kubernetes/secrets-at-rest' %}
 {%- set local = 'https://' ~ apiserver.address ~ ':' ~ apiserver.get('port', 6443) %}
 include:
-- kubernetes.source_complete
-
-{%- for name in ('kube-apiserver', 'kube-controller-manager', 'kube-scheduler') %}
-{{ binary(name) }}
-{%- endfor %}
-{#- The client role brings these two itself. #}
-{%- if not pillar.kubernetes.get('client', {}).get('enabled') and not pillar.kubernetes.get('pool', {}).get('enabled') %}
-{{ binary('kubectl') }}
-{%- endif %}
+- kubernetes.program
+- etcd.program
 
 {{ authority('ca', 'kubernetes-apiserver') }}
 {{ authority('etcd-ca', 'kubernetes-apiserver-etcd') }}
@@ -42,11 +35,6 @@ kubernetes_pki_service_account_public:
   - makedirs: true
   - dir_mode: '0755'
 
-kubernetes_master_packages:
-  pkg.installed:
-  - name: etcd-client
-  - install_recommends: false
-
 kubernetes_master_at_rest:
   file.managed:
   - name: {{ at_rest }}
@@ -66,7 +54,7 @@ kubernetes_master_encryption:
   # No key goes with which a Secret could still be encrypted.
   - check_cmd: {{ at_rest }} --known {{ etcd | join(',') }}
   - require:
-    - pkg: kubernetes_master_packages
+    - file: program_binary_etcdctl
     - file: kubernetes_master_at_rest
     - file: kubernetes_pki_etcd-ca
     - file: kubernetes_pki_kubernetes-apiserver-etcd_crt
@@ -102,7 +90,7 @@ kubernetes_service_{{ name }}:
   - name: {{ name }}
   - enable: true
   - watch:
-    - file: kubernetes_binary_{{ name }}
+    - file: program_binary_{{ name }}
     - file: kubernetes_unit_{{ name }}
     {%- for owned in owns %}
     - file: {{ owned }}
@@ -131,7 +119,7 @@ kubernetes_master_ready:
   - require:
     - service: kubernetes_service_kube-apiserver
     - file: kubernetes_master_admin
-    - file: kubernetes_binary_kubectl
+    - file: program_binary_kubectl
 
 # The key may be a new one, and what was written before stays as it is until it is written again.
 kubernetes_master_secrets:

@@ -1,11 +1,13 @@
 {%- from 'linux/map.jinja' import container, sys_resource with context %}
-{%- from 'kubernetes/map.jinja' import pki, version, binaries, complete, binary, certificate, authority, kubeconfig, unit with context %}
+{%- from 'program/map.jinja' import path with context %}
+{%- from 'kubernetes/map.jinja' import pki, certificate, authority, kubeconfig, unit with context %}
 {%- set pool = pillar.kubernetes.pool %}
 {%- set server = 'https://' ~ pool.master.host ~ ':' ~ pool.master.get('port', 6443) %}
-{%- set pause = pool.get('pause_image', 'localhost/pause:local') %}
-{%- set context = {'pool': pool, 'pki': pki, 'pause': pause, 'sys_resource': sys_resource} %}
+{%- set sandbox = salt['pillar.get']('containerd:server:sandbox_image') %}
+{%- set pause = 'localhost/pause:local' %}
+{%- set context = {'pool': pool, 'pki': pki, 'sys_resource': sys_resource} %}
 include:
-- kubernetes.source_complete
+- kubernetes.program
 {%- if container %}
 - linux.system.container
 {%- endif %}
@@ -19,6 +21,7 @@ kubernetes_pool_packages:
     - ethtool
     - iptables
     - mount
+    - nftables
     - socat
     - util-linux
     {%- for name in pool.get('package', {}) | sort %}
@@ -48,13 +51,6 @@ kubernetes_pool_sysctl_{{ name }}:
     - service: linux_system_container
   {%- endif %}
 {%- endfor %}
-
-{%- for name in ('kubelet', 'kube-proxy') %}
-{{ binary(name) }}
-{%- endfor %}
-{%- if not pillar.kubernetes.get('client', {}).get('enabled') %}
-{{ binary('kubectl') }}
-{%- endif %}
 
 {%- if not pillar.kubernetes.get('master', {}).get('enabled') %}
 {{ authority('ca', 'kubernetes-kubelet') }}
@@ -105,6 +101,7 @@ kubernetes_pool_firewall_rules:
   - makedirs: true
   - context:
       network: {{ pool.network | json }}
+      cluster_dns: {{ pool.get('cluster_dns', '') | json }}
 
 # At the host's start the kubelet's unit does the same.
 kubernetes_pool_firewall:
@@ -119,7 +116,7 @@ kubernetes_pool_firewall:
     - service: kubernetes_service_kubelet
 {%- endif %}
 
-{%- if pool.pause_image is not defined %}
+{%- if not sandbox %}
 kubernetes_pool_pause_script:
   file.managed:
   - name: /usr/local/lib/kubernetes/import-pause
@@ -129,11 +126,11 @@ kubernetes_pool_pause_script:
 
 kubernetes_pool_pause:
   cmd.run:
-  - name: /usr/local/lib/kubernetes/import-pause {{ binaries }}/pause {{ pause }}
-  - unless: /usr/local/lib/kubernetes/import-pause --check {{ binaries }}/pause {{ pause }}
+  - name: /usr/local/lib/kubernetes/import-pause {{ path('kubernetes') }}/pause {{ pause }}
+  - unless: /usr/local/lib/kubernetes/import-pause --check {{ path('kubernetes') }}/pause {{ pause }}
   - require:
     - file: kubernetes_pool_pause_script
-    - cmd: kubernetes_source_complete
+    - cmd: program_kubernetes_complete
     - service: containerd_server_service
   - require_in:
     - service: kubernetes_service_kubelet
@@ -152,7 +149,7 @@ kubernetes_service_{{ name }}:
     - sysctl: kubernetes_pool_sysctl_net.ipv4.ip_forward
     - sysctl: kubernetes_pool_sysctl_net.bridge.bridge-nf-call-iptables
   - watch:
-    - file: kubernetes_binary_{{ name }}
+    - file: program_binary_{{ name }}
     - file: kubernetes_unit_{{ name }}
     - file: kubernetes_pool_config_{{ name }}
     - file: kubernetes_pki_ca
@@ -179,6 +176,6 @@ kubernetes_pool_ready:
   - unless: /usr/local/lib/kubernetes/node-ready --check {{ pool.name }} 0 {{ labels | join(' ') }}
   - require:
     - file: kubernetes_pool_ready_script
-    - file: kubernetes_binary_kubectl
+    - file: program_binary_kubectl
     - service: kubernetes_service_kubelet
     - service: kubernetes_service_kube-proxy

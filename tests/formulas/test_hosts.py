@@ -3,20 +3,18 @@
 schemas    every sample of a README and every host of the lab satisfies them; an unknown key does not
 rendering  Salt itself compiles each host's highstate, and every template in it gives a file of the format it claims
 model      a new node is one new file: every other host gets its name and route, and nothing else changes
-scripts    routes as the kernel has them; archives with a wrong digest leave nothing behind
+scripts    routes as the kernel has them
 """
 
 from __future__ import annotations
 
 import ast
-import hashlib
 import json
 import os
 import re
 import shutil
 import subprocess
 import sys
-import tarfile
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,7 +28,18 @@ from pillarbox import pki
 from pillarbox.model import Inventory
 
 ROOT = Path(__file__).resolve().parents[2]
-FORMULAS = ("linux", "salt", "etcd", "containerd", "docker", "registry", "pillarbox", "kubernetes", "golang")
+FORMULAS = (
+    "linux",
+    "salt",
+    "etcd",
+    "containerd",
+    "docker",
+    "registry",
+    "pillarbox",
+    "kubernetes",
+    "program",
+    "coredns",
+)
 FENCE = re.compile(r"^```yaml\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: network namespaces")
 
@@ -97,7 +106,7 @@ def test_every_role_has_a_sample(formula: str) -> None:
 
 def test_unknown_key_is_refused() -> None:
     assert complaints({"registry": {"server": {"enabled": True, "bind": {"address": "::", "port": 1}, "tsl": {}}}})
-    assert complaints({"kubernetes": {"source": {"engine": "url"}}})
+    assert complaints({"program": {"source": {"engine": "url"}}})
 
 
 @pytest.mark.parametrize("host", hosts())
@@ -197,7 +206,7 @@ def test_salt_compiles_the_highstate(inventory: Inventory, tmp_path: Path, host:
     files = {name: parsed(name, text) for name, text in texts.items()}
     assert "/etc/salt/minion.d/pillarbox.conf" in files
     # A program that ended for whatever reason, and however often, starts again: once its disk has room, say.
-    services = {"cfg01": ["docker", "docker-registry", "nginx"], "kmst01": ["etcd"]}.get(host, [])
+    services = {"cfg01": ["docker", "docker-registry", "nginx"], "kmst01": []}.get(host, [])
     for service in services:
         lines = texts[f"/etc/systemd/system/{service}.service.d/pillarbox.conf"].splitlines()
         assert {"StartLimitIntervalSec=0", "Restart=always"} <= set(lines), service
@@ -272,56 +281,3 @@ def test_routes_are_made_repaired_and_taken_away(tmp_path: Path) -> None:
         "10.1.0.0/16 via 192.0.2.3 dev left",
         "10.9.0.0/16 dev left scope link",
     ]
-
-
-COMMANDS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", "kubectl")
-
-
-def archive(directory: Path, names: tuple[str, ...]) -> tuple[str, str]:
-    """The URL and hash of an archive like those of Kubernetes releases."""
-    tree = directory / "kubernetes" / "server" / "bin"
-    tree.mkdir(parents=True)
-    file = directory / "server.tar.gz"
-    with tarfile.open(file, "w:gz") as tar:
-        for name in names:
-            (tree / name).write_text(f"#!/bin/sh\necho {name}\n")
-            tar.add(tree / name, f"kubernetes/server/bin/{name}")
-    return file.as_uri(), f"sha256={hashlib.sha256(file.read_bytes()).hexdigest()}"
-
-
-def fetch(target: Path, url: str, digest: str) -> subprocess.CompletedProcess[str]:
-    script = ROOT / "formulas" / "kubernetes" / "files" / "source-url"
-    return subprocess.run(["bash", script, "1.20.2", target, url, digest], check=False, capture_output=True, text=True)
-
-
-needs_curl = pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
-
-
-@needs_curl
-def test_archive_is_published_with_its_sums(tmp_path: Path) -> None:
-    url, digest = archive(tmp_path, COMMANDS)
-    target = tmp_path / "out"
-    done = fetch(target, url, digest)
-    assert done.returncode == 0, done.stdout
-    subprocess.run(["sha256sum", "--check", "--quiet", "SHA256SUMS"], cwd=target, check=True)
-    assert sorted(path.name for path in target.iterdir()) == sorted([*COMMANDS, "SHA256SUMS", "build.log"])
-    assert all(os.access(target / name, os.X_OK) for name in COMMANDS)
-
-
-@needs_curl
-@pytest.mark.parametrize("fault", ["digest", "algorithm", "missing", "absent"])
-def test_archive_that_is_wrong_is_never_complete(tmp_path: Path, fault: str) -> None:
-    url, digest = archive(tmp_path, COMMANDS[:-1] if fault == "missing" else COMMANDS)
-    digest = {"digest": "sha256=" + "0" * 64, "algorithm": "md5=" + "0" * 32}.get(fault, digest)
-    target = tmp_path / "out"
-    done = fetch(target, url + (".gone" if fault == "absent" else ""), digest)
-    assert done.returncode != 0
-    assert not (target / "SHA256SUMS").exists()
-    assert (target / "FAILED").exists()
-    wanted = {
-        "digest": "expected 0000",
-        "algorithm": "expected a hash",
-        "missing": "expected kubectl",
-        "absent": "curl",
-    }
-    assert wanted[fault] in done.stdout

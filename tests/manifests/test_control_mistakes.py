@@ -76,7 +76,7 @@ CASES: dict[str, tuple[Any, str, str | None]] = {
     "a volume without a type": (service(volume={"data": {}}), "volume:data: a volume has a type", None),
     "a quantity": (container(resources={"requests": {"cpu": "lots"}}), "cpu: expected a quantity such as 500m", None),
     "a probe of no kind": (container(liveness_probe={"timeout": 1}), "liveness_probe: expected a type", None),
-    "a probe of an unknown kind": (container(liveness_probe={"type": "grpc", "port": 1}), "unknown type grpc", None),
+    "a probe of an unknown kind": (container(liveness_probe={"type": "smoke", "port": 1}), "unknown type smoke", None),
     "a probe of an unnamed port": (
         container(ports=[PORT], liveness_probe={"type": "tcp", "port": "wbe"}),
         "a probe asks port wbe",
@@ -90,6 +90,11 @@ CASES: dict[str, tuple[Any, str, str | None]] = {
     "a strategy of another kind": (
         service(kind="StatefulSet", strategy={"max_surge": 1}),
         "strategy:max_surge: a StatefulSet in this version of Kubernetes has no max_surge",
+        None,
+    ),
+    "what a StatefulSet learned later": (
+        service(kind="StatefulSet", min_ready_seconds=1) | {"version": "1.21"},
+        "min_ready_seconds: a StatefulSet in this version of Kubernetes has no min_ready_seconds",
         None,
     ),
     "ports without names": (service(ports=[{"port": 1}, {"port": 2}]), "several ports need a name each", None),
@@ -108,6 +113,61 @@ CASES: dict[str, tuple[Any, str, str | None]] = {
     "one name twice": (
         two({}, {"service": "a"}),
         "service:b: Deployment a in namespace default is claimed already by node cfg01, kubernetes:control:service:a",
+        None,
+    ),
+    "a peer that is not there": (
+        service(network={"to": ["service/novaa-api"]}),
+        f"{PATH}:network:to:0: the model has no service/novaa-api",
+        "Did you mean service/nova-api?",
+    ),
+    "a peer of no form": (
+        service(network={"to": ["everybody"]}), "the model has no everybody", "Expected service/<name>, job/<name>"
+    ),
+    "a peer that is empty": (service(network={"to": [{}]}), "to:0: expected a peer, or pods by", "Known: service/"),
+    "a peer with pods beside it": (
+        service(network={"to": [{"peer": "all", "pods": {"app": "a"}}]}), "a peer has no namespace and no pods", None
+    ),
+    "a peer that shares its host's network": (
+        two({"host_network": True}, {"network": {"to": ["service/a"]}}),
+        "service:b:network:to:0: the pods of service/a share their host's network",
+        "Name the addresses of the hosts",
+    ),
+    "a policy for the host's network": (
+        service(host_network=True, network={"from": []}), "no NetworkPolicy is for them", "Leave out network"
+    ),
+    "a direction with nothing in it": (
+        service(network={"from": None}), "network:from: expected a list, found nothing", "Write [] for nobody."
+    ),
+    "a direction that is no list": (service(network={"from": "all"}), "network:from: expected a list, found all", None),
+    "a port that nobody answers at": (
+        two({"container": {"a": {"image": "a", "ports": [PORT]}}},
+            {"network": {"to": [{"peer": "service/a", "ports": ["wbe"]}]}}),
+        "service:b:network:to:0:ports: service/a has no port wbe",
+        "Did you mean web?",
+    ),
+    "a number that nobody answers at": (
+        two({"container": {"a": {"image": "a", "ports": [PORT]}}},
+            {"network": {"to": [{"peer": "service/a", "ports": [443]}]}}),
+        "service/a has no port 443",
+        "It has 80, web.",
+    ),
+    "a peer without ports": (
+        two({}, {"network": {"to": ["service/a"]}}), "to:0: service/a has no ports", "Give its containers ports."
+    ),
+    "the name of a port outside": (
+        service(network={"to": [{"peer": "192.0.2.1", "ports": ["web"]}]}), "expected a number, found web", "outside"
+    ),
+    "a range of ports that ends before it begins": (
+        service(network={"to": [{"peer": "all", "ports": [{"port": 9, "end_port": 8}]}]}),
+        "ports:0:end_port: expected at least 9, found 8",
+        None,
+    ),
+    "a policy that says nothing": (
+        {"network_policy": {"a": {"pods": {"app": "a"}}}}, "network_policy:a: expected from, to, or both", None
+    ),
+    "a policy with the name of a workload's": (
+        container(ports=[PORT]) | {"network_policy": {"nova-api": {"from": []}}},
+        "network_policy:nova-api: NetworkPolicy nova-api in namespace default is claimed already by node cfg01",
         None,
     ),
     "a secret in the clear": ({"secret": {"nova": {"data": {"password": "hunter2"}}}}, "a secret in the clear", "gpg"),

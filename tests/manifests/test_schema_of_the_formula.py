@@ -134,6 +134,7 @@ parameters:
   _param: {cluster_name: tools}
   kubernetes:
     control:
+      version: "1.20"
       external: {secret: [tools/registry01]}
       service:
         build_master:

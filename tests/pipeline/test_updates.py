@@ -47,6 +47,18 @@ def test_who_is_updated_by_itself_comes_after_its_stage() -> None:
     assert groups({"c1": ("kubernetes.versions",)}, hosts) == (Group(("c1",)),)
 
 
+def test_what_others_wait_for_is_made_before_any_host_is_updated() -> None:
+    hosts = {
+        "cfg01": host("cfg01", {"before": ["program.complete"]}, salt={"minion": {}, "master": {}}),
+        "c1": host("c1"),
+    }
+    first, both = Group(("cfg01",), states=("program.complete",)), (Group(("c1",)), Group(("cfg01",)))
+    for why in ("program.source.program", "formulas/program/files/wait", "applications", "new"):
+        assert groups({"c1": ("a.b",), "cfg01": (why,)}, hosts) == (first, *both)
+        assert described(hosts["cfg01"], [why]) == "program.complete before any host is updated"
+    assert groups({"c1": ("a.b",), "cfg01": ("programs.x", "formulas/linux/program")}, hosts) == both
+
+
 @given(st.dictionaries(st.sampled_from("abcdef"), st.tuples(st.integers(0, 3), st.booleans(), st.booleans())))
 def test_every_host_is_updated_once_and_no_stage_before_a_lower_one(
     asked: dict[str, tuple[int, bool, bool]],

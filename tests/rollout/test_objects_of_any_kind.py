@@ -325,13 +325,13 @@ def test_each_kind_of_the_table_is_made_pruned_and_reported(
 ) -> None:
     pod = {"container": {"a": {"image": "good:1"}}}
     rule = {"apiGroups": [""], "resources": ["pods"], "verbs": ["get"]}
-    policy: dict[str, Any] = {"podSelector": {}}
+    limits: dict[str, Any] = {"limits": []}
     subject = {"subject": {"alice": {"kind": "User"}}}
     port = {"port": 1, "name": "e"}
     other = f"{namespace}-other"
     control = {
         "namespace": namespace,
-        "version": "1.20.2",
+        "version": cluster.version(),
         "service": {
             "web": pod | {"ports": [{"port": 80, "name": "web"}], "disruption_budget": {"min_available": 1}},
             "agent": pod | {"kind": "DaemonSet"},
@@ -357,15 +357,14 @@ def test_each_kind_of_the_table_is_made_pruned_and_reported(
                 "body": {"provisioner": "example.org/none"},
             },
             # A kind that no table knows.
-            "n": {"api_version": "networking.k8s.io/v1", "kind": "NetworkPolicy", "body": {"spec": policy}},
+            "l": {"api_version": "v1", "kind": "LimitRange", "body": {"spec": limits}},
         },
+        "network_policy": {"n": {"from": []}},
     }  # fmt: skip
     made = render(OneNode(control))
-    # Secrets need a key ring, definitions a group: tests of their own.
-    apart = {kinds.SECRET, kinds.DEFINITION}
-    assert {each.type for each in made} - {kinds.find("networking.k8s.io/v1", "NetworkPolicy")} == {
-        *kinds.TABLE
-    } - apart
+    # Secrets need a key ring, definitions a group: tests of their own. Endpoints are what slices were.
+    apart = {kinds.SECRET, kinds.DEFINITION, kinds.named("Endpoints")}
+    assert {each.type for each in made} - {kinds.find("v1", "LimitRange")} == {*kinds.TABLE} - apart
     outcome = roll(*copy.deepcopy(made))
     assert outcome.succeeded, outcome.error
     assert {(step.ref.kind, step.ref.name) for step in outcome.steps} == {(each.kind, each.name) for each in made}

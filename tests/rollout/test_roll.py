@@ -470,7 +470,7 @@ def test_status_tells_drift_and_what_is_missing(
 ) -> None:
     model = [deployment("a"), manifest("ConfigMap", "c", {"data": {"k": "v"}})]
     roll(*model)
-    # By another's hand, as kubectl edit would.
+    # By another's hand, as kubectl edit would; the field manager is the name that the program gives itself.
     cluster._request(
         "PATCH",
         f"/api/v1/namespaces/{namespace}/configmaps/c",
@@ -480,9 +480,27 @@ def test_status_tells_drift_and_what_is_missing(
     states = status(cluster, [*model, deployment("b")], deployment=namespace, keyring=keyring)
     assert {item.ref.name: (item.state, item.detail) for item in states} == {
         "a": ("ok", "2 of 2 updated, 2 available"),
-        "c": ("drifted", "data.k"),
+        "c": ("drifted", "data.k; set by pillarbox"),
         "b": ("missing", ""),
     }
+
+
+def test_what_others_set_is_taken_back_and_told_by_name(
+    roll: Any, deployment: Build, manifest: Build, cluster: Cluster, namespace: str, keyring: Keyring, lines: list[str]
+) -> None:
+    model = [manifest("ConfigMap", "c", {"data": {"k": "v", "other": "v"}})]
+    roll(*model)
+    live = model[0].object
+    cluster.apply({**live, "data": {"k": "w"}}, manager="somebody")
+    (state,) = status(cluster, model, deployment=namespace, keyring=keyring)
+    assert (state.state, state.detail) == ("drifted", "data.k; set by somebody")
+    (step,) = roll(*model, dry_run=True).steps
+    assert step.taken == (("data.k", "somebody"),)
+    outcome = roll(*model)
+    assert outcome.succeeded and outcome.as_dict()["steps"][0]["taken"] == ["data.k from somebody"]
+    assert any("ConfigMap" in line and line.endswith("updated; takes data.k from somebody") for line in lines)
+    (step,) = roll(*model).steps
+    assert (step.action, step.taken) == ("unchanged", ())
 
 
 def test_an_api_server_that_restarts_does_not_fail_a_rollout(

@@ -3,37 +3,15 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from tests import turns
-from tests.story.lab import COMMAND, NAME, Lab, run
+from tests.story.lab import COMMAND, NAME, PREFIX, Lab, own_model, run
 
 from pillarbox.lab import engine as engines
 from pillarbox.lab import settings as lab_settings
-
-# A user's lab may run beside the tests', so theirs is on a network of its own.
-PREFIX = "172.30.21"
-PARTS = ("classes", "nodes", "formulas", "images", "manifests", "setup.cfg", "README.md")
-
-
-def _own_model(source: Path, target: Path) -> Path:
-    """The reference model on a network of the tests' own."""
-    for part in PARTS:
-        if (source / part).is_dir():
-            shutil.copytree(source / part, target / part)
-        else:
-            shutil.copy2(source / part, target / part)
-    for file, old, new in (
-        ("classes/cluster/lab/init.yml", "lab_prefix: 172.30.20", f"lab_prefix: {PREFIX}"),
-        ("classes/cluster/lab/host.yml", "name: pillarbox-lab", f"name: {NAME}"),
-    ):
-        text = (target / file).read_text()
-        assert old in text
-        (target / file).write_text(text.replace(old, new))
-    return target
 
 
 @pytest.fixture(scope="session")
@@ -57,7 +35,7 @@ def lab(
         pytest.skip("the lab needs root, for its container engine")
     if os.environ.get("PILLARBOX_TEST_LAB") == "none":
         pytest.skip("PILLARBOX_TEST_LAB=none")
-    model = _own_model(repository, tmp_path_factory.mktemp("lab") / "model")
+    model = own_model(repository, tmp_path_factory.mktemp("lab") / "model", NAME, PREFIX)
     lab = Lab(model)
     command = [*COMMAND, "--model", str(model), "lab", "--name", NAME]
     if os.environ.get("PILLARBOX_TEST_LAB") != "keep":

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -14,11 +16,34 @@ from tests.story.load import Load
 from pillarbox.model import Inventory
 
 NAME = "pillarbox-test"
+# A user's lab may run beside the tests', so theirs is on a network of its own.
+PREFIX = "172.30.21"
+PARTS = ("classes", "nodes", "formulas", "images", "manifests", "setup.cfg", "README.md")
+KNOBS = "classes/cluster/lab/init.yml"
 COMMAND = [sys.executable, "-c", "from pillarbox.cli import main; main()"]
 
 
 def run(command: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, text=True, stdin=subprocess.DEVNULL, **options)
+
+
+def own_model(source: Path, target: Path, name: str, prefix: str) -> Path:
+    """The reference model for a lab of one's own: another name, on another network. Copied to ``target``."""
+    for part in PARTS:
+        if (source / part).is_dir():
+            shutil.copytree(source / part, target / part)
+        else:
+            shutil.copy2(source / part, target / part)
+    change(target / KNOBS, "lab_prefix: 172.30.20", f"lab_prefix: {prefix}")
+    change(target / "classes/cluster/lab/host.yml", "name: pillarbox-lab", f"name: {name}")
+    return target
+
+
+def change(file: Path, pattern: str, new: str) -> None:
+    """Replace what matches a pattern in a file, which must have it."""
+    text, found = re.subn(pattern, new, file.read_text())
+    assert found, f"{file} lacks {pattern!r}"
+    file.write_text(text)
 
 
 @dataclass(frozen=True)

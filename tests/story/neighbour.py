@@ -16,6 +16,7 @@ from tests.story.lab import Lab
 from pillarbox.lab import engine as engines
 from pillarbox.lab import hosts, shell
 from pillarbox.lab import settings as lab_settings
+from pillarbox.model import Inventory
 from pillarbox.system.execution import Completed
 
 PYTHON = "/opt/salt/bin/python"
@@ -61,6 +62,35 @@ with ThreadPoolExecutor(16) as pool:
 print(json.dumps(found))
 """
 
+# Asks the name server argv[1], by UDP and by TCP, for the address of the API server's Service. Prints, as JSON, how
+# many records came, or what the kernel answered.
+DNS = """
+import json, socket, struct, sys
+
+labels = "kubernetes.default.svc.cluster.local".encode().split(b".")
+name = b"".join(bytes([len(label)]) + label for label in labels) + bytes(1)
+question = struct.pack("!6H", 7, 0x100, 1, 0, 0, 0) + name + struct.pack("!2H", 1, 1)
+
+def udp():
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asker:
+        asker.settimeout(3)
+        asker.sendto(question, (sys.argv[1], 53))
+        return asker.recv(1024)
+
+def tcp():
+    with socket.create_connection((sys.argv[1], 53), 3) as asker, asker.makefile("rb") as answer:
+        asker.sendall(struct.pack("!H", len(question)) + question)
+        return answer.read(struct.unpack("!H", answer.read(2))[0])
+
+found = {}
+for ask in (udp, tcp):
+    try:
+        found[ask.__name__] = struct.unpack("!6H", ask()[:12])[3]
+    except OSError as error:
+        found[ask.__name__] = type(error).__name__
+print(json.dumps(found))
+"""
+
 
 class Background:
     """A command that runs in a container, and what it has printed so far."""
@@ -102,6 +132,12 @@ def background(container: Container, *command: str) -> Iterator[Background]:
     finally:
         shell.run(container, ["sh", "-c", 'kill "$(cat "$0")"', note], check=False)
         thread.join(60)
+
+
+def name_server(lab: Lab) -> str:
+    """The address at which each node of the lab answers its own pods' questions for names."""
+    address: str = Inventory(lab.model).node("ctl01").parameters["kubernetes"]["pool"]["cluster_dns"]
+    return address
 
 
 def container_of(lab: Lab, host: str) -> Container:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from tests.story.lab import Lab, run
-from tests.story.neighbour import PYTHON, Neighbour, background, container_of, listening, neighbour
+from tests.story.neighbour import DNS, PYTHON, Neighbour, background, container_of, listening, name_server, neighbour
 
 from pillarbox.model import Inventory
 
@@ -104,7 +104,8 @@ def test_a_neighbour_is_refused_at_every_port(
     targets, found = [], set()
     for host, address in hosts.items():
         for protocol, bound, port in listening(lab, host):
-            if bound.startswith("127.") or bound == "::1":
+            # A node's name server has a test of its own, below.
+            if bound.startswith("127.") or bound in ("::1", name_server(lab)):
                 continue
             assert protocol == "tcp", (host, protocol, bound, port)
             found.add(port)
@@ -168,6 +169,24 @@ def test_a_neighbour_with_a_route_reaches_no_pod_and_no_service(
     # Node ports are for everybody.
     (answer,) = stranger.probe([(hosts["ctl01"], 30500, [("GET", "/v3")])]).values()
     assert answer["http GET /v3"] == 200
+
+
+def test_a_neighbour_with_a_route_is_answered_by_no_name_server(
+    lab: Lab, stranger: Neighbour, hosts: dict[str, str]
+) -> None:
+    """Names and addresses of all Services are for pods; each node answers its own, and itself."""
+    server = name_server(lab)
+    try:
+        for host, address in hosts.items():
+            if host.startswith("ctl"):
+                assert json.loads(lab.on(host, PYTHON, "-c", DNS, server).stdout) == {"udp": 1, "tcp": 1}
+            stranger.run("ip", "route", "replace", f"{server}/32", "via", address)
+            found = json.loads(stranger.python(DNS, server).out)
+            assert not {1, 0} & set(found.values()), (host, found)
+            # Dropped, which is no answer of the node's kernel either.
+            assert not host.startswith("ctl") or set(found.values()) == {"TimeoutError"}, (host, found)
+    finally:
+        stranger.run("ip", "route", "delete", f"{server}/32", check=False)
 
 
 # Sends commands to the master as if they needed no key, and listens to what it publishes until a word comes.

@@ -11,8 +11,7 @@ from pathlib import Path
 
 import pytest
 from tests.docs.pages import DOCS, Command, Reader, environment, steps
-from tests.story.conftest import PREFIX
-from tests.story.lab import COMMAND, Lab, run
+from tests.story.lab import COMMAND, PREFIX, Lab, run
 from tests.story.test_faults import wait
 from tests.story.test_story import push
 

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from tests.story.lab import Lab
+from tests.story.neighbour import DNS, PYTHON, name_server
 
 pytestmark = pytest.mark.lab
 
@@ -17,7 +19,7 @@ NODES = ("ctl01", "ctl02", "ctl03")
 SECRET = "underlay-test"
 MARKER = "a value that must never lie in etcd in the clear"
 ETCDCTL = (
-    "env", "ETCDCTL_API=3", "etcdctl", "--endpoints=https://127.0.0.1:2379", "--cacert=/etc/etcd/pki/ca.crt",
+    "etcdctl", "--endpoints=https://127.0.0.1:2379", "--cacert=/etc/etcd/pki/ca.crt",
     "--cert=/etc/etcd/pki/server.crt", "--key=/etc/etcd/pki/server.key",
 )  # fmt: skip
 
@@ -108,6 +110,101 @@ def test_keys_on_hosts_are_roots_alone(lab: Lab) -> None:
         assert [line for line in found.stdout.splitlines() if "/ssl/" not in line] == []
 
 
+# Prints, as JSON, the addresses of each name, or why there are none.
+RESOLVE = """
+import json, socket, sys
+
+found = {}
+for name in sys.argv[1:]:
+    try:
+        answers = socket.getaddrinfo(name, None, socket.AF_INET, socket.SOCK_STREAM)
+        found[name] = sorted({answer[4][0] for answer in answers})
+    except socket.gaierror as error:
+        found[name] = "no such name" if error.errno == socket.EAI_NONAME else str(error)
+print(json.dumps(found))
+"""
+
+
+@pytest.fixture
+def asking(lab: Lab) -> Iterator[dict[str, str]]:
+    """A pod with Python on each node, by the name of the node."""
+    image = lab.objects("pods", "app=keystone-server")[0]["spec"]["containers"][0]["image"]
+    pods = {node: f"asking-{node}" for node in NODES}
+    try:
+        for node, name in pods.items():
+            spec = {"nodeName": node, "automountServiceAccountToken": False, "terminationGracePeriodSeconds": 0}
+            overrides = json.dumps({"apiVersion": "v1", "spec": spec})
+            options = [f"--image={image}", "--restart=Never", f"--overrides={overrides}", "--command"]
+            lab.kubectl("run", name, *options, "--", "sleep", "3600")
+        names = [f"pod/{name}" for name in pods.values()]
+        lab.kubectl("wait", "--for=condition=Ready", "--timeout=240s", *names)
+        yield pods
+    finally:
+        lab.kubectl("delete", "pod", "--ignore-not-found", *pods.values())
+
+
+def test_pods_find_services_by_name_on_every_node(lab: Lab, asking: dict[str, str]) -> None:
+    addresses = {each["metadata"]["name"]: [each["spec"]["clusterIP"]] for each in lab.objects("services")}
+    wanted = {
+        "kubernetes.default.svc.cluster.local": addresses["kubernetes"],
+        "keystone-server": addresses["keystone-server"],
+        "mariadb-server.default": addresses["mariadb-server"],
+        "nothing-server": "no such name",
+        # Nobody outside the cluster is asked, and no pod waits for an answer.
+        "registry.example": "no such name",
+    }
+    for pod in asking.values():
+        done = lab.kubectl("exec", pod, "--", "python3", "-c", RESOLVE, *wanted)
+        assert json.loads(done.stdout) == wanted, pod
+
+
+def test_every_nodes_name_server_knows_the_cluster(lab: Lab) -> None:
+    for host in NODES:
+        ready = lab.on(host, "curl", "--silent", "--max-time", "5", "http://127.0.0.1:8053/ready", check=False)
+        assert ready.stdout.strip() == "OK", host
+        done = lab.on(host, PYTHON, "-c", DNS, name_server(lab))
+        assert json.loads(done.stdout) == {"udp": 1, "tcp": 1}, host
+
+
+def test_a_name_server_reads_services_and_no_more(lab: Lab) -> None:
+    as_server = ("kubectl", "--kubeconfig", "/etc/coredns/kubeconfig")
+    for kind in ("services", "namespaces", "endpointslices"):
+        assert lab.on("ctl01", *as_server, "get", kind, "--all-namespaces", check=False).returncode == 0, kind
+    for kind in ("secrets", "configmaps", "pods", "nodes"):
+        refused = lab.on("ctl01", *as_server, "get", kind, "--all-namespaces", check=False)
+        assert refused.returncode != 0 and "orbidden" in refused.stderr, kind
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"hostNetwork": True},
+        {"hostPID": True},
+        {"volumes": [{"name": "host", "hostPath": {"path": "/"}}]},
+        {"containers": [{"name": "one", "image": "none", "securityContext": {"privileged": True}}]},
+    ],
+    ids=lambda spec: next(iter(spec)),
+)
+def test_a_pod_as_good_as_its_host_is_refused(lab: Lab, spec: dict[str, object]) -> None:
+    def attempt(spec: dict[str, object]) -> tuple[int, str]:
+        overrides = json.dumps({"apiVersion": "v1", "spec": spec})
+        options = ("--image=none", "--dry-run=server", f"--overrides={overrides}")
+        done = lab.kubectl("run", "as-its-host", *options, check=False)
+        return done.returncode, done.stderr
+
+    assert attempt({})[0] == 0, "it is not refused for anything else"
+    code, error = attempt(spec)
+    assert code != 0 and 'violates PodSecurity "baseline' in error
+
+
+def test_other_pods_are_evicted_before_those_that_hold_data(lab: Lab) -> None:
+    priorities = {
+        app: {pod["spec"].get("priority", 0) for pod in lab.objects("pods", f"app={app}")}
+        for app in ("mariadb-server", "rabbitmq-server", "keystone-server")
+    }
+    assert priorities == {"mariadb-server": {1000000}, "rabbitmq-server": {1000000}, "keystone-server": {0}}
+
+
 def test_packets_for_what_is_not_there_stay_in_the_lab(lab: Lab) -> None:
     for host in ("cfg01", "kmst01", *NODES):
         for address in ("10.96.200.200", "10.244.200.200"):
@@ -128,8 +225,8 @@ def test_pods_are_reached_at_their_own_addresses_from_every_host(lab: Lab) -> No
 
 
 def test_binaries_are_those_that_were_published(lab: Lab) -> None:
-    check = "cd /srv/kubernetes/*/ && sha256sum --check --quiet SHA256SUMS"
-    lab.on("cfg01", "sh", "-c", check)
-    for host in NODES:
-        lab.on(host, "sh", "-c", "cd /usr/local/bin && grep -E ' (kubelet|kube-proxy)$' /srv/kubernetes/*/SHA256SUMS"
-               " | sha256sum --check --quiet")  # fmt: skip
+    check = "cd /srv/programs; for each in */; do (cd $each && sha256sum --check --quiet SHA256SUMS); done"
+    lab.on("cfg01", "sh", "-ec", check)
+    for host, command in (("kmst01", "kube-apiserver"), ("kmst01", "etcd"), ("ctl01", "kubelet"), ("ctl01", "runc")):
+        file = lab.on(host, "readlink", "-f", f"/usr/local/bin/{command}").stdout.strip()
+        assert Path(file).parent.parent == Path("/srv/programs")

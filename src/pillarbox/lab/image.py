@@ -14,7 +14,7 @@ from pillarbox.lab import digest, wheels
 from pillarbox.lab.engine import LabEngine
 from pillarbox.lab.errors import LabError
 from pillarbox.lab.settings import LabSettings
-from pillarbox.system import apt, debootstrap, files
+from pillarbox.system import apt, debootstrap, files, go
 from pillarbox.system.command import run, tail
 from pillarbox.system.engine import Commit
 from pillarbox.system.execution import owned_by_root
@@ -27,9 +27,10 @@ _LABEL = "pillarbox.lab.image"
 
 
 def base_key(settings: LabSettings) -> str:
-    """The key of the Debian tree: its packages and where this machine gets Debian from."""
+    """The key of the Debian tree: its packages, and where this machine gets Debian and Go modules from."""
     sources = "".join(source.stanza() for source in apt.sources(SUITE))
-    return digest.of_text("\n".join(_packages(settings)), sources, apt.conf(apt.settings()), "2")
+    reached = apt.conf(apt.settings()) + go.conf(go.settings())
+    return digest.of_text("\n".join(_packages(settings)), sources, reached, "3")
 
 
 def key(settings: LabSettings) -> str:
@@ -126,6 +127,10 @@ def _configure(root: Path, sources: tuple[apt.Source, ...]) -> None:
     (etc / "sources.list").unlink(missing_ok=True)
     (etc / "sources.list.d" / "debian.sources").write_text("\n".join(source.stanza() for source in sources))
     (etc / "apt.conf.d" / "90machine").write_text(apt.conf(apt.settings()))
+    if reached := go.settings():
+        file = root / "root" / ".config" / "go" / "env"
+        file.parent.mkdir(parents=True)
+        file.write_text(go.conf(reached))
     shutil.rmtree(root / "var" / "cache" / "apt" / "archives", ignore_errors=True)
     for directory in (root / "var" / "lib" / "apt" / "lists", root / "var" / "cache" / "apt" / "archives"):
         shutil.rmtree(directory, ignore_errors=True)

@@ -8,14 +8,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pillarbox.manifests import kinds, names
+from pillarbox.manifests import kinds, names, openapi
 from pillarbox.manifests.catalog import Catalog
 from pillarbox.manifests.definitions import definition
-from pillarbox.manifests.errors import Problems
+from pillarbox.manifests.errors import ManifestError, PillarPlace, Problems
 from pillarbox.manifests.kinds import Kind
 from pillarbox.manifests.manifest import Manifest, Object
 from pillarbox.manifests.references import ReferenceUse, mapping, mappings, references
 from pillarbox.system import gpg
+from pillarbox.system.errors import PillarboxError
 from pillarbox.system.names import did_you_mean
 
 ENTRYPOINT = "/entrypoint.sh"
@@ -63,10 +64,13 @@ def distinct(manifests: Iterable[Manifest], problems: Problems) -> tuple[Manifes
     """
     kept: dict[tuple[str, str, str, str | None, str], Manifest] = {}
     files: dict[str, Manifest] = {}
+    blamed: set[PillarPlace] = set()
     for each in manifests:
         first = kept.setdefault(each.identity, each)
         if first is not each:
-            if first.node == each.node or first.object != each.object:
+            same = (first.object, first.traffic) == (each.object, each.traffic)
+            if each.place not in blamed and (first.node == each.node or not same):
+                blamed.add(each.place)
                 problems.add(each.place, f"{_title(each)} is claimed already by node {first.node}, {first.place}")
             continue
         other = files.setdefault(each.filename, each)
@@ -201,6 +205,32 @@ def custom_resources(world: World) -> None:
                 world.problems.add(each.place / "scope", f"{each.kind} is defined with the scope {scope}")
 
 
+def api(world: World) -> None:
+    """Each object is what its cluster's Kubernetes serves. An entry whose pillar is wrong is passed over."""
+    wrong = {(found.node, found.path) for found in world.problems.found if isinstance(found, ManifestError)}
+    for each in world.manifests:
+        path = str(each.place)
+        if any(node == each.node and f"{other}:".startswith(f"{path}:") for node, other in wrong):
+            continue
+        for mistake in openapi.api(each.kubernetes).judge(each.object):
+            place, text = each.place, f"{_title(each)}, {openapi.dotted(mistake.path)}: {mistake.message}"
+            if each.unit and not each.workload:
+                # The pillar writes this object out, so that the field is one of its keys.
+                written = ("api_version",) if mistake.path == ("apiVersion",) else ("body", *mistake.path)
+                place, text = place.at(*written), mistake.message
+            world.problems.add(place, text, mistake.hint)
+
+
+def doubts(manifests: Iterable[Manifest]) -> tuple[PillarboxError, ...]:
+    """What could not be checked: versions of Kubernetes whose API is not known here, each once."""
+    problems = Problems()
+    for version, each in {each.kubernetes: each for each in manifests}.items():
+        if text := openapi.approximate(version):
+            place = PillarPlace(each.node, each.place.written, each.place.path[:2])
+            problems.add(place, text, "A newer Python package kubernetes-validate knows newer versions.", key="version")
+    return tuple(problems.found)
+
+
 RULES: tuple[Callable[[World], None], ...] = (
     node_ports,
     target_ports,
@@ -209,6 +239,7 @@ RULES: tuple[Callable[[World], None], ...] = (
     supply,
     secrets,
     custom_resources,
+    api,
 )
 
 

@@ -20,7 +20,9 @@ def config_map(key: str, section: PillarSection, scope: Scope) -> Iterator[Manif
             section.problem("files of other Salt formulas (pillar) are not rendered into ConfigMaps", hint)
         version = section.text("version")
         name = section.text("name", default=key) or key
-        yield _object("ConfigMap", f"{name}-{version}" if version else name, {"data": _data(section)}, section, scope)
+        body = compact(immutable=section.flag("immutable"), binaryData=section.texts("binary_data"))
+        body |= {"data": _data(section)}
+        yield _object("ConfigMap", f"{name}-{version}" if version else name, body, section, scope)
 
 
 def secret(key: str, section: PillarSection, scope: Scope) -> Iterator[Manifest]:
@@ -35,7 +37,13 @@ def secret(key: str, section: PillarSection, scope: Scope) -> Iterator[Manifest]
             if not gpg.is_block(value):
                 hint = "Encrypt it to the deployment's master: gpg --armor --encrypt --recipient <its key>."
                 section.problem(f"a secret in the clear: {item} of Secret {name} is no PGP message", hint, key="data")
-        yield _object("Secret", name, compact(type=section.text("type")) | {"stringData": data}, section, scope)
+        yield _object(
+            "Secret",
+            name,
+            compact(type=section.text("type"), immutable=section.flag("immutable")) | {"stringData": data},
+            section,
+            scope,
+        )
 
 
 def _data(section: PillarSection) -> dict[str, str]:

@@ -28,7 +28,7 @@ def container(
     with section:
         section.ignore("name", "enabled")
         section.checked(name, names.LABEL)
-        return compact(
+        found = compact(
             name=name,
             image=_image(section, scope, default_image),
             imagePullPolicy=section.choice("image_pull_policy", among=_PULL_POLICIES, default="IfNotPresent"),
@@ -51,6 +51,7 @@ def container(
             stdin=section.flag("stdin"),
             tty=section.flag("tty"),
         )
+        return section.complete(found, "core.v1.Container")
 
 
 def user(section: PillarSection) -> Object:
@@ -108,10 +109,12 @@ def _variable(section: PillarSection, name: str) -> Object:
         secretKeyRef=secret,
         configMapKeyRef=config,
     )
-    if len(sources) + (given is not None) > 1:
-        section.problem("give one of value, fieldPath, resource, secret and config_map")
-    if sources:
-        return {"name": name, "valueFrom": sources}
+    found: Object = {"name": name, "valueFrom": sources} if sources else {"name": name}
+    found = section.complete(found, "core.v1.EnvVar")
+    if len(sources) + (given is not None) + ("valueFrom" in found and not sources) > 1:
+        section.problem("give one of value, fieldPath, resource, secret, config_map and valueFrom")
+    if "valueFrom" in found:
+        return found
     return {"name": name, "value": _value(section.text("value", default="") or "")}
 
 
@@ -170,13 +173,14 @@ def _mount(section: PillarSection, inline: dict[str, Object]) -> Object:
         path = section.text("mount", "mount_path")
         if path is None:
             section.problem("a volume is mounted somewhere: mount")
-        return compact(
+        found = compact(
             name=name,
             mountPath=path,
             readOnly=section.flag("read_only") or None,
             subPath=section.text("sub_path"),
             mountPropagation=section.choice("mount_propagation", among=("None", "HostToContainer", "Bidirectional")),
         )
+        return section.complete(found, "core.v1.VolumeMount")
 
 
 def _resources(section: PillarSection) -> Object:
@@ -185,7 +189,7 @@ def _resources(section: PillarSection) -> Object:
         for bound in ("limits", "requests"):
             with section.section(bound) as amounts:
                 found[bound] = {amounts.spelling(key): amounts.quantity(key) for key in sorted(amounts.given)}
-    return compact(**found)
+        return section.complete(compact(**found), "core.v1.ResourceRequirements")
 
 
 def _security(section: PillarSection) -> Object:
@@ -193,9 +197,10 @@ def _security(section: PillarSection) -> Object:
         with context.section("capabilities") as capabilities:
             added = compact(add=capabilities.words("add"), drop=capabilities.words("drop"))
         privileged = section.flag("privileged")
-        return compact(
+        own = compact(
             privileged=privileged if privileged is not None else context.flag("privileged"),
             allowPrivilegeEscalation=context.flag("allow_privilege_escalation"),
             readOnlyRootFilesystem=context.flag("read_only_root_filesystem"),
             capabilities=added,
-        ) | user(context)
+        )
+        return context.complete(own | user(context), "core.v1.SecurityContext")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from graphlib import CycleError, TopologicalSorter
 
@@ -11,17 +11,36 @@ from pillarbox.manifests.errors import Problems
 from pillarbox.manifests.manifest import Manifest
 from pillarbox.system.names import did_you_mean
 
+Finder = Callable[[Manifest, str], Manifest | None]
+
+
+def finder(manifests: Iterable[Manifest]) -> Finder:
+    """What finds the unit that one of ``manifests`` calls by a name.
+
+    A pillar says ``service/<name>``, ``job/<name>`` or ``object/<name>``; the name is the object's, or its key in the
+    pillar of the same node. Another namespace's stands as ``<namespace>/service/<name>``.
+    """
+    units = [each for each in manifests if each.unit]
+    known = {(each.deployment, each.unit): each for each in units}
+    keys = {(each.deployment, each.node, "/".join(each.place.path[-2:])): each for each in units}
+
+    def find(asking: Manifest, name: str) -> Manifest | None:
+        return (
+            known.get((asking.deployment, name))
+            or known.get((asking.deployment, f"{asking.namespace}/{name}"))
+            or keys.get((asking.deployment, asking.node, name))
+        )
+
+    return find
+
 
 def resolved(manifests: Iterable[Manifest], problems: Problems) -> tuple[Manifest, ...]:
     """``manifests`` whose ``depends_on`` are units of their deployment.
 
-    A pillar says ``service/<name>``, ``job/<name>`` or ``object/<name>``; the name is the object's, or its key in the
-    pillar of the same node. Another namespace's stands as ``<namespace>/service/<name>``. An object of a kind that the
-    model defines depends on the definition without saying so.
+    An object of a kind that the model defines depends on the definition without saying so.
     """
     found = tuple(manifests)
-    known = {(each.deployment, each.unit): each for each in found if each.unit}
-    keys = {(each.deployment, each.node, "/".join(each.place.path[-2:])): each.unit for each in found if each.unit}
+    find = finder(found)
     defined = [(each, what) for each in found if each.unit and (what := definition(each.object))]
     changed = []
     for each in found:
@@ -31,14 +50,10 @@ def resolved(manifests: Iterable[Manifest], problems: Problems) -> tuple[Manifes
             if other.deployment == each.deployment and what.defines(each.object["apiVersion"], each.kind)
         ]
         for name in each.depends_on:
-            if (each.deployment, name) in known:
-                whole.append(name)
-            elif (each.deployment, f"{each.namespace}/{name}") in known:
-                whole.append(f"{each.namespace}/{name}")
-            elif unit := keys.get((each.deployment, each.node, name)):
-                whole.append(unit)
+            if needed := find(each, name):
+                whole.append(str(needed.unit))
             else:
-                candidates = [str(unit) for deployment, unit in known if deployment == each.deployment]
+                candidates = [str(other.unit) for other in found if other.unit and other.deployment == each.deployment]
                 hint = did_you_mean(name, candidates) or "Expected service/<name>, job/<name> or object/<name>."
                 problems.add(each.place / "depends_on", f"depends on {name}, which does not exist", hint)
         changed.append(replace(each, depends_on=tuple(dict.fromkeys(whole))) if whole or each.depends_on else each)

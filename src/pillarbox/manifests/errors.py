@@ -43,7 +43,10 @@ class PillarPlace:
     path: tuple[str, ...] = ()
 
     def __truediv__(self, key: object) -> PillarPlace:
-        return PillarPlace(self.node, self.written, (*self.path, str(key)))
+        return self.at(key)
+
+    def at(self, *keys: object) -> PillarPlace:
+        return PillarPlace(self.node, self.written, (*self.path, *map(str, keys)))
 
     def __str__(self) -> str:
         return ":".join(self.path)

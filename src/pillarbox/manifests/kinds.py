@@ -15,6 +15,8 @@ OBJECT = "object"
 KEEP = "pillarbox.io/keep"
 
 _ALWAYS: Version = (0, 0)
+#: What a model that names no Kubernetes version gets: the oldest that is in support.
+CURRENT: Version = (1, 34)
 
 
 def group(api_version: str) -> str:
@@ -102,6 +104,7 @@ SERVICE = Kind("Service", _V1, "service", suffix="svc")
 DEPLOYMENT = Kind("Deployment", _APPS, "service", gate=Gate.DEPLOYMENT, template=_POD)
 STATEFUL_SET = Kind("StatefulSet", _APPS, "service", gate=Gate.STATEFUL_SET, template=_POD, in_place=True)
 DAEMON_SET = Kind("DaemonSet", _APPS, "service", gate=Gate.DAEMON_SET, template=_POD)
+NETWORK_POLICY = Kind("NetworkPolicy", ((_ALWAYS, "networking.k8s.io/v1"),), "network_policy")
 JOB = Kind("Job", ((_ALWAYS, "batch/v1"),), "job", gate=Gate.JOB, template=_POD, once=True)
 CRON_JOB = Kind(
     "CronJob",
@@ -129,12 +132,18 @@ TABLE: tuple[Kind, ...] = (
     SERVICE,
     Kind("Endpoints", _V1, "endpoints"),
     Kind(
+        "EndpointSlice",
+        ((_ALWAYS, "discovery.k8s.io/v1beta1"), ((1, 21), "discovery.k8s.io/v1")),
+        "endpoints",
+    ),
+    Kind(
         "PodDisruptionBudget",
         ((_ALWAYS, "policy/v1beta1"), ((1, 21), "policy/v1")),
         "service",
         suffix="pdb",
     ),
     Kind("Ingress", ((_ALWAYS, "networking.k8s.io/v1"),), "ingress"),
+    NETWORK_POLICY,
     JOB,
     DAEMON_SET,
     STATEFUL_SET,

@@ -8,7 +8,8 @@ from typing import Any
 
 from pillarbox.manifests import kinds
 from pillarbox.manifests.errors import PillarPlace
-from pillarbox.manifests.kinds import ConditionGate, Gate, Kind
+from pillarbox.manifests.kinds import CURRENT, ConditionGate, Gate, Kind, Version
+from pillarbox.manifests.traffic import Traffic
 from pillarbox.system.yaml_text import dump
 
 HEADER = "# rendered by pillarbox from node "
@@ -22,7 +23,8 @@ class Manifest:
     ``filename`` is relative, ``<deployment>/[<namespace>/]<name>-<kind>.yml``. ``unit`` is how others depend on the
     object (``service/keystone-server``, ``job/keystone-expand``, ``object/nightly``; with ``<namespace>/`` before it
     outside ``default``), ``None`` where they cannot; ``depends_on`` holds such names. ``condition`` is a gate of its
-    own, instead of its kind's. ``place`` is the pillar that asked for the object.
+    own, instead of its kind's. ``place`` is the pillar that asked for the object, ``kubernetes`` the version of its
+    cluster. ``traffic`` is what a NetworkPolicy is made of.
     """
 
     filename: str
@@ -32,6 +34,8 @@ class Manifest:
     unit: str | None = None
     depends_on: tuple[str, ...] = ()
     condition: ConditionGate | None = None
+    traffic: Traffic | None = None
+    kubernetes: Version = CURRENT
 
     @property
     def node(self) -> str:

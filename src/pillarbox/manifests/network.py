@@ -24,10 +24,11 @@ def ingress(key: str, section: PillarSection, scope: Scope) -> Iterator[Manifest
         for item in section.items("tls"):
             with item:
                 tls.append(compact(hosts=item.words("hosts"), secretName=item.name("secret", "secret_name")))
+        spec = compact(ingressClassName=section.text("class", "ingress_class_name"), tls=tls, rules=found)
         yield scope.manifest(
             "Ingress",
             name,
-            {"spec": compact(ingressClassName=section.text("class", "ingress_class_name"), tls=tls, rules=found)},
+            {"spec": section.complete(spec, "networking.v1.IngressSpec")},
             section.place,
             namespace=section.name("namespace"),
             labels=section.texts("labels"),
@@ -43,10 +44,28 @@ def endpoints(key: str, section: PillarSection, scope: Scope) -> Iterator[Manife
         namespace, labels = section.name("namespace"), section.texts("labels")
         subsets = [_subset(item) for item in section.items("subsets")]
         place = section.place
-        yield scope.manifest("Endpoints", name, {"subsets": subsets}, place, namespace=namespace, labels=labels)
+        # Deprecated since 1.33, in favour of slices: those have a label for their Service, and one family each.
+        if scope.version < (1, 33):
+            yield scope.manifest("Endpoints", name, {"subsets": subsets}, place, namespace=namespace, labels=labels)
+        else:
+            tied = {"kubernetes.io/service-name": name} | labels
+            for number, body in enumerate(_slices(subsets), 1):
+                title = f"{name}-{number}"
+                yield scope.manifest("EndpointSlice", title, body, place, namespace=namespace, labels=tied)
         balanced, spec = section.flag("service_enabled"), service(section, scope)
         if spec is not None and balanced is not False:
             yield scope.manifest("Service", name, {"spec": spec}, place, namespace=namespace, labels=labels)
+
+
+def _slices(subsets: list[Object]) -> Iterator[Object]:
+    """The endpoints of ``subsets`` as slices: one for each subset and each family of its addresses."""
+    for subset in subsets:
+        families: dict[str, list[Object]] = {}
+        for address in subset["addresses"]:
+            family = "IPv6" if ":" in address["ip"] else "IPv4"
+            families.setdefault(family, []).append({"addresses": [address["ip"]]})
+        for family, endpoints in families.items():
+            yield {"addressType": family, "endpoints": endpoints, "ports": subset["ports"]}
 
 
 def _rule(section: PillarSection) -> Object:

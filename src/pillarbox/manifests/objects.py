@@ -61,6 +61,7 @@ def any_object(key: str, section: PillarSection, scope: Scope) -> Iterator[Manif
             unit_name(where or "default", kinds.OBJECT, key.replace("/", "_")),
             tuple(dict.fromkeys(section.words("depends_on") or ())),
             _condition(section),
+            kubernetes=scope.version,
         )
 
 

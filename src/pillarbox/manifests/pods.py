@@ -40,7 +40,7 @@ def _spec(section: PillarSection, app: str, scope: Scope, image: str, restart: s
             each["securityContext"] = {"privileged": True} | each.get("securityContext", {})
     initial = _containers(section, "init_containers", image, scope, inline, "init_container")
     links = section.flag("service_links", "enable_service_links")
-    return (
+    found = (
         compact(initContainers=initial)
         | {"containers": containers}
         | compact(
@@ -69,6 +69,7 @@ def _spec(section: PillarSection, app: str, scope: Scope, image: str, restart: s
             imagePullSecrets=_pull_secrets(section),
         )
     )
+    return section.complete(found, "core.v1.PodSpec", "ephemeral_containers", "volumes")
 
 
 def _containers(
@@ -99,12 +100,13 @@ def _volumes(section: PillarSection, inline: Mapping[str, Object], containers: l
 
 def _security(section: PillarSection) -> Object:
     with section.section("pod_security_context", "security_context") as context:
-        return user(context) | compact(
+        own = compact(
             fsGroup=context.number("fs_group"),
             fsGroupChangePolicy=context.choice("fs_group_change_policy", among=("Always", "OnRootMismatch")),
             supplementalGroups=[int(word) for word in context.words("supplemental_groups") or () if word.isdigit()],
             sysctls=[{"name": name, "value": value} for name, value in context.texts("sysctls").items()],
         )
+        return context.complete(user(context) | own, "core.v1.PodSecurityContext")
 
 
 def _toleration(section: PillarSection) -> Object:

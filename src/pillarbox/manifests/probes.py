@@ -6,7 +6,9 @@ from pillarbox.manifests.manifest import Object
 from pillarbox.manifests.scope import compact
 from pillarbox.manifests.section import PillarSection
 
-TYPES = ("http", "https", "tcp", "exec")
+TYPES = ("http", "https", "tcp", "exec", "grpc")
+# The same as Kubernetes writes it, and what it does besides.
+_KUBERNETES = {"http_get", "tcp_socket", "exec", "grpc", "sleep"}
 
 
 def probe(section: PillarSection) -> Object | None:
@@ -19,8 +21,8 @@ def probe(section: PillarSection) -> Object | None:
             successThreshold=section.number("success_threshold", low=1),
             failureThreshold=section.number("failure_threshold", low=1),
         )
-        found = handler(section)
-        return None if found is None else found | pace
+        found = handler(section, "core.v1.Probe", pace)
+        return found if section.given else None
 
 
 def lifecycle(section: PillarSection) -> Object:
@@ -29,11 +31,16 @@ def lifecycle(section: PillarSection) -> Object:
         hooks = {}
         for key, name in (("post_start", "postStart"), ("pre_stop", "preStop")):
             with section.section(key) as hook:
-                hooks[name] = handler(hook)
-        return compact(**hooks)
+                hooks[name] = handler(hook, "core.v1.LifecycleHandler")
+        return section.complete(compact(**hooks), "core.v1.Lifecycle")
 
 
-def handler(section: PillarSection) -> Object | None:
+def handler(section: PillarSection, of: str, pace: Object | None = None) -> Object:
+    """What is asked or done, by the keys of the pillar or, in the API's type ``of``, by those of Kubernetes."""
+    return section.complete(_asked(section) | (pace or {}), of)
+
+
+def _asked(section: PillarSection) -> Object:
     """The question itself; ``type`` may be left out where the keys tell."""
     command = section.words("command")
     kind = section.choice("type", among=TYPES) or ("exec" if command else None)
@@ -44,9 +51,9 @@ def handler(section: PillarSection) -> Object | None:
     if kind is None:
         kind = "http" if path is not None else "tcp" if port is not None else None
     if kind is None:
-        if section.given:
+        if section.given and not section.given & _KUBERNETES:
             section.problem(f"expected a type: {', '.join(TYPES)}")
-        return None
+        return {}
     if kind == "exec":
         if not command:
             section.problem("an exec probe needs a command")
@@ -55,6 +62,8 @@ def handler(section: PillarSection) -> Object | None:
         section.problem(f"a probe of type {kind} needs a port")
     elif not isinstance(port, str) or port.isdigit():
         port = section.port()
+    if kind == "grpc":
+        return {"grpc": compact(port=port, service=section.text("service"))}
     if kind == "tcp":
         return {"tcpSocket": compact(host=host, port=port)}
     return {

@@ -6,7 +6,19 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
-from pillarbox.manifests import checks, config, dependencies, kinds, network, objects, rbac, storage, workloads
+from pillarbox.manifests import (
+    checks,
+    config,
+    dependencies,
+    kinds,
+    network,
+    objects,
+    openapi,
+    policies,
+    rbac,
+    storage,
+    workloads,
+)
 from pillarbox.manifests.catalog import Catalog, Image, named_image
 from pillarbox.manifests.errors import PillarPlace, Problems
 from pillarbox.manifests.finish import finished
@@ -31,6 +43,7 @@ SECTIONS: Mapping[str, Builder] = {
     "namespaces": rbac.namespace,
     "ingress": network.ingress,
     "endpoints": network.endpoints,
+    "network_policy": policies.network_policy,
     kinds.OBJECT: objects.any_object,
 }
 _ALIASES = {"configmap": ("config_map",)}
@@ -62,7 +75,7 @@ def render(
             written = partial(inventory.place, node.name)
             place = PillarPlace(node.name, written, ("kubernetes", "control"))
             drafts += _rendered(node, place, control, catalog, external, problems)
-    unique = dependencies.resolved(checks.distinct(drafts, problems), problems)
+    unique = policies.completed(dependencies.resolved(checks.distinct(drafts, problems), problems), problems)
     checks.check(checks.World(unique, catalog, frozenset(external), problems))
     raise_all(problems.found)
     return tuple(sorted(finished(unique, catalog), key=lambda each: each.filename))
@@ -101,6 +114,7 @@ def _rendered(
             return
         namespace = control.name("namespace") or "default"
         version = parse_version(control, node.parameters)
+        control.api = openapi.api(version)
         scope = Scope(deploy_name(control, node.parameters), namespace, version, catalog, problems)
         with control.section("external") as elsewhere:
             for kind in _EXTERNAL:

@@ -10,11 +10,10 @@ from typing import Any
 from pillarbox.manifests import kinds, names
 from pillarbox.manifests.catalog import Catalog
 from pillarbox.manifests.errors import PillarPlace, Problems
+from pillarbox.manifests.kinds import CURRENT, Version
 from pillarbox.manifests.manifest import Manifest, Object
 from pillarbox.manifests.section import PillarSection
-
-# What a model that names no Kubernetes version gets: the API versions that every release in support serves.
-CURRENT = (1, 30)
+from pillarbox.manifests.traffic import Traffic
 
 
 @dataclass(frozen=True)
@@ -23,7 +22,7 @@ class Scope:
 
     deployment: str
     namespace: str
-    version: tuple[int, int]
+    version: Version
     catalog: Catalog
     problems: Problems
 
@@ -41,6 +40,7 @@ class Scope:
         annotations: Mapping[str, str] | None = None,
         unit: str | None = None,
         depends_on: tuple[str, ...] = (),
+        traffic: Traffic | None = None,
     ) -> Manifest:
         """An object of a kind of the table with its metadata around ``body``, and the file that it belongs in."""
         known = kinds.named(kind)
@@ -48,7 +48,7 @@ class Scope:
         metadata = self.metadata(name, namespace, labels, annotations, service=service, role=role)
         found = {"apiVersion": known.api(self.version), "kind": kind, "metadata": metadata, **body}
         file = self.filename(name, namespace, known.file_suffix)
-        return Manifest(file, found, self.deployment, place, unit, depends_on)
+        return Manifest(file, found, self.deployment, place, unit, depends_on, kubernetes=self.version, traffic=traffic)
 
     def metadata(
         self,
@@ -90,7 +90,7 @@ def unit_name(namespace: str, kind: str, name: str) -> str:
     return f"{kind}/{name}" if namespace == "default" else f"{namespace}/{kind}/{name}"
 
 
-def parse_version(control: PillarSection, parameters: Mapping[str, Any]) -> tuple[int, int]:
+def parse_version(control: PillarSection, parameters: Mapping[str, Any]) -> Version:
     """The Kubernetes version of ``kubernetes:control:version``, else of ``_param:kubernetes_version``."""
     value = control.value("version")
     if isinstance(value, float):

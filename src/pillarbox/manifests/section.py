@@ -14,6 +14,7 @@ from typing import Any
 
 from pillarbox.manifests import names
 from pillarbox.manifests.errors import PillarPlace, Problems
+from pillarbox.manifests.openapi import Api
 from pillarbox.system.names import did_you_mean
 
 _FLAGS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
@@ -29,12 +30,17 @@ def scalar(value: Any) -> str:
 
 
 class PillarSection:
-    """One mapping of the pillar. As a context manager it reports, on leaving, the keys that nobody asked for."""
+    """One mapping of the pillar. As a context manager it reports, on leaving, the keys that nobody asked for.
 
-    def __init__(self, data: Any, place: PillarPlace, problems: Problems) -> None:
+    ``api`` is the API whose fields :meth:`complete` takes; the sections inside have it, too.
+    """
+
+    def __init__(self, data: Any, place: PillarPlace, problems: Problems, api: Api | None = None) -> None:
         self.place = place
+        self.api = api
         self._problems = problems
         self._asked: set[str] = set()
+        self._types: dict[str, tuple[str, ...]] = {}
         self._values: dict[str, tuple[str, Any]] = {}
         if data is not None and not isinstance(data, Mapping):
             self.problem(f"expected a mapping, found {_shown(data)}")
@@ -57,16 +63,49 @@ class PillarSection:
     def close(self) -> None:
         for key, (spelling, _) in self._values.items():
             if key not in self._asked:
-                hint = did_you_mean(key, self._asked) or f"Known keys: {', '.join(sorted(self._asked))}."
-                self._problems.add(self.place, f"unknown key {spelling}", hint, key=spelling)
+                self._problems.add(self.place, f"unknown key {spelling}", self._hint(key), key=spelling)
 
     @property
     def given(self) -> set[str]:
         """The keys that hold something."""
         return {key for key, (_, value) in self._values.items() if value is not None}
 
+    @property
+    def empty(self) -> set[str]:
+        """The keys that are there and hold nothing."""
+        return self._values.keys() - self.given
+
     def problem(self, message: str, hint: str | None = None, *, key: str | None = None) -> None:
         self._problems.add(self.place / key if key else self.place, message, hint)
+
+    def complete(self, obj: dict[str, Any], of: str, *but: str) -> dict[str, Any]:
+        """``obj`` with the fields of the API's type ``of`` that the pillar has and no other code asks for.
+
+        To be called when all other keys have been asked for. ``but`` are fields, in ``snake_case``, that the pillar
+        says by other keys. What is wrong with a field is reported, and left out.
+        """
+        assert self.api is not None
+        self._types[of] = but
+        left = [key for key in self._values if key not in self._asked and key not in but]
+        if not left:
+            return obj
+        found, fields = dict(obj), self.api.fields(self.api.type(of))
+        for key in left:
+            if key not in fields:
+                continue
+            self._asked.add(key)
+            (spelling, value), (field, schema) = self._values[key], fields[key]
+            if field in obj and value is not None:
+                self._problems.add(self.place / spelling, "other keys say that already")
+            if field in obj or value is None:
+                continue
+            value = self.api.spelled(schema, value)
+            mistakes = list(self.api.mistakes(schema, value))
+            for mistake in mistakes:
+                self._problems.add(self.place.at(spelling, *mistake.path), mistake.message, mistake.hint)
+            if not mistakes:
+                found[field] = value
+        return found
 
     def ignore(self, *keys: str) -> None:
         """Know ``keys``, which the original formula wrote or its models carry, and do nothing with them."""
@@ -195,7 +234,7 @@ class PillarSection:
 
     def section(self, key: str, *aliases: str) -> PillarSection:
         value = self.value(key, *aliases)
-        return PillarSection(value, self.place / self.spelling(key), self._problems)
+        return self._inside(value, self.place / self.spelling(key))
 
     def sections(self, key: str, *aliases: str) -> Iterator[tuple[str, PillarSection]]:
         """The mappings of a mapping, by name, in the order of the pillar; also a list of mappings with a ``name``."""
@@ -206,19 +245,33 @@ class PillarSection:
                 yield section.text("name", default="") or "", section
         elif isinstance(value, Mapping):
             for name, item in value.items():
-                yield str(name), PillarSection(item, place / name, self._problems)
+                yield str(name), self._inside(item, place / name)
         elif value is not None:
             self._expected(key, "a mapping of names", value)
 
-    def items(self, key: str, *aliases: str) -> Iterator[PillarSection]:
-        """The mappings of a list."""
+    def items(self, key: str, *aliases: str, short: str | None = None) -> Iterator[PillarSection]:
+        """The mappings of a list; anything else in it stands for a mapping with just the key ``short``."""
         value = self.value(key, *aliases)
         if value is not None and not isinstance(value, list):
             self._expected(key, "a list", value)
         elif value:
             place = self.place / self.spelling(key)
             for index, item in enumerate(value):
-                yield PillarSection(item if item is not None else {}, place / index, self._problems)
+                whole = {short: item} if short and not isinstance(item, (Mapping, list)) else item
+                yield self._inside(whole if whole is not None else {}, place / index)
+
+    def _inside(self, data: Any, place: PillarPlace) -> PillarSection:
+        return PillarSection(data, place, self._problems, self.api)
+
+    def _hint(self, key: str) -> str:
+        """What to do about an unknown key."""
+        known, released = set(self._asked), None
+        for name, but in self._types.items():
+            assert self.api is not None
+            known |= self.api.fields(self.api.type(name)).keys() - set(but)
+            released = released or self.api.since(self.api.type(name), key)
+        more = "".join(f", and the fields of {name}" for name in self._types)
+        return released or did_you_mean(key, known) or f"Known keys: {', '.join(sorted(self._asked))}{more}."
 
     def _expected(self, key: str, what: str, value: Any) -> None:
         self.problem(f"expected {what}, found {_shown(value)}", key=self.spelling(key))

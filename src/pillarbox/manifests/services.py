@@ -27,9 +27,10 @@ def service(section: PillarSection, scope: Scope) -> Object | None:
         publishNotReadyAddresses=section.flag("publish_not_ready_addresses"),
         ports=ports,
     )
+    whole = section.complete(spec, "core.v1.ServiceSpec", "selector")
     if not ports:
-        if kind not in (None, "ClusterIP"):
-            section.problem(f"a Service of type {kind} needs ports", key="ports")
+        if kind not in (None, "ClusterIP") or whole != spec:
+            section.problem(f"a Service of type {kind or 'ClusterIP'} needs ports", key="ports")
         return None
     if len(ports) > 1 and any("name" not in port for port in ports):
         section.problem("several ports need a name each", key="ports")
@@ -37,7 +38,7 @@ def service(section: PillarSection, scope: Scope) -> Object | None:
         values = [port[field] for port in ports if field in port]
         for value in sorted({value for value in values if values.count(value) > 1}, key=str):
             section.problem(f"two ports have the {field} {value}", key="ports")
-    return spec
+    return whole
 
 
 def _port(section: PillarSection, kind: str | None, scope: Scope) -> Object:
@@ -54,10 +55,11 @@ def _port(section: PillarSection, kind: str | None, scope: Scope) -> Object:
             section.problem(
                 f"node_port needs a Service of type NodePort or LoadBalancer, this one is {kind or 'ClusterIP'}"
             )
-        return compact(
+        found = compact(
             port=port,
             name=section.name("name"),
             protocol=section.choice("protocol", among=("TCP", "UDP", "SCTP"), default=default),
             targetPort=section.name("target_port", form=names.PORT) if named else section.port("target_port"),
             nodePort=node_port,
         )
+        return section.complete(found, "core.v1.ServicePort")

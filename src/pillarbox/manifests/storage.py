@@ -12,7 +12,7 @@ from pillarbox.manifests.section import PillarSection
 from pillarbox.manifests.volumes import remote
 from pillarbox.system.names import did_you_mean
 
-MODES = ("ReadWriteOnce", "ReadOnlyMany", "ReadWriteMany")
+MODES = ("ReadWriteOnce", "ReadOnlyMany", "ReadWriteMany", "ReadWriteOncePod")
 TYPES = ("hostPath", "local", "nfs", "glusterfs")
 
 
@@ -22,8 +22,6 @@ def persistent_volume(key: str, section: PillarSection, scope: Scope) -> Iterato
         section.ignore("enabled")
         name = section.checked(section.text("name", default=key) or key, names.SUBDOMAIN)
         kind = section.choice("type", among=TYPES)
-        if kind is None:
-            section.problem(f"a volume has a type: {', '.join(TYPES)}")
         source = {"path": section.text("path")} if kind == "local" else remote(section, kind) if kind else {}
         host = section.text("node", "host")
         if kind == "local" and host is None:
@@ -41,9 +39,12 @@ def persistent_volume(key: str, section: PillarSection, scope: Scope) -> Iterato
         )
         if kind:
             spec[kind] = source
+        whole = section.complete(spec, "core.v1.PersistentVolumeSpec")
+        if whole.keys() == spec.keys() and kind is None and section.value("type") is None:
+            section.problem(f"a volume has a type, {', '.join(TYPES)}, or a source as Kubernetes has it")
         labels, annotations = section.texts("labels"), section.texts("annotations")
         yield scope.manifest(
-            "PersistentVolume", name, {"spec": spec}, section.place, labels=labels, annotations=annotations
+            "PersistentVolume", name, {"spec": whole}, section.place, labels=labels, annotations=annotations
         )
 
 
@@ -66,13 +67,14 @@ def persistent_volume_claim(key: str, section: PillarSection, scope: Scope) -> I
 def claim(section: PillarSection) -> Object:
     """What a claim asks for."""
     selector = section.texts("selector")
-    return compact(
+    found = compact(
         accessModes=_modes(section),
         resources={"requests": compact(storage=_storage(section))},
         storageClassName=section.text("storage_class", "storage_class_name"),
         volumeName=section.text("volume", "volume_name"),
         selector={"matchLabels": selector} if selector else None,
     )
+    return section.complete(found, "core.v1.PersistentVolumeClaimSpec")
 
 
 def _storage(section: PillarSection) -> str | None:

@@ -35,9 +35,9 @@ def volume(section: PillarSection, name: str) -> Object:
             )
             source = {"persistentVolumeClaim": claim}
         case _:
-            if section.value("type") is None:
-                section.problem(f"a volume has a type: {', '.join(TYPES)}")
-            source = {"emptyDir": {}}
+            source = section.complete({}, "core.v1.Volume")
+            if not source and section.value("type") is None:
+                section.problem(f"a volume has a type: {', '.join(TYPES)}, or a source as Kubernetes has it")
     return {"name": name} | source
 
 

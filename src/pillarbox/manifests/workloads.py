@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 
-from pillarbox.manifests import backups, kinds, names
+from pillarbox.manifests import backups, kinds, names, traffic
 from pillarbox.manifests.manifest import Manifest, Object
 from pillarbox.manifests.pods import template
 from pillarbox.manifests.scope import Scope, compact, unit_name
@@ -61,6 +61,7 @@ def service_workload(key: str, section: PillarSection, scope: Scope) -> Iterator
         budget = _budget(section, name)
         if budget:
             yield own("PodDisruptionBudget", name, {"spec": budget}, labels=labels)
+        yield own("NetworkPolicy", name, _policy(name), labels=labels, traffic=traffic.of_workload(section))
 
 
 def job(key: str, section: PillarSection, scope: Scope) -> Iterator[Manifest]:
@@ -75,41 +76,43 @@ def job(key: str, section: PillarSection, scope: Scope) -> Iterator[Manifest]:
         phase, release = section.choice("phase", among=PHASES), section.text("release")
         once_per = section.choice("once_per", among=("image", "config"), default="image")
         restart = section.choice("restart_policy", among=("Never", "OnFailure"), default="Never")
+        # Not the bare name: a Service of that name would send requests to the job.
+        app = f"{name}-job"
         spec = compact(
             backoffLimit=section.number("backoff_limit"),
             activeDeadlineSeconds=section.number("active_deadline", "active_deadline_seconds", low=1),
             ttlSecondsAfterFinished=section.number("ttl", "ttl_seconds_after_finished"),
             parallelism=section.number("parallelism"),
             completions=section.number("completions", low=1),
-            # Not the bare name: a Service of that name would send requests to the job.
-            template=template(section, f"{name}-job", scope, f"{base}-{role}" if role else base, restart=restart),
+            template=template(section, app, scope, f"{base}-{role}" if role else base, restart=restart),
         )
         schedule = section.text("schedule")
-        if schedule is not None:
+        if schedule is None:
+            spec = section.complete(spec, "batch.v1.JobSpec")
+        else:
             policy = section.choice("concurrency_policy", among=("Allow", "Forbid", "Replace"))
-            spec = compact(
+            cron = compact(
                 schedule=schedule,
                 concurrencyPolicy=policy,
                 suspend=section.flag("suspend"),
                 successfulJobsHistoryLimit=section.number("successful_jobs_history_limit"),
                 failedJobsHistoryLimit=section.number("failed_jobs_history_limit"),
                 startingDeadlineSeconds=section.number("starting_deadline", "starting_deadline_seconds"),
-                jobTemplate={"spec": spec},
+                jobTemplate={"spec": section.complete(spec, "batch.v1.JobSpec")},
             )
+            spec = section.complete(cron, "batch.v1.CronJobSpec")
         marks = compact(**{PHASE: phase, RELEASE: release, ONCE_PER: once_per if schedule is None else None})
-        yield scope.manifest(
+        labels = section.texts("labels")
+        own = partial(scope.manifest, place=section.place, namespace=namespace, service=base, role=role, labels=labels)
+        yield own(
             "CronJob" if schedule is not None else "Job",
             name,
             {"spec": spec},
-            section.place,
-            namespace=namespace,
-            service=base,
-            role=role,
-            labels=section.texts("labels"),
             annotations=section.texts("annotations") | marks,
             unit=unit_name(namespace, "job", name),
             depends_on=_dependencies(section),
         )
+        yield own("NetworkPolicy", app, _policy(app), traffic=traffic.of_workload(section))
 
 
 def _kind(section: PillarSection) -> str:
@@ -143,13 +146,17 @@ def _spec(kind: str, name: str, section: PillarSection, scope: Scope) -> Object:
         )
     # DaemonSets and StatefulSets learned in 1.22 what Deployments could before.
     grown = scope.version >= (1, 22)
+    if kind == "StatefulSet" and patience is not None and not grown:
+        section.problem("a StatefulSet in this version of Kubernetes has no min_ready_seconds", key="min_ready_seconds")
     with section.section("strategy") as strategy:
         match kind:
             case "DaemonSet":
                 fitting = ("max_surge", "max_unavailable") if grown else ("max_unavailable",)
                 update = _strategy(strategy, kind, ("RollingUpdate", "OnDelete"), fitting)
             case "StatefulSet":
-                update = _strategy(strategy, kind, ("RollingUpdate", "OnDelete"), ("partition",))
+                # An API server before 1.35 drops max_unavailable without a word.
+                fitting = ("partition", "max_unavailable") if scope.version >= (1, 35) else ("partition",)
+                update = _strategy(strategy, kind, ("RollingUpdate", "OnDelete"), fitting)
             case _:
                 update = _strategy(strategy, kind, ("RollingUpdate", "Recreate"), ("max_surge", "max_unavailable"))
     match kind:
@@ -160,7 +167,7 @@ def _spec(kind: str, name: str, section: PillarSection, scope: Scope) -> Object:
                 replicas=replicas,
                 serviceName=section.name("service_name") or name,
                 updateStrategy=update,
-                minReadySeconds=patience if grown else None,
+                minReadySeconds=patience,
                 revisionHistoryLimit=history,
                 podManagementPolicy=section.choice("pod_management_policy", among=("OrderedReady", "Parallel")),
                 volumeClaimTemplates=[_claim_template(title, item) for title, item in section.sections("volume_claim")],
@@ -173,7 +180,7 @@ def _spec(kind: str, name: str, section: PillarSection, scope: Scope) -> Object:
                 revisionHistoryLimit=history,
                 progressDeadlineSeconds=section.number("progress_deadline", "progress_deadline_seconds", low=1),
             )
-    return extra | common
+    return section.complete(extra | common, f"apps.v1.{kind}Spec", "volume_claim_templates")
 
 
 def _claim_template(name: str, section: PillarSection) -> Object:
@@ -207,7 +214,13 @@ def _budget(section: PillarSection, name: str) -> Object:
             budget.problem("give min_available or max_unavailable, not both")
         if low is None and high is None:
             return {}
-        return compact(minAvailable=low, maxUnavailable=high) | {"selector": {"matchLabels": {"app": name}}}
+        found = compact(minAvailable=low, maxUnavailable=high) | {"selector": {"matchLabels": {"app": name}}}
+        return budget.complete(found, "policy.v1.PodDisruptionBudgetSpec")
+
+
+def _policy(app: str) -> Object:
+    """A NetworkPolicy that allows nothing yet: what it allows is known when all workloads are there."""
+    return {"spec": {"podSelector": {"matchLabels": {"app": app}}}}
 
 
 def _ignored(section: PillarSection) -> str | None:

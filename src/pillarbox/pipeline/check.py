@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pillarbox import manifests
+from pillarbox.pipeline.enforcement import unenforced
 from pillarbox.revision import Revision
 from pillarbox.system.errors import ErrorGroup, PillarboxError
 
@@ -19,12 +21,14 @@ def check(model: Path) -> tuple[tuple[PillarboxError, ...], tuple[PillarboxError
 
 
 def doubts(revision: Revision) -> tuple[PillarboxError, ...]:
-    """What is doubtful about a revision that renders: keys that no schema of a formula knows, which change nothing."""
+    """What is doubtful about a revision that renders: keys that no schema of a formula knows, which change nothing,
+    NetworkPolicies that nothing enforces, and versions of Kubernetes whose API no manifest can be checked against."""
     try:
         found = revision.inventory.unknown_keys(revision.nodes.values())
     except PillarboxError as error:
         return each(error)
-    return tuple(PillarboxError(one.message, file=one.file, line=one.line or None) for one in found)
+    keys = (PillarboxError(one.message, file=one.file, line=one.line or None) for one in found)
+    return (*keys, *unenforced(revision), *manifests.doubts(revision.manifests))
 
 
 def each(error: PillarboxError) -> tuple[PillarboxError, ...]:

@@ -134,7 +134,8 @@ def _apply(
             if well or options.dry_run:
                 outcomes = _update(group, states, options, pushed, progress)
             else:
-                outcomes = dict.fromkeys(group.hosts, HostOutcome(HostState.NOT_REACHED))
+                reached = run.hosts.keys()
+                outcomes = {name: HostOutcome(HostState.NOT_REACHED) for name in group.hosts if name not in reached}
             run.hosts |= {name: str(outcome) for name, outcome in outcomes.items()}
             well = well and _all_well(outcomes)
     if well and not options.dry_run:
@@ -148,8 +149,10 @@ def _update(
     """Apply the states of a group; of a node by itself, once its pods have moved. One that is not well afterwards takes
     no new pods, until a deploy finds it well."""
     drain = group.drain
+    if group.states:
+        progress.step(f"host {', '.join(group.hosts)}: {' '.join(group.states)}, before any host is updated")
     if drain is None or options.dry_run:
-        return states(group.hosts, dry_run=options.dry_run, progress=progress)
+        return states(group.hosts, group.states, dry_run=options.dry_run, progress=progress)
     with Cluster(choose(options.kubeconfig, drain.kubeconfig, *pushed)) as cluster:
         progress.step(f"node {drain.node}: no new pods; those that can move to other nodes")
         node.cordon(cluster, drain.node)

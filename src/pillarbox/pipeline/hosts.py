@@ -33,9 +33,12 @@ class HostOutcome:
 
 
 class ApplyStates(Protocol):
-    """Applies the states of ``hosts`` at the same time, and returns what became of each; ``dry_run`` changes none."""
+    """Applies the highstates of ``hosts``, or only the ``states``, at the same time, and returns what became of each;
+    ``dry_run`` changes none."""
 
-    def __call__(self, hosts: Sequence[str], *, dry_run: bool, progress: Progress) -> Mapping[str, HostOutcome]: ...
+    def __call__(
+        self, hosts: Sequence[str], states: Sequence[str] = (), *, dry_run: bool, progress: Progress
+    ) -> Mapping[str, HostOutcome]: ...
 
     def forget(self, hosts: Sequence[str]) -> None:
         """Trust ``hosts`` no longer: no job and no pillar is theirs from then on, and no certificate is kept for them.

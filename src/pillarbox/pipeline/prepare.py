@@ -37,7 +37,7 @@ class Preparation:
     @property
     def hosts(self) -> tuple[str, ...]:
         """Every host that changes, in the order in which they do."""
-        return tuple(host for group in self.groups for host in group.hosts)
+        return tuple(dict.fromkeys(host for group in self.groups for host in group.hosts))
 
 
 def resolve(places: Places, revision: str | None) -> str:

@@ -104,6 +104,10 @@ def _rollout(rollout: Mapping[str, Any]) -> list[str]:
             "rolled back",
             [f"{_object(step)}: {step.get('reason', '')}" for step in steps if step["result"] == "rolled back"],
         ),
+        (
+            "taken from others",
+            [f"{_object(step)}: {', '.join(step['taken'])}" for step in steps if step.get("taken")],
+        ),
         ("not reached", [_object(step) for step in steps if step["result"] == "not reached"]),
         ("kept", [f"{item['object']}: not in the model, {item['reason']}" for item in rollout.get("kept") or ()]),
     ]

@@ -27,10 +27,12 @@ class Drain:
 
 @dataclass(frozen=True)
 class Group:
-    """Hosts that are updated at the same time, once those before them are well; ``drain`` is for a host by itself."""
+    """Hosts that are updated at the same time, once those before them are well; ``drain`` is for a host by itself.
+    ``states`` are those that are applied, where it is not the highstate."""
 
     hosts: tuple[str, ...]
     drain: Drain | None = None
+    states: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,7 @@ class HostUpdate:
     """What the pillar ``pillarbox:update`` of a host says; paths have dots."""
 
     stage: int = 0
+    before: tuple[str, ...] = ()
     alone: tuple[str, ...] = ()
     drain: Drain | None = None
     step_by_step: tuple[str, ...] = ()
@@ -51,6 +54,7 @@ class HostUpdate:
         try:
             return cls(
                 int(given.get("stage", 0)),
+                _texts(given.get("before", ())),
                 _paths(given.get("alone", ())),
                 _drain(given.get("drain")),
                 _paths(given.get("step_by_step", ())),
@@ -66,20 +70,29 @@ class HostUpdate:
         """Which of the ``changed`` paths of its pillar have the host updated by itself."""
         return tuple(path for path in changed if any(f"{path}.".startswith(f"{each}.") for each in self.alone))
 
+    def prepared(self, changed: Iterable[str]) -> tuple[str, ...]:
+        """Which states the ``changed`` paths of its pillar and files have applied before any host is updated: those of
+        formulas that change, in their pillar or their files."""
+        formulas = {re.split(r"[./]", path.removeprefix("formulas/"))[0] for path in changed}
+        every = formulas & {"new", "applications"}
+        return tuple(state for state in self.before if every or state.split(".")[0] in formulas)
+
 
 def groups(changes: Mapping[str, Sequence[str]], hosts: Mapping[str, Node]) -> tuple[Group, ...]:
     """The hosts that change, in the order in which they do. ``changes`` has the changed paths of each by its name."""
+    found: list[Group] = []
     together: dict[tuple[bool, int], list[str]] = {}
     single: dict[tuple[bool, int], list[Group]] = {}
     for name, changed in sorted(changes.items()):
         update = HostUpdate.of(hosts[name])
         # The states of a host with a master may restart the very master that waits for them.
         rank = ("master" in hosts[name].parameters["salt"], update.stage)
+        if states := update.prepared(changed):
+            found.append(Group((name,), states=states))
         if update.by_itself(changed):
             single.setdefault(rank, []).append(Group((name,), update.drain))
         else:
             together.setdefault(rank, []).append(name)
-    found: list[Group] = []
     for rank in sorted(together.keys() | single.keys()):
         found += [Group(tuple(together[rank]))] if rank in together else []
         found += single.get(rank, [])
@@ -88,10 +101,12 @@ def groups(changes: Mapping[str, Sequence[str]], hosts: Mapping[str, Node]) -> t
 
 def described(node: Node, changed: Iterable[str]) -> str:
     """How a host is updated whose pillar differs at the ``changed`` paths, in words; nothing where it is as always."""
-    update = HostUpdate.of(node)
-    if not update.by_itself(changed):
-        return ""
-    return f"by itself, pods move off node {update.drain.node} first" if update.drain else "by itself"
+    update, changed, words = HostUpdate.of(node), tuple(changed), []
+    if states := update.prepared(changed):
+        words.append(f"{' '.join(states)} before any host is updated")
+    if update.by_itself(changed):
+        words.append(f"by itself, pods move off node {update.drain.node} first" if update.drain else "by itself")
+    return "; ".join(words)
 
 
 def refuse_skips(before: Mapping[str, Node], after: Mapping[str, Node]) -> None:
@@ -123,9 +138,13 @@ def _skipped(old: str, new: str) -> str | None:
 
 
 def _paths(given: Any) -> tuple[str, ...]:
+    return tuple(path.replace(":", ".") for path in _texts(given))
+
+
+def _texts(given: Any) -> tuple[str, ...]:
     if isinstance(given, str):
-        raise ValueError(f"expected a list of paths, found {given!r}")
-    return tuple(str(path).replace(":", ".") for path in given)
+        raise ValueError(f"expected a list, found {given!r}")
+    return tuple(str(text) for text in given)
 
 
 def _drain(given: Any) -> Drain | None:

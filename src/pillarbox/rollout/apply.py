@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from pillarbox.manifests import kinds
 from pillarbox.manifests.definitions import Definition, definition
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 _PARALLEL = 8
 #: The field manager of replicas that we gave up, until an autoscaler sets them.
 _HEIR = "pillarbox-replicas"
+#: Whose a field is, in the words of the API server.
+_OTHER = re.compile(r'conflict with "([^"]*)"')
 
 
 @dataclass(frozen=True)
@@ -47,11 +50,22 @@ class Prepared:
     ref: ObjectRef
 
 
+class TakenField(NamedTuple):
+    """A field that another field manager had set otherwise."""
+
+    field: str
+    manager: str
+
+    def __str__(self) -> str:
+        return f"{self.field} from {self.manager}"
+
+
 @dataclass(frozen=True)
 class LiveChange:
     """What applying one object does.
 
-    ``fields`` are the dotted paths that change. ``before`` is what we last applied to it, if anything.
+    ``fields`` are the dotted paths that change. ``before`` is what we last applied to it, if anything. ``taken`` are
+    what other field managers had set otherwise.
     """
 
     ref: ObjectRef
@@ -59,6 +73,7 @@ class LiveChange:
     fields: tuple[str, ...] = ()
     prepared: Prepared | None = None
     before: Object | None = field(default=None, repr=False)
+    taken: tuple[TakenField, ...] = ()
 
     @property
     def gate(self) -> Gate | ConditionGate | None:
@@ -87,6 +102,7 @@ class LiveChange:
             "name": self.ref.name,
             "action": self.action.value,
             "fields": list(self.fields),
+            "taken": [str(one) for one in self.taken],
         }
 
 
@@ -154,8 +170,9 @@ def survey(cluster: Cluster, prepared: Sequence[Prepared], scrub: Scrubber) -> t
     return tuple(changes[item.ref] for item in prepared)
 
 
-def write(cluster: Cluster, change: LiveChange, scrub: Scrubber) -> Object | None:
-    """Carry out one change; the object as it is then. An unchanged object causes no request."""
+def write(cluster: Cluster, change: LiveChange, scrub: Scrubber, for_now: Object | None = None) -> Object | None:
+    """Carry out one change; the object as it is then. An unchanged object causes no request. ``for_now`` is applied in
+    place of what the change leads to, which is left to a later call."""
     if change.action is Action.UNCHANGED:
         return None
     if change.action is Action.DELETE:
@@ -167,7 +184,7 @@ def write(cluster: Cluster, change: LiveChange, scrub: Scrubber) -> Object | Non
         if not cluster.gone(change.ref):
             raise RolloutError(f"{change.ref} was deleted to run again, and does not go")
     try:
-        return send(cluster, change.prepared.object)
+        return send(cluster, for_now or change.prepared.object)
     except ApiError as error:
         raise refusal(change.prepared, error, scrub) from error
 
@@ -261,12 +278,24 @@ def _examine(cluster: Cluster, item: Prepared, namespace_coming: bool) -> LiveCh
             return LiveChange(item.ref, Action.RERUN, prepared=item)
     left = _replicas_left(live, item.object)
     sent = item.object if left is None else {**item.object, "spec": {**item.object["spec"], "replicas": left}}
-    after = cluster.apply(sent, dry_run=True)
+    after, taken = _try(cluster, sent)
     if live is None:
         return LiveChange(item.ref, Action.CREATE, prepared=item)
     fields = tuple(differences(meaning(live), meaning(after)))
     action = Action.UPDATE if fields else Action.UNCHANGED
-    return LiveChange(item.ref, action, fields, item, owned(live, FIELD_MANAGER))
+    return LiveChange(item.ref, action, fields, item, owned(live, FIELD_MANAGER), taken)
+
+
+def _try(cluster: Cluster, obj: Object) -> tuple[Object, tuple[TakenField, ...]]:
+    """What the object would be, and which fields that takes from whom."""
+    try:
+        return cluster.apply(obj, dry_run=True, force=False), ()
+    except ApiError as error:
+        found = [(name.lstrip("."), _OTHER.match(message)) for name, message in error.causes]
+        if error.reason != "Conflict" or not found:
+            raise
+    taken = tuple(TakenField(name, match[1]) for name, match in found if match and match[1] != _HEIR)
+    return cluster.apply(obj, dry_run=True), taken
 
 
 def _replicas_left(live: Object | None, obj: Object) -> int | None:

@@ -137,9 +137,10 @@ class Cluster:
                 return None
             raise
 
-    def apply(self, obj: Object, *, dry_run: bool = False, manager: str = FIELD_MANAGER) -> Object:
-        """Server-side apply; what the object is then (or would be). ``manager`` owns it, whoever set it before."""
-        query = {"fieldManager": manager, "force": "true", **({"dryRun": "All"} if dry_run else {})}
+    def apply(self, obj: Object, *, dry_run: bool = False, force: bool = True, manager: str = FIELD_MANAGER) -> Object:
+        """Server-side apply; what the object is then (or would be). ``manager`` owns it, whoever set it before; without
+        ``force``, fields that others have set otherwise are an :class:`ApiError` that names them."""
+        query = {"fieldManager": manager, "force": str(force).lower(), **({"dryRun": "All"} if dry_run else {})}
         # The server reads this as YAML, which has no surrogate escapes for what JSON would escape.
         text, kind = json.dumps(obj, ensure_ascii=False), "application/apply-patch+yaml"
         return self._request("PATCH", self._path(ref(obj)), query, body=text.encode(), content_type=kind)

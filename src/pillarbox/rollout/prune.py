@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from pillarbox.manifests import kinds
+from pillarbox.manifests.policies import for_all_pods
 from pillarbox.manifests.references import of_pod
 from pillarbox.rollout.cluster import FIELD_MANAGER, Cluster
 from pillarbox.rollout.errors import ApiError
@@ -15,6 +16,8 @@ from pillarbox.rollout.objects import DEPLOYMENT, MANAGED_BY, Object, ObjectRef,
 
 #: Requests for kinds are independent of each other.
 _PARALLEL = 8
+#: Namespaces that every cluster has by itself; a model may give them labels.
+_CLUSTERS_OWN = frozenset({"default", "kube-system", "kube-public", "kube-node-lease"})
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,8 @@ def orphans(
     """What ``deployment`` left behind in the cluster, in the order in which it can be deleted.
 
     Every kind that the cluster serves is asked for, so that no record of what was ever deployed can be lost.
-    ``data_too`` gives up what is kept as well: what may hold data, and Secrets that pods still use.
+    ``data_too`` gives up what is kept as well: what may hold data, and Secrets that pods still use. Namespaces that
+    every cluster has by itself stay in any case.
     """
     known = {item.same for item in wanted}
     labels = selector({MANAGED_BY: "pillarbox", DEPLOYMENT: deployment})
@@ -50,12 +54,17 @@ def orphans(
     # Several groups may serve one object, which has the same uid in all of them.
     seen = {item["metadata"]["uid"] for identity, item in labelled if identity.same in known}
     found: list[tuple[ObjectRef, Object]] = []
-    for identity, item in sorted(labelled, key=lambda each: (-kinds.order(each[0].type), each[0])):
+    for identity, item in sorted(labelled, key=_deletion_order):
         if item["metadata"]["uid"] not in seen and _is_ours(item) and identity.name != NAME:
             seen.add(item["metadata"]["uid"])
             found.append((identity, item))
     used = _used_secrets(cluster, {item.namespace for item, _ in found if item.type is kinds.SECRET}, found)
-    return tuple(Orphan(identity, "" if data_too else _reason(identity, item, used)) for identity, item in found)
+    return tuple(Orphan(identity, _reason(identity, item, used, data_too)) for identity, item in found)
+
+
+def _deletion_order(each: tuple[ObjectRef, Object]) -> tuple[int, bool, ObjectRef]:
+    # What keeps all pods from everything goes before what allows them something.
+    return (-kinds.order(each[0].type), not for_all_pods(each[1]), each[0])
 
 
 def _is_ours(item: Object) -> bool:
@@ -63,7 +72,11 @@ def _is_ours(item: Object) -> bool:
     return not item["metadata"].get("ownerReferences") and applied_by(item, FIELD_MANAGER)
 
 
-def _reason(identity: ObjectRef, item: Object, used: set[tuple[str, str]]) -> str:
+def _reason(identity: ObjectRef, item: Object, used: set[tuple[str, str]], data_too: bool) -> str:
+    if identity.type is kinds.NAMESPACE and identity.name in _CLUSTERS_OWN:
+        return "every cluster has it"
+    if data_too:
+        return ""
     if identity.type.precious:
         return identity.type.precious
     if (item["metadata"].get("annotations") or {}).get(kinds.KEEP) == "true":

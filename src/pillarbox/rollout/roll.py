@@ -15,8 +15,8 @@ from pillarbox.manifests.kinds import ConditionGate, Gate, Kind
 from pillarbox.manifests.references import references
 from pillarbox.manifests.releases import CONTRACT, EXPAND, ReleaseMark, marked
 from pillarbox.manifests.workloads import PHASE
-from pillarbox.rollout import gates, memory
-from pillarbox.rollout.apply import LiveChange, Prepared, prepare, send, survey, write
+from pillarbox.rollout import gates, memory, policies
+from pillarbox.rollout.apply import LiveChange, Prepared, TakenField, prepare, send, survey, write
 from pillarbox.rollout.cluster import Cluster
 from pillarbox.rollout.gates import Verdict
 from pillarbox.rollout.objects import Object, ObjectRef, selector
@@ -56,6 +56,7 @@ class RolloutStep:
     fields: tuple[str, ...] = ()
     rolls: bool = False
     runs_pods: bool = False
+    taken: tuple[TakenField, ...] = ()
 
     def as_dict(self) -> dict[str, object]:
         """The step as plain data."""
@@ -72,6 +73,7 @@ class RolloutStep:
             **({"reason": self.reason} if self.reason else {}),
             **({"log": self.log} if self.log else {}),
             **({"fields": list(self.fields)} if self.fields else {}),
+            **({"taken": [str(one) for one in self.taken]} if self.taken else {}),
         }
 
 
@@ -128,8 +130,9 @@ def roll_out(
 
     Nothing is written before every object has passed the API server's own validation. A wave starts when the one
     before it is healthy; if it does not become healthy, what it changed is put back, and no later wave starts. What
-    the model no longer has is deleted at the end (data only with ``data_too``). ``before_expand`` is called once,
-    before the first Job that expands a schema; an error that it raises ends the rollout there.
+    the model no longer has is deleted at the end (data only with ``data_too``), and until then NetworkPolicies go on
+    allowing what they did. ``before_expand`` is called once, before the first Job that expands a schema; an error that
+    it raises ends the rollout there.
 
     Raises :class:`PillarboxError` when nothing was written: the manifests are refused, a schema forbids going back,
     the cluster is out of reach. What fails later is in the outcome. On Ctrl-C and the like, ``cut_off`` gets what
@@ -196,6 +199,7 @@ class _Run:
         for change in (change for wave in self.plan for change in wave if change.gate is None):
             self._keep(change)
         self._prune()
+        self._narrow()
         return RolloutOutcome(True, False, tuple(self.steps), self.kept)
 
     def _wave(self, number: int, wave: tuple[LiveChange, ...]) -> str:
@@ -211,9 +215,10 @@ class _Run:
                 self._prepare_expand(change)
                 self._note_floor(change)
                 self._see_off(change)
-                write(self.cluster, change, self.scrub)
+                write(self.cluster, change, self.scrub, policies.widened(change))
                 written.append(change)
-                self.progress.step(f"{label}: {change.ref} {_PAST[change.action]}")
+                taken = f"; takes {', '.join(map(str, change.taken))}" if change.taken else ""
+                self.progress.step(f"{label}: {change.ref} {_PAST[change.action]}{taken}")
         except PillarboxError as error:
             self.steps.append(_step(writing[len(written)], StepResult.FAILED, number, reason=self.scrub(str(error))))
             self._go_back(number, written)
@@ -444,6 +449,17 @@ class _Run:
             with self.progress.waiting(text):
                 until(lambda: not leaving(), f"the pods of {replaced.ref} that were replaced to end", patience=patience)
 
+    def _narrow(self) -> None:
+        """Have NetworkPolicies allow no more than the model says, when the pods that were replaced have ended."""
+        changes = [change for wave in self.plan for change in wave]
+        wide = [change for change in changes if policies.widened(change) is not None]
+        for replaced in changes if wide else ():
+            if replaced.prepared and replaced.rolls and not replaced.ref.type.once:
+                self._ended(replaced.prepared, wide[0].ref)
+        for change in wide:
+            write(self.cluster, change, self.scrub)
+            self.progress.step(f"{change.ref} narrowed to what the model allows")
+
     def _prune(self) -> None:
         stuck = ""
         for orphan in self.left:
@@ -471,7 +487,9 @@ def _step(
     change: LiveChange, result: StepResult, wave: int, *, seconds: float = 0.0, reason: str = "", log: str = ""
 ) -> RolloutStep:
     pods = change.ref.type.runs_pods
-    return RolloutStep(change.ref, change.action, result, wave, seconds, reason, log, change.fields, change.rolls, pods)
+    return RolloutStep(
+        change.ref, change.action, result, wave, seconds, reason, log, change.fields, change.rolls, pods, change.taken
+    )
 
 
 def _migrates(change: LiveChange, phase: str) -> ReleaseMark | None:

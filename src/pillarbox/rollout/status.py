@@ -61,7 +61,9 @@ def status(
         if not healthy:
             found.append(ObjectStatus(change.ref, ObjectState.UNHEALTHY, text))
         elif change.fields:
-            found.append(ObjectStatus(change.ref, ObjectState.DRIFTED, ", ".join(change.fields)))
+            whose = sorted({one.manager for one in change.taken})
+            detail = ", ".join(change.fields) + (f"; set by {', '.join(whose)}" if whose else "")
+            found.append(ObjectStatus(change.ref, ObjectState.DRIFTED, detail))
         else:
             found.append(ObjectStatus(change.ref, ObjectState.OK, text))
     for orphan in orphans(cluster, [item.ref for item in prepared], deployment):

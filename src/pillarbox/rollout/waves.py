@@ -7,6 +7,7 @@ from graphlib import CycleError, TopologicalSorter
 from typing import TYPE_CHECKING, TypeVar
 
 from pillarbox.manifests import kinds
+from pillarbox.manifests.policies import for_all_pods
 from pillarbox.rollout.errors import RolloutError
 
 if TYPE_CHECKING:
@@ -67,5 +68,6 @@ def waves(manifests: Sequence[Manifest]) -> tuple[tuple[Manifest, ...], ...]:
     )
 
 
-def _calm_order(manifest: Manifest) -> tuple[int, str, str]:
-    return (kinds.order(manifest.type), manifest.kind, manifest.filename)
+def _calm_order(manifest: Manifest) -> tuple[int, str, bool, str]:
+    # What allows pods something comes before what keeps all pods from everything.
+    return (kinds.order(manifest.type), manifest.kind, for_all_pods(manifest.object), manifest.filename)

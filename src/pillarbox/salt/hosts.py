@@ -15,8 +15,6 @@ from pillarbox.salt.client import master_options, returns
 from pillarbox.system import salt_results
 from pillarbox.system.progress import Progress
 
-FUNCTION = "state.highstate"
-
 
 class Highstates:
     """A :class:`pillarbox.pipeline.hosts.ApplyStates` of the master's minions."""
@@ -24,9 +22,12 @@ class Highstates:
     def __init__(self, opts: Mapping[str, Any]) -> None:
         self.opts = opts
 
-    def __call__(self, hosts: Sequence[str], *, dry_run: bool, progress: Progress) -> dict[str, HostOutcome]:
-        """Apply the highstates. Raises :class:`PipelineError` when the master does not answer."""
-        return apply(self.opts, hosts, FUNCTION, named={"test": True} if dry_run else {}, progress=progress)
+    def __call__(
+        self, hosts: Sequence[str], states: Sequence[str] = (), *, dry_run: bool, progress: Progress
+    ) -> dict[str, HostOutcome]:
+        """Apply the highstates, or the ``states``. Raises :class:`PipelineError` when the master does not answer."""
+        function, given = ("state.apply", (",".join(states),)) if states else ("state.highstate", ())
+        return apply(self.opts, hosts, function, given, named={"test": True} if dry_run else {}, progress=progress)
 
     def forget(self, hosts: Sequence[str]) -> None:
         """Delete the hosts' keys on the master, and what was issued to them."""

@@ -1,0 +1,4 @@
+include:
+{%- if salt['pillar.get']('coredns:server:enabled') %}
+- coredns.server
+{%- endif %}

@@ -1,6 +1,0 @@
-{%- if salt['pillar.get']('golang:compile:enabled') %}
-include:
-- golang.compile
-{%- else %}
-include: []
-{%- endif %}

@@ -1,0 +1,6 @@
+{%- if salt['pillar.get']('program:source:enabled') %}
+include:
+- program.source
+{%- else %}
+include: []
+{%- endif %}
