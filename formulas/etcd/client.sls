@@ -24,7 +24,10 @@ etcd_client_{{ file }}:
 etcd_client_endpoints:
   file.managed:
   - name: /etc/etcd/client/endpoints
-  - contents: {{ client.endpoints | json }}
+  - contents:
+    {%- for name, member in client.members | dictsort %}
+    - https://{{ member.host }}:{{ member.get('port', 2379) }}
+    {%- endfor %}
   - mode: '0600'
   - require:
     - file: etcd_client_pki

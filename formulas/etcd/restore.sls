@@ -1,5 +1,10 @@
-{%- from 'etcd/map.jinja' import initial_cluster %}
+{%- from 'etcd/map.jinja' import members with context %}
 {%- set server = pillar.etcd.server %}
+{%- set members = members(server) | load_json %}
+{%- set cluster = [] %}
+{%- for name, member in members | dictsort %}
+{%- do cluster.append(name ~ '=' ~ member.peer) %}
+{%- endfor %}
 {%- set restore = pillar.pillarbox.restore %}
 {%- set data = server.get('data_dir', '/var/lib/etcd/member') %}
 # Brings a snapshot back, on every member at once: salt-run state.orchestrate orch.restore. The data that was there stays
@@ -20,8 +25,8 @@ etcd_restore_data:
   cmd.run:
   - name: >-
       rm -rf {{ data }}.new && etcdutl snapshot restore {{ data }}.snapshot --data-dir {{ data }}.new
-      --name {{ server.name }} --initial-cluster {{ initial_cluster(server) }} --initial-cluster-token {{ restore.id }}
-      --initial-advertise-peer-urls https://{{ server.bind.host }}:{{ server.bind.get('peer_port', 2380) }}
+      --name {{ server.name }} --initial-cluster {{ cluster | join(',') }} --initial-cluster-token {{ restore.id }}
+      --initial-advertise-peer-urls {{ members[server.name].peer }}
   - runas: etcd
   - require:
     - file: etcd_restore_snapshot
@@ -41,6 +46,12 @@ etcd_restore_swapped:
 etcd_restore_started:
   service.running:
   - name: etcd
+
+etcd_restore_settled:
+  cmd.run:
+  - name: /usr/local/lib/etcd/etcd-member settle /etc/etcd/members.json
+  - require:
+    - service: etcd_restore_started
 
 {%- for name in server.get('clients', []) %}
 etcd_restore_{{ name }}:

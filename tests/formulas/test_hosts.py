@@ -39,6 +39,8 @@ FORMULAS = (
     "kubernetes",
     "program",
     "coredns",
+    "haproxy",
+    "keepalived",
 )
 FENCE = re.compile(r"^```yaml\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: network namespaces")

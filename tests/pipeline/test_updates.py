@@ -47,6 +47,27 @@ def test_who_is_updated_by_itself_comes_after_its_stage() -> None:
     assert groups({"c1": ("kubernetes.versions",)}, hosts) == (Group(("c1",)),)
 
 
+def test_a_formulas_files_count_where_all_of_its_pillar_does() -> None:
+    hosts = {"m1": host("m1", {"alone": ["etcd", "linux:system"]}), "m2": host("m2", {"alone": ["etcd"]})}
+    both, single = (Group(("m1", "m2")),), (Group(("m1",)), Group(("m2",)))
+    for path, found in (
+        ("formulas/etcd/server.sls", single),
+        ("etcd.server.members", single),
+        ("formulas/etcd2/server.sls", both),
+        ("formulas/linux/init.sls", both),
+    ):
+        assert groups(dict.fromkeys(hosts, (path,)), hosts) == found, path
+
+
+def test_a_new_host_comes_after_those_of_its_stage_that_are_there() -> None:
+    hosts = {
+        **{name: host(name, {"stage": 1, "alone": ["etcd"]}) for name in ("m1", "m2", "m3")},
+        "n1": host("n1", {"stage": 2}),
+    }
+    changes = {"m1": ("new",), "m2": ("etcd.server",), "m3": ("new",), "n1": ("a.b",)}
+    assert [group.hosts for group in groups(changes, hosts)] == [("m2",), ("m1", "m3"), ("n1",)]
+
+
 def test_what_others_wait_for_is_made_before_any_host_is_updated() -> None:
     hosts = {
         "cfg01": host("cfg01", {"before": ["program.complete"]}, salt={"minion": {}, "master": {}}),

@@ -67,8 +67,10 @@ class HostUpdate:
             ) from None
 
     def by_itself(self, changed: Iterable[str]) -> tuple[str, ...]:
-        """Which of the ``changed`` paths of its pillar have the host updated by itself."""
-        return tuple(path for path in changed if any(f"{path}.".startswith(f"{each}.") for each in self.alone))
+        """Which of the ``changed`` paths of its pillar and files have the host updated by itself: files of a formula do
+        where all of its pillar does."""
+        paths = {path: re.sub(r"^formulas/([^/]+)/.*", r"\1", path) for path in changed}
+        return tuple(path for path in paths if any(f"{paths[path]}.".startswith(f"{each}.") for each in self.alone))
 
     def prepared(self, changed: Iterable[str]) -> tuple[str, ...]:
         """Which states the ``changed`` paths of its pillar and files have applied before any host is updated: those of
@@ -81,12 +83,13 @@ class HostUpdate:
 def groups(changes: Mapping[str, Sequence[str]], hosts: Mapping[str, Node]) -> tuple[Group, ...]:
     """The hosts that change, in the order in which they do. ``changes`` has the changed paths of each by its name."""
     found: list[Group] = []
-    together: dict[tuple[bool, int], list[str]] = {}
-    single: dict[tuple[bool, int], list[Group]] = {}
+    together: dict[tuple[bool, int, bool], list[str]] = {}
+    single: dict[tuple[bool, int, bool], list[Group]] = {}
     for name, changed in sorted(changes.items()):
         update = HostUpdate.of(hosts[name])
-        # The states of a host with a master may restart the very master that waits for them.
-        rank = ("master" in hosts[name].parameters["salt"], update.stage)
+        # The states of a host with a master may restart the very master that waits for them. Hosts that are there know
+        # of a new one before it comes.
+        rank = ("master" in hosts[name].parameters["salt"], update.stage, "new" in changed)
         if states := update.prepared(changed):
             found.append(Group((name,), states=states))
         if update.by_itself(changed):
