@@ -203,8 +203,8 @@ class Salt:
         (self.root / name).mkdir(parents=True)
         (self.root / name / program).write_text(yaml.safe_dump(options))
 
-    def start(self, name: str) -> None:
-        """Start the master, or a minion."""
+    def start(self, name: str, **environment: str) -> None:
+        """Start the master, or a minion, with further variables in its environment."""
         program = "salt-master" if name == "master" else "salt-minion"
         with (self.root / f"{name}.log").open("ab") as log:
             self.processes[name] = subprocess.Popen(
@@ -213,6 +213,7 @@ class Salt:
                 stderr=log,
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
+                env={**os.environ, **environment},
             )
 
     def kill(self, name: str, how: signal.Signals = signal.SIGKILL) -> None:
