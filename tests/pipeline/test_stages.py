@@ -204,11 +204,27 @@ def test_a_clock_that_is_wrong_is_told_before_anything_is_changed(
 def test_a_version_that_skips_one_is_refused_when_it_is_pushed(
     deployment: Deployment, salt: Salt, model: dict[str, Any]
 ) -> None:
-    for version, taken in (("1.37.2", False), ("1.36.3", True), ("1.37.2", True), ("1.36.3", False)):
+    _, run = deployed(deployment, salt, model, "well")
+    assert run.succeeded
+    # What was pushed and not deployed may be taken back; what was deployed may not, though it failed.
+    for version, refused, fails in (
+        ("1.37.2", "from 1.35.4 to 1.37.2: it goes up by one minor version", False),
+        ("1.36.3", "", None),
+        ("1.35.5", "", None),
+        ("1.36.3", "", True),
+        ("1.35.5", "from 1.36.3 to 1.35.5: it does not go back", None),
+        ("1.37.2", "from 1.35.4 to 1.37.2", None),
+        ("1.36.4", "", False),
+        ("1.37.2", "", None),
+    ):
         model["nodes/m2.yml"]["parameters"]["demo"]["version"] = version
-        deployment.commit(model)
+        model["classes/cloud.yml"]["parameters"]["_param"]["greeting"] = "m2" if fails else "well"
+        revision = deployment.commit(model)
         done = deployment.push(check=False)
-        assert (done.returncode == 0) is taken, done.stderr
-        if not taken:
-            assert "host m2: demo:version goes from" in done.stderr
-            assert "nodes/m2.yml" in done.stderr
+        assert (done.returncode == 0) is not bool(refused), done.stderr
+        assert not refused or (f"host m2: demo:version goes {refused}" in done.stderr and "nodes/m2.yml" in done.stderr)
+        if fails is not None and not refused:
+            assert deployment.finished(revision).succeeded
+            salt.run("state.orchestrate", "orch.deploy", check=False)
+            run = deployment.runs.last("deploy")
+            assert run and (run.revision, run.succeeded) == (revision, not fails)

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -316,6 +316,12 @@ def test_nodes_that_take_no_pods_are_told(cluster: Cluster, nodes: Nodes) -> Non
     node.uncordon(cluster, nodes.empty)
     assert told(nodes.full) == told(nodes.empty) == (ObjectState.OK, "")
     assert told("nowhere") == (ObjectState.MISSING, "")
+    for ahead, said in ((-30, ""), (-300, "its clock is 5m00s behind"), (300, "its clock is 4m5"), (0, "")):
+        renewed = (datetime.now(UTC) + timedelta(seconds=ahead)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        metadata = {"name": nodes.full, "namespace": "kube-node-lease"}
+        lease = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata}
+        cluster.apply({**lease, "spec": {"holderIdentity": nodes.full, "renewTime": renewed}})
+        assert told(nodes.full)[1].startswith(said) and bool(told(nodes.full)[1]) is bool(said)
 
 
 def test_a_highstate_ends_well_on_a_node_that_takes_pods(

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pillarbox import pki
-from pillarbox.pipeline import publish
+from pillarbox.pipeline import deployed, publish
 from pillarbox.pipeline.alone import alone
 from pillarbox.pipeline.backup import before_expand
 from pillarbox.pipeline.errors import PipelineError
@@ -37,9 +37,6 @@ from pillarbox.rollout.roll import RolloutOutcome
 from pillarbox.secrets import DEFAULT_HOME, Keyring
 from pillarbox.system.errors import PillarboxError
 from pillarbox.system.progress import SILENT, Progress, elapsed
-
-#: Seconds that the clock of a host may differ from the master's.
-_APART = 60.0
 
 
 @dataclass(frozen=True)
@@ -107,22 +104,29 @@ def deploy_revision(
         subject = "" if unknown else Repository(places.repository).subject(name)
         if not unknown and not revision and (behind := newer(places, name)):
             progress.step(f"note: {behind}; this deploys {name[:12]}")
-        with recorded(places, RunKind.DEPLOY, name, by, subject, progress, dry_run=options.dry_run) as run:
-            if unknown:
-                raise unknown
-            with progress.phase(f"preparing revision {name[:12]}"):
-                if states:
-                    for certificate in pki.near_end(places.pki):
-                        progress.step(str(certificate))
-                    prepared = prepare(places, name, dry_run=options.dry_run, progress=progress)
-                else:
-                    head = Revision.read(publish.prepare(places, name), name)
-                    prepared = Preparation((), deployments(head, places, progress))
-            well = not states or _apply(run, states, prepared, options, (places.root,), progress)
-            if well or options.dry_run:
-                _roll(run, prepared.deployments, options, places, progress, (places.root,))
-            if not well:
-                raise PipelineError("the states of a host failed; nothing was applied to the cluster")
+        told = states and not options.dry_run
+        try:
+            with recorded(places, RunKind.DEPLOY, name, by, subject, progress, dry_run=options.dry_run) as run:
+                if unknown:
+                    raise unknown
+                with progress.phase(f"preparing revision {name[:12]}"):
+                    if states:
+                        for certificate in pki.near_end(places.pki):
+                            progress.step(str(certificate))
+                        prepared = prepare(places, name, dry_run=options.dry_run, progress=progress)
+                    else:
+                        head = Revision.read(publish.prepare(places, name), name)
+                        prepared = Preparation((), deployments(head, places, progress))
+                if told:
+                    deployed.tell(places, name)
+                well = not states or _apply(run, states, prepared, options, (places.root,), progress)
+                if well or options.dry_run:
+                    _roll(run, prepared.deployments, options, places, progress, (places.root,))
+                if not well:
+                    raise PipelineError("the states of a host failed; nothing was applied to the cluster")
+        finally:
+            if told:
+                deployed.tell(places)
     return run
 
 
@@ -169,7 +173,7 @@ def _fit(run: Run, states: ApplyStates, hosts: Sequence[str], options: DeployOpt
     for name in hosts:
         if (ahead := clocks.get(name)) is None:
             unfit[name] = "gives no answer"
-        elif abs(ahead) > _APART:
+        elif abs(ahead) > node.APART:
             unfit[name] = f"has a clock {elapsed(abs(ahead))} {'ahead of' if ahead > 0 else 'behind'} the master's"
     for name, why in unfit.items():
         run.hosts[name] = str(HostOutcome(HostState.NOT_REACHED, f"it {why}"))
@@ -190,7 +194,7 @@ def _update(
     if group.states:
         progress.step(f"host {', '.join(group.hosts)}: {' '.join(group.states)}, before any host is updated")
     with _drained(None if options.dry_run else group.drain, options, pushed, progress) as put_back:
-        if not group.states:
+        if not group.states and not options.dry_run:
             run.hosts |= dict.fromkeys(group.hosts, str(HostState.APPLYING))
             run.save()
         outcomes = states(group.hosts, group.states, dry_run=options.dry_run, progress=progress)

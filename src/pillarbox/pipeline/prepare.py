@@ -8,10 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pillarbox.images import stock
-from pillarbox.pipeline import plan, publish
+from pillarbox.pipeline import deployed, plan, publish
 from pillarbox.pipeline.errors import PipelineError
 from pillarbox.pipeline.git import Repository
-from pillarbox.pipeline.hosts import HostState
 from pillarbox.pipeline.places import Places
 from pillarbox.pipeline.plan import HostChange
 from pillarbox.pipeline.record import Run, RunKind, Runs
@@ -75,10 +74,11 @@ def prepare(places: Places, name: str, *, dry_run: bool, progress: Progress) -> 
     head = Revision.read(publish.prepare(places, name), name)
     wanted = deployments(head, places, progress)
     refuse_return(wanted, places)
-    runs = _since(places)
+    runs = deployed.since(places)
     for run in runs:
         hosts = plan.known(places.repository, run.revision)
-        refuse_skips({name: node for name, node in hosts.items() if _reached(name, run, runs)}, head.hosts)
+        at = [host for host in hosts if deployed.reached(host, run) and run in deployed.left(host, runs)]
+        refuse_skips({host: hosts[host] for host in at}, head.hosts)
     changed = tuple(_changed(places, head, runs))
     changes = [host for host in changed if host.name in head.hosts]
     for host in changes:
@@ -103,37 +103,9 @@ def _changed(places: Places, head: Revision, runs: Sequence[Run]) -> Iterator[Ho
         for base in dict.fromkeys([*(run.revision for run in runs), None])
     }
     for name in sorted({name for changes in plans.values() for name in changes}):
-        left = [run.revision if run else None for run in _left(name, runs)]
+        left = [run.revision if run else None for run in deployed.left(name, runs)]
         if why := dict.fromkeys(path for base in left for path in plans[base].get(name, ())):
             yield HostChange(name, tuple(why))
-
-
-def _since(places: Places) -> tuple[Run, ...]:
-    """The deploys back to the last one that succeeded, newest first, of revisions that the repository still has."""
-    repository, found = Repository(places.repository), []
-    for run in reversed(Runs(places.runs)):
-        if run.kind is RunKind.DEPLOY and not run.dry_run:
-            if repository.head(run.revision):
-                found.append(run)
-            if run.succeeded:
-                break
-    return tuple(found)
-
-
-def _left(host: str, runs: Iterable[Run]) -> Iterator[Run | None]:
-    """The deploys that the host may be as they left it, also by somebody who applied its states while the master served
-    their revision; nothing stands for a host that none of them found well."""
-    for run in runs:
-        yield run
-        if run.succeeded or run.hosts.get(host) == HostState.APPLIED:
-            return
-    yield None
-
-
-def _reached(host: str, run: Run, runs: Iterable[Run]) -> bool:
-    """Whether a deploy has, or may have, begun to make the host what it is."""
-    begun = not run.hosts.get(host, HostState.NOT_REACHED).startswith(HostState.NOT_REACHED)
-    return (run.succeeded or begun) and run in _left(host, runs)
 
 
 def deployments(revision: Revision, places: Places, progress: Progress = SILENT) -> tuple[Deployment, ...]:

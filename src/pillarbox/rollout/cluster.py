@@ -325,9 +325,9 @@ class Cluster:
                     hint=f"The address comes from {self.kubeconfig}.",
                 ) from error
             if status >= 300:
-                error = _api_error(status, payload)
-                error.hint = self._own_dates() if status == 401 else None
-                raise error
+                refusal = _api_error(status, payload)
+                refusal.hint = self._own_dates() if status == 401 else None
+                raise refusal
             answer: Object = json.loads(payload) if payload else {}
             return answer
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from pillarbox.rollout.cluster import Cluster
@@ -18,7 +19,7 @@ from pillarbox.rollout.health import condition, condition_text
 from pillarbox.rollout.objects import Object, ObjectRef, applied_by
 from pillarbox.rollout.states import ObjectState
 from pillarbox.rollout.status import ObjectStatus
-from pillarbox.system.progress import Progress
+from pillarbox.system.progress import Progress, elapsed
 from pillarbox.system.waiting import pause
 
 #: Owns the cordons that are set here: one that an administrator set stays when this one is lifted.
@@ -27,6 +28,11 @@ _HOSTNAME = "kubernetes.io/hostname"
 _MIRROR = "kubernetes.io/config.mirror"
 _ENDED = ("Succeeded", "Failed")
 _AGAIN = 2.0
+#: Seconds that clocks may differ.
+APART = 60.0
+_LEASES = ("coordination.k8s.io/v1", "Lease", "kube-node-lease")
+#: Seconds within which a node that is Ready renews its lease; Kubernetes' own default.
+_RENEWED = 50.0
 _LOOK = "See why, then deploy again: kubectl get pods,poddisruptionbudgets -A -o wide"
 
 
@@ -89,13 +95,16 @@ def drain(cluster: Cluster, name: str, *, patience: float, progress: Progress) -
 def status(cluster: Cluster, names: Iterable[str]) -> Iterator[ObjectStatus]:
     """How each of these nodes stands: whether pods can run there, and whether a deploy took it out of service."""
     nodes = {node["metadata"]["name"]: node for node in cluster.list("v1", "Node")[0]}
+    leases = {each["metadata"]["name"]: each for each in cluster.list(*_LEASES)[0]}
+    now = datetime.now(UTC)
     for name in names:
         live = nodes.get(name)
         if live is None:
             yield ObjectStatus(_ref(name), ObjectState.MISSING)
             continue
         ours = "takes no new pods until a deploy finds its host well" if applied_by(live, MANAGER) else ""
-        detail = "; ".join(filter(None, (_trouble(live), ours)))
+        trouble = _trouble(live) or _clock(leases.get(name, {}), now)
+        detail = "; ".join(filter(None, (trouble, ours)))
         yield ObjectStatus(_ref(name), ObjectState.UNHEALTHY if detail else ObjectState.OK, detail)
 
 
@@ -107,6 +116,18 @@ def _trouble(live: Object) -> str:
     pressed = [each["type"] for each in live["status"]["conditions"] if each["type"].endswith("Pressure")]
     found = [f"{kind}: {text}" for kind in pressed if (text := condition_text(live, kind))]
     return "; ".join(found)
+
+
+def _clock(lease: Object, now: datetime) -> str:
+    """How wrong the clock of a node is that is Ready, in words: it renews its lease by the time that it believes in."""
+    if not (renewed := (lease.get("spec") or {}).get("renewTime")):
+        return ""
+    ahead = (datetime.fromisoformat(renewed) - now).total_seconds()
+    if ahead > APART:
+        return f"its clock is {elapsed(ahead)} ahead of this machine's"
+    if -ahead > APART + _RENEWED:
+        return f"its clock is {elapsed(-ahead)} behind this machine's"
+    return ""
 
 
 def _leaving(cluster: Cluster, name: str, staying: set[str], progress: Progress) -> Iterator[tuple[Object, ObjectRef]]:
