@@ -460,6 +460,29 @@ def test_an_archive_that_is_wrong_is_never_complete(tmp_path: Path, fault: str, 
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"FAILED", "build.log"}
 
 
+def test_a_disk_that_is_full_is_told_and_made_use_of_once_it_is_not(tmp_path: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("needs root, for a disk of its own")
+    file, out = tmp_path / "kubernetes.amd64", tmp_path / "out"
+    file.write_bytes(b"x" * 10**6)
+    out.mkdir()
+    digest = f"sha256={hashlib.sha256(file.read_bytes()).hexdigest()}"
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=200k", "none", out], check=True)
+    try:
+        (out / "full").write_bytes(bytes(196 * 1024))
+        done = fetch(tmp_path, file.as_uri(), digest)
+        assert done.returncode == 1 and "failed: [Errno 28] No space left on device" in done.stdout
+        assert "Traceback" not in done.stderr
+        assert sorted(path.name for path in out.iterdir()) == ["FAILED", "build.log", "full"]
+        waits = subprocess.run(["sh", PROGRAMS / "wait", out, "0", "kubectl"], capture_output=True, text=True)
+        assert waits.returncode == 1 and re.search(r"^room there: \d\S*$", waits.stderr, re.MULTILINE), waits.stderr
+        (out / "full").unlink()
+        subprocess.run(["mount", "-o", "remount,size=10M", out], check=True)
+        assert fetch(tmp_path, file.as_uri(), digest).returncode == 0
+    finally:
+        subprocess.run(["umount", out], check=True)
+
+
 # For real.
 
 

@@ -25,6 +25,7 @@ ROOT = Path(__file__).resolve().parents[2]
 HOOK = """#!{python}
 import sys
 from pathlib import Path
+from pillarbox.pipeline.deployed import told
 from pillarbox.pipeline.post_receive import post_receive
 from pillarbox.pipeline.pre_receive import pre_receive
 from pillarbox.pipeline.places import Places
@@ -32,7 +33,7 @@ from pillarbox.pipeline.update import updates
 places = Places(root=Path({root!r}), state=Path({state!r}), repository=Path({repository!r}))
 pushed = updates(sys.stdin.buffer)
 if {name!r} == "pre-receive":
-    errors = pre_receive(places.repository, pushed, lambda line: print(line, flush=True))
+    errors = pre_receive(places.repository, pushed, lambda line: print(line, flush=True), deployed=told(places))
     for error in errors:
         print(error, file=sys.stderr)
     sys.exit(1 if errors else 0)
@@ -203,8 +204,8 @@ class Salt:
         (self.root / name).mkdir(parents=True)
         (self.root / name / program).write_text(yaml.safe_dump(options))
 
-    def start(self, name: str) -> None:
-        """Start the master, or a minion."""
+    def start(self, name: str, **environment: str) -> None:
+        """Start the master, or a minion, with further variables in its environment."""
         program = "salt-master" if name == "master" else "salt-minion"
         with (self.root / f"{name}.log").open("ab") as log:
             self.processes[name] = subprocess.Popen(
@@ -213,6 +214,7 @@ class Salt:
                 stderr=log,
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
+                env={**os.environ, **environment},
             )
 
     def kill(self, name: str, how: signal.Signals = signal.SIGKILL) -> None:

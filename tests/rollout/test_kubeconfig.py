@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import base64
 import os
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from tests.controlplane import ControlPlane
 
 from pillarbox.pipeline.prepare import choose
-from pillarbox.rollout import Cluster, Kubeconfig, RolloutError, Unreachable
+from pillarbox.pki import authority
+from pillarbox.pki.request import CertificateRequest
+from pillarbox.rollout import ApiError, Cluster, Kubeconfig, RolloutError, Unreachable
 
 
 @pytest.mark.parametrize("pushed", [None, ()])
@@ -116,3 +121,33 @@ def test_a_kubeconfig_that_others_can_write_is_not_believed(tmp_path: Path, path
         os.chown(tmp_path / path, 12345, 12345)
         with pytest.raises(RolloutError, match="others than the operator"):
             Cluster(choose(None, file))
+
+
+def test_a_certificate_that_holds_no_more_or_not_yet_is_named(
+    apiserver: ControlPlane, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = authority.Authority.create("test")
+    ca = tmp_path / "ca.crt"
+    ca.write_bytes(own.certificate_pem)
+    request = CertificateRequest("admin", "test", "admin", ("system:masters",), (), ("client",))
+
+    def ask(server: Path, days: int, skew: timedelta) -> str:
+        monkeypatch.setattr(authority, "_CERTIFICATE_DAYS", days)
+        monkeypatch.setattr(authority, "_SKEW", skew)
+        key, certificate = (base64.b64encode(part).decode() for part in own.sign(request))
+        content = yaml.safe_load(server.read_text())
+        content["users"][0]["user"] = {"client-certificate-data": certificate, "client-key-data": key}
+        file = tmp_path / "kubeconfig"
+        file.write_text(yaml.safe_dump(content))
+        with Cluster(file) as cluster:
+            try:
+                return str(len(cluster.list("v1", "Namespace")[0]) > 0)
+            except ApiError as error:
+                return f"{error.status} {error}"
+
+    with apiserver.another(f"--client-ca-file={ca}") as server:
+        assert ask(server, 1, timedelta(minutes=10)) == "True"
+        ended = ask(server, -1, timedelta(days=2))
+        assert ended.startswith("401") and f"certificate in {tmp_path}/kubeconfig ended on " in ended
+        early = ask(server, 1, timedelta(hours=-1))
+        assert early.startswith("401") and "is not valid before" in early and "is the clock right?" in early

@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
+from tests import programs
 from tests.controlplane import ControlPlane
 
 from pillarbox.manifests import Manifest
 from pillarbox.rollout import ApiError, Cluster, RolloutError, node
 from pillarbox.rollout.errors import Refused
 from pillarbox.rollout.objects import ObjectRef
+from pillarbox.rollout.states import ObjectState
 from pillarbox.system.progress import Progress
+
+_MERGE = "application/merge-patch+json"
 
 
 class Nodes(threading.Thread):
-    """Pods are bound to the first node that takes any, become ready there, and go when they are told to."""
+    """Pods are bound to the first node that takes any, become ready there, and go when they are told to: not on nodes
+    that are ``silent``, and while images are ``missing`` none becomes ready."""
 
     def __init__(self, cluster: Cluster, namespace: str) -> None:
         super().__init__(daemon=True)
@@ -28,13 +37,30 @@ class Nodes(threading.Thread):
         self.stopping = threading.Event()
         #: How many pods were ready when each one went.
         self.left: list[int] = []
+        self.silent: set[str] = set()
+        self.missing = False
 
     def run(self) -> None:
         while not self.stopping.wait(0.1):
+            for name in (self.full, self.empty):
+                with suppress(ApiError):
+                    self.beat(name)
             pods, _ = self.cluster.list("v1", "Pod", self.namespace)
             for pod in pods:
-                with suppress(ApiError):
-                    self.serve(pod, pods)
+                if pod["spec"].get("nodeName") not in self.silent:
+                    with suppress(ApiError):
+                        self.serve(pod, pods)
+
+    def beat(self, name: str, **conditions: str) -> None:
+        """What the node says of itself, or what is said of one that is silent."""
+        found = self.cluster.get(ObjectRef("v1", "Node", "", name))
+        known = {each["type"]: each["status"] for each in (found or {}).get("status", {}).get("conditions") or ()}
+        wanted = {"Ready": "Unknown" if name in self.silent else "True", **conditions}
+        if any(known.get(kind) != status for kind, status in wanted.items()):
+            now = {"lastHeartbeatTime": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"), "message": "so it says"}
+            listed = [{"type": kind, "status": status, **now} for kind, status in wanted.items()]
+            path, kind = f"/api/v1/nodes/{name}/status", "application/strategic-merge-patch+json"
+            self.cluster._request("PATCH", path, body={"status": {"conditions": listed}}, content_type=kind)
 
     def serve(self, pod: dict[str, Any], pods: list[dict[str, Any]]) -> None:
         name, status = pod["metadata"]["name"], pod.get("status", {})
@@ -46,10 +72,16 @@ class Nodes(threading.Thread):
             target = {"apiVersion": "v1", "kind": "Node", "name": asked(pod) or self.free()}
             body = {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": name}, "target": target}
             self.cluster._request("POST", f"{path}/binding", body=body)
+        elif self.missing:
+            waits = {"waiting": {"reason": "ImagePullBackOff", "message": "no registry answers"}}
+            container = {"name": "main", "image": "", "imageID": "", "ready": False, "restartCount": 0, "state": waits}
+            body = {"status": {"phase": "Pending", "containerStatuses": [container]}}
+            if not ready(pod):
+                self.cluster._request("PATCH", f"{path}/status", body=body, content_type=_MERGE)
         elif not status.get("conditions") or not ready(pod):
             conditions = [{"type": "Ready", "status": "True", "lastTransitionTime": "2020-01-01T00:00:00Z"}]
             body = {"status": {"phase": "Running", "conditions": conditions}}
-            self.cluster._request("PATCH", f"{path}/status", body=body, content_type="application/merge-patch+json")
+            self.cluster._request("PATCH", f"{path}/status", body=body, content_type=_MERGE)
 
     def free(self) -> str:
         return next(each for each in (self.full, self.empty) if not unschedulable(self.cluster, each))
@@ -225,12 +257,104 @@ def test_a_pod_that_nothing_would_start_again_ends_it_before_any_goes(
     assert where(cluster, namespace) == before
 
 
+@pytest.mark.parametrize("held", [True, False])
+def test_it_ends_once_what_left_is_ready_elsewhere(
+    cluster: Cluster,
+    namespace: str,
+    nodes: Nodes,
+    runs: Callable[..., None],
+    deployment: Callable[..., Manifest],
+    held: bool,
+) -> None:
+    runs(deployment("web"), pods=2)
+    if held:
+        budget(cluster, namespace, minAvailable=1)
+    node.cordon(cluster, nodes.full)
+    nodes.missing = True
+    what = "still has pods .*: .*budget" if held else f"elsewhere .* ReplicaSet {namespace}/web.* has 0 of 2 ready"
+    why = f"{what}.*[;:] container main of pod web-[^ ]* waits: ImagePullBackOff: no registry answers"
+    with pytest.raises(Refused, match=why):
+        node.drain(cluster, nodes.full, patience=5, progress=Progress(sink=print))
+    nodes.missing = False
+    node.drain(cluster, nodes.full, patience=60, progress=Progress(sink=print))
+    wait(lambda: sum(map(ready, cluster.list("v1", "Pod", namespace)[0])) == 2)
+    assert set(where(cluster, namespace).values()) == {nodes.empty}
+
+
+def test_nobody_waits_for_what_a_silent_node_does_not_say(
+    cluster: Cluster,
+    namespace: str,
+    nodes: Nodes,
+    runs: Callable[..., None],
+    deployment: Callable[..., Manifest],
+    lines: list[str],
+) -> None:
+    runs(deployment("web"), pods=2)
+    nodes.silent.add(nodes.full)
+    wait(lambda: "not Ready" in next(node.status(cluster, [nodes.full])).detail)
+    node.cordon(cluster, nodes.full)
+    node.drain(cluster, nodes.full, patience=60, progress=Progress(sink=lines.append))
+    found = cluster.list("v1", "Pod", namespace)[0]
+    assert sorted((pod["spec"]["nodeName"], ready(pod)) for pod in found) == [
+        *[(nodes.empty, True)] * 2,
+        *[(nodes.full, False)] * 2,
+    ]
+    assert "\n".join(lines).count(f"node {nodes.full}: not Ready: so it says; its pods are told to go") == 1
+
+
+def test_nodes_that_take_no_pods_are_told(cluster: Cluster, nodes: Nodes) -> None:
+    def told(name: str) -> tuple[str, str]:
+        (found,) = node.status(cluster, [name])
+        return str(found.state), found.detail
+
+    wait(lambda: told(nodes.full) == told(nodes.empty) == (ObjectState.OK, ""))
+    nodes.beat(nodes.full, DiskPressure="True")
+    assert told(nodes.full) == (ObjectState.UNHEALTHY, "DiskPressure: so it says")
+    nodes.beat(nodes.full, DiskPressure="False")
+    node.cordon(cluster, nodes.empty)
+    assert told(nodes.empty) == (ObjectState.UNHEALTHY, "takes no new pods until a deploy finds its host well")
+    node.uncordon(cluster, nodes.empty)
+    assert told(nodes.full) == told(nodes.empty) == (ObjectState.OK, "")
+    assert told("nowhere") == (ObjectState.MISSING, "")
+    for ahead, said in ((-30, ""), (-300, "its clock is 5m00s behind"), (300, "its clock is 4m5"), (0, "")):
+        renewed = (datetime.now(UTC) + timedelta(seconds=ahead)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        metadata = {"name": nodes.full, "namespace": "kube-node-lease"}
+        lease = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata}
+        cluster.apply({**lease, "spec": {"holderIdentity": nodes.full, "renewTime": renewed}})
+        assert told(nodes.full)[1].startswith(said) and bool(told(nodes.full)[1]) is bool(said)
+
+
+def test_a_highstate_ends_well_on_a_node_that_takes_pods(
+    nodes: Nodes, apiserver: ControlPlane, repository: Path, tmp_path: Path
+) -> None:
+    script, kubectl = tmp_path / "node-ready", programs.compiled("kubernetes", "kubectl")
+    assert kubectl
+    text = (repository / "formulas/kubernetes/files/node-ready").read_text()
+    script.write_text(text.replace("/etc/kubernetes/kubelet.conf", str(apiserver.kubeconfig)))
+    environment = {**os.environ, "PATH": f"{kubectl.parent}:{os.environ['PATH']}"}
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = ["sh", str(script), *arguments]
+        return subprocess.run(command, env=environment, capture_output=True, text=True)
+
+    labelled = (nodes.full, "60", "role=test", "more=yes")
+    assert run(*labelled).returncode == 0
+    assert run("--check", *labelled).returncode == 0 and run("--check", *labelled, "none=such").returncode == 1
+    nodes.beat(nodes.full, DiskPressure="True")
+    assert run("--check", nodes.full, "0").returncode == 1
+    full = run(nodes.full, "0")
+    assert full.returncode == 1 and "DiskPressure=True so it says" in full.stderr
+    nodes.beat(nodes.full, DiskPressure="False")
+    nodes.silent.add(nodes.full)
+    wait(lambda: run("--check", nodes.full, "0").returncode == 1)
+
+
 def test_an_administrators_cordon_stays(cluster: Cluster, nodes: Nodes) -> None:
     cluster._request(
         "PATCH",
         f"/api/v1/nodes/{nodes.full}",
         body={"spec": {"unschedulable": True}},
-        content_type="application/merge-patch+json",
+        content_type=_MERGE,
     )
     node.cordon(cluster, nodes.full)
     node.cordon(cluster, nodes.full)

@@ -12,7 +12,7 @@ import yaml
 from salt._logging import shutdown_temp_handler
 from tests.pipeline.support import Deployment, Salt
 
-from pillarbox.salt.hosts import Highstates
+from pillarbox.salt.hosts import SILENT, Highstates
 from pillarbox.system.progress import Progress
 
 REVISION = "0" * 40
@@ -95,7 +95,8 @@ def test_a_host_whose_states_do_not_render_says_so(hosts: Hosts) -> None:
 def test_a_host_that_is_away_is_a_failure(hosts: Hosts, salt: Salt) -> None:
     salt.kill("m1")
     try:
-        assert hosts("m1") == {"m1": "failed: it gave no answer"}
+        assert hosts("m1") == {"m1": f"failed: {SILENT}"}
+        assert hosts.apply.clocks(["m1", "m2"]) == {"m2": 0.0}
     finally:
         salt.start("m1")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -31,13 +32,19 @@ def lab(
     own_choice_of_engine: None,
 ) -> Iterator[Lab]:
     """The lab, up and deployed. ``PILLARBOX_TEST_LAB=keep`` leaves it running afterwards."""
+    model = own_model(repository, tmp_path_factory.mktemp("lab") / "model", NAME, PREFIX)
+    with up(Lab(model), pytestconfig) as lab:
+        yield lab
+
+
+@contextmanager
+def up(lab: Lab, config: pytest.Config) -> Iterator[Lab]:
+    """A lab from its model, up and deployed while the block lasts, or for longer where it is to be kept."""
     if os.geteuid() != 0:
         pytest.skip("the lab needs root, for its container engine")
     if os.environ.get("PILLARBOX_TEST_LAB") == "none":
         pytest.skip("PILLARBOX_TEST_LAB=none")
-    model = own_model(repository, tmp_path_factory.mktemp("lab") / "model", NAME, PREFIX)
-    lab = Lab(model)
-    command = [*COMMAND, "--model", str(model), "lab", "--name", NAME]
+    command = [*COMMAND, "--model", str(lab.model), "lab", "--name", lab.name]
     if os.environ.get("PILLARBOX_TEST_LAB") != "keep":
         # A run that died may have left its lab behind, in whatever state.
         # The engine stays: another process's tests may have begun with it.
@@ -47,11 +54,11 @@ def lab(
         other.rmdir()
     try:
         # Not captured: it takes minutes, and whoever waits wants to see how far it is.
-        with pytestconfig.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
+        with config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
             print()
             # A lab that was kept has the model of the tests before.
-            up = run([*command, "up", "--push"])
-        assert up.returncode == 0, "pillarbox lab up failed"
+            made = run([*command, "up", "--push"])
+        assert made.returncode == 0, "pillarbox lab up failed"
         if os.environ.get("PILLARBOX_TEST_LAB") == "keep":
             lab.deploy()
         yield lab

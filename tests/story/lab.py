@@ -7,12 +7,19 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from docker.models.containers import Container
 from tests.story.load import Load
 
+from pillarbox.lab import hosts
+from pillarbox.lab import settings as lab_settings
+from pillarbox.lab import status as lab_status
 from pillarbox.model import Inventory
 
 NAME = "pillarbox-test"
@@ -44,6 +51,22 @@ def change(file: Path, pattern: str, new: str) -> None:
     text, found = re.subn(pattern, new, file.read_text())
     assert found, f"{file} lacks {pattern!r}"
     file.write_text(text)
+
+
+@dataclass(frozen=True)
+class Deploying:
+    """A deploy that goes on."""
+
+    process: subprocess.Popen[bytes]
+    file: Path
+
+    @property
+    def said(self) -> str:
+        return self.file.read_text()
+
+    def end(self) -> int:
+        """Wait for its end; its exit code."""
+        return self.process.wait(timeout=1800)
 
 
 @dataclass(frozen=True)
@@ -90,6 +113,43 @@ class Lab:
         """The administrator's step, word for word."""
         return self.on("cfg01", "salt-run", "state.orchestrate", "orch.deploy", check=check)
 
+    @contextmanager
+    def deploying(self) -> Iterator[Deploying]:
+        """The administrator's step while the block lasts; it has to end in it."""
+        command = [*COMMAND, "--model", str(self.model), "lab", "--name", self.name, "exec", "cfg01", "--"]
+        command += ["salt-run", "state.orchestrate", "orch.deploy"]
+        with (
+            tempfile.NamedTemporaryFile() as file,
+            subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=file, stderr=file) as process,
+        ):
+            try:
+                yield Deploying(process, Path(file.name))
+            finally:
+                if process.poll() is None:
+                    process.kill()
+                print(f"$ orch.deploy\n{Path(file.name).read_text()}")
+
+    def report(self) -> dict[str, Any]:
+        """The record of the last run, which may go on."""
+        found: dict[str, Any] = json.loads(
+            self.on("cfg01", "pillarbox", "report", "--format", "json", check=False).stdout
+        )
+        return found
+
+    def container(self, host: str) -> Container:
+        """The host itself: what is done to it is done to the machine that it stands for."""
+        settings = lab_settings.load(self.name)
+        engine, _ = lab_status.connect(settings)
+        return engine.client.containers.get(hosts.container_name(settings, host))
+
+    def lose(self, host: str) -> None:
+        """A host is gone with its disks; ``lab up`` makes an empty one in its place."""
+        gone, prefix = self.container(host), hosts.volume_prefix(lab_settings.load(self.name), host)
+        gone.remove(force=True, v=True)
+        for name in [mount["Name"] for mount in gone.attrs["Mounts"] if mount.get("Type") == "volume"]:
+            if name.startswith(prefix):
+                gone.client.volumes.get(name).remove(force=True)
+
     def secrets(self) -> dict[str, str]:
         """Every secret of the deployment in the clear, straight from the key on the master; for assertions only."""
         script = (
@@ -99,10 +159,13 @@ class Lab:
             "print(json.dumps({k: subprocess.run(['gpg', '--homedir', '/etc/salt/gpgkeys', '--batch', '--quiet', "
             "'--decrypt'], input=v, capture_output=True, text=True, check=True).stdout for k, v in p.items()}))"
         )
-        command = [*COMMAND, "--model", str(self.model), "lab", "--name", self.name, "exec", "cfg01", "--"]
-        done = run([*command, "/opt/salt/bin/python", "-c", script], capture_output=True, check=True)
-        found: dict[str, str] = json.loads(done.stdout)
+        found: dict[str, str] = json.loads(self.quietly("cfg01", "/opt/salt/bin/python", "-c", script))
         return found
+
+    def quietly(self, host: str, *command: str) -> str:
+        """What a command on a host printed, which is shown to nobody."""
+        line = [*COMMAND, "--model", str(self.model), "lab", "--name", self.name, "exec", host, "--", *command]
+        return run(line, capture_output=True, check=True).stdout
 
     @property
     def addresses(self) -> list[str]:

@@ -57,12 +57,13 @@ def command() -> None:
 @command.command("pre-receive")
 def refuse_or_plan() -> None:
     """Refuse a push that does not render, naming file and line; show the plan of one that does."""
+    from pillarbox.pipeline import deployed
     from pillarbox.pipeline.pre_receive import pre_receive
 
     places = _places()
     with _within(PATIENCE):
-        pushed = updates(sys.stdin.buffer)
-        raise_all(list(pre_receive(places.repository, pushed, click.echo, branch=places.branch)))
+        pushed, at = updates(sys.stdin.buffer), deployed.told(places)
+        raise_all(list(pre_receive(places.repository, pushed, click.echo, branch=places.branch, deployed=at)))
 
 
 @command.command("post-receive")

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pillarbox.pipeline import publish
+from pillarbox import pki
+from pillarbox.pipeline import deployed, publish
 from pillarbox.pipeline.alone import alone
 from pillarbox.pipeline.backup import before_expand
 from pillarbox.pipeline.errors import PipelineError
@@ -19,13 +20,23 @@ from pillarbox.pipeline.places import Places
 from pillarbox.pipeline.prepare import Preparation, choose, deployments, last_deployed, newer, prepare, resolve
 from pillarbox.pipeline.record import Run, RunKind
 from pillarbox.pipeline.running import recorded
-from pillarbox.pipeline.updates import Drain, Group
+from pillarbox.pipeline.updates import Drain, Group, HostUpdate
 from pillarbox.revision import Deployment, Revision
-from pillarbox.rollout import Cluster, GoodStore, ObjectStatus, Unreachable, data_of, node, roll_out, status
+from pillarbox.rollout import (
+    Cluster,
+    GoodStore,
+    ObjectStatus,
+    RolloutError,
+    Unreachable,
+    data_of,
+    node,
+    roll_out,
+    status,
+)
 from pillarbox.rollout.roll import RolloutOutcome
 from pillarbox.secrets import DEFAULT_HOME, Keyring
 from pillarbox.system.errors import PillarboxError
-from pillarbox.system.progress import SILENT, Progress
+from pillarbox.system.progress import SILENT, Progress, elapsed
 
 
 @dataclass(frozen=True)
@@ -93,20 +104,29 @@ def deploy_revision(
         subject = "" if unknown else Repository(places.repository).subject(name)
         if not unknown and not revision and (behind := newer(places, name)):
             progress.step(f"note: {behind}; this deploys {name[:12]}")
-        with recorded(places, RunKind.DEPLOY, name, by, subject, progress, dry_run=options.dry_run) as run:
-            if unknown:
-                raise unknown
-            with progress.phase(f"preparing revision {name[:12]}"):
-                if states:
-                    prepared = prepare(places, name, dry_run=options.dry_run, progress=progress)
-                else:
-                    head = Revision.read(publish.prepare(places, name), name)
-                    prepared = Preparation((), deployments(head, places, progress))
-            well = not states or _apply(run, states, prepared, options, (places.root,), progress)
-            if well or options.dry_run:
-                _roll(run, prepared.deployments, options, places, progress, (places.root,))
-            if not well:
-                raise PipelineError("the states of a host failed; nothing was applied to the cluster")
+        told = states and not options.dry_run
+        try:
+            with recorded(places, RunKind.DEPLOY, name, by, subject, progress, dry_run=options.dry_run) as run:
+                if unknown:
+                    raise unknown
+                with progress.phase(f"preparing revision {name[:12]}"):
+                    if states:
+                        for certificate in pki.near_end(places.pki):
+                            progress.step(str(certificate))
+                        prepared = prepare(places, name, dry_run=options.dry_run, progress=progress)
+                    else:
+                        head = Revision.read(publish.prepare(places, name), name)
+                        prepared = Preparation((), deployments(head, places, progress))
+                if told:
+                    deployed.tell(places, name)
+                well = not states or _apply(run, states, prepared, options, (places.root,), progress)
+                if well or options.dry_run:
+                    _roll(run, prepared.deployments, options, places, progress, (places.root,))
+                if not well:
+                    raise PipelineError("the states of a host failed; nothing was applied to the cluster")
+        finally:
+            if told:
+                deployed.tell(places)
     return run
 
 
@@ -118,7 +138,8 @@ def _apply(
     pushed: Sequence[Path],
     progress: Progress,
 ) -> bool:
-    """Forget the hosts that are gone, and apply the states of those that change; whether all is well with them."""
+    """Forget the hosts that are gone, and apply the states of those that change; whether all is well with them. What
+    became of each so far is on record at any moment."""
     if prepared.removed:
         for name in prepared.removed:
             progress.step(f"host {name} is no longer in the model")
@@ -127,54 +148,104 @@ def _apply(
         run.hosts |= dict.fromkeys(
             prepared.removed, str(HostState.WOULD_BE_REMOVED if options.dry_run else HostState.REMOVED)
         )
-    well = True
-    with progress.phase(f"applying the states of {len(prepared.hosts)} hosts") if prepared.hosts else nullcontext():
+    run.hosts |= dict.fromkeys(prepared.hosts, str(HostState.NOT_REACHED))
+    if not options.dry_run:
+        well_already = [drain for host, drain in prepared.nodes.items() if host not in prepared.hosts]
+        _uncordon(well_already, options, pushed, progress)
+    if not prepared.hosts:
+        return True
+    with progress.phase(f"applying the states of {len(prepared.hosts)} hosts"):
+        well = _fit(run, states, prepared.hosts, options, progress)
         for group in prepared.groups:
             # A trial is to find all that is wrong.
             if well or options.dry_run:
-                outcomes = _update(group, states, options, pushed, progress)
-            else:
-                reached = run.hosts.keys()
-                outcomes = {name: HostOutcome(HostState.NOT_REACHED) for name in group.hosts if name not in reached}
-            run.hosts |= {name: str(outcome) for name, outcome in outcomes.items()}
-            well = well and _all_well(outcomes)
+                well = _update(run, group, states, options, pushed, progress) and well
     if well and not options.dry_run:
-        _uncordon(prepared.nodes, options, pushed, progress)
+        _uncordon(prepared.nodes.values(), options, pushed, progress)
     return well
 
 
+def _fit(run: Run, states: ApplyStates, hosts: Sequence[str], options: DeployOptions, progress: Progress) -> bool:
+    """Whether the hosts can be updated: they answer, and their clocks are right. Raises :class:`PipelineError` where
+    one is not fit, unless it is a trial, which says so and goes on."""
+    clocks = states.clocks(hosts)
+    unfit = {}
+    for name in hosts:
+        if (ahead := clocks.get(name)) is None:
+            unfit[name] = "gives no answer"
+        elif abs(ahead) > node.APART:
+            unfit[name] = f"has a clock {elapsed(abs(ahead))} {'ahead of' if ahead > 0 else 'behind'} the master's"
+    for name, why in unfit.items():
+        run.hosts[name] = str(HostOutcome(HostState.NOT_REACHED, f"it {why}"))
+        progress.step(f"host {name} {why}")
+    if unfit and not options.dry_run:
+        raise PipelineError(
+            f"no host was changed: {'; '.join(f'{name} {why}' for name, why in unfit.items())}",
+            hint="Hosts that change have to run, with their salt-minion, room on their disks, and clocks that agree: "
+            "certificates and tokens hold from one moment to another.",
+        )
+    return not unfit
+
+
 def _update(
-    group: Group, states: ApplyStates, options: DeployOptions, pushed: Sequence[Path], progress: Progress
-) -> Mapping[str, HostOutcome]:
-    """Apply the states of a group; of a node by itself, once its pods have moved. One that is not well afterwards takes
-    no new pods, until a deploy finds it well."""
-    drain = group.drain
+    run: Run, group: Group, states: ApplyStates, options: DeployOptions, pushed: Sequence[Path], progress: Progress
+) -> bool:
+    """Apply the states of a group, of a node by itself, once its pods have moved; whether all is well then."""
     if group.states:
         progress.step(f"host {', '.join(group.hosts)}: {' '.join(group.states)}, before any host is updated")
-    if drain is None or options.dry_run:
-        return states(group.hosts, group.states, dry_run=options.dry_run, progress=progress)
+    with _drained(None if options.dry_run else group.drain, options, pushed, progress) as put_back:
+        if not group.states and not options.dry_run:
+            run.hosts |= dict.fromkeys(group.hosts, str(HostState.APPLYING))
+            run.save()
+        outcomes = states(group.hosts, group.states, dry_run=options.dry_run, progress=progress)
+        if (well := _all_well(outcomes)) and not options.dry_run:
+            put_back()
+    if not group.states or not well:
+        run.hosts |= {name: str(outcome) for name, outcome in outcomes.items()}
+        run.save()
+    return well
+
+
+@contextmanager
+def _drained(
+    drain: Drain | None, options: DeployOptions, pushed: Sequence[Path], progress: Progress
+) -> Iterator[Callable[[], None]]:
+    """Take a node out of service; what the block is given puts it back. One that is not put back takes no new pods
+    until a deploy finds its host well."""
+    if drain is None:
+        yield lambda: None
+        return
     with Cluster(choose(options.kubeconfig, drain.kubeconfig, *pushed)) as cluster:
+        before = node.cordoned(cluster, (drain.node,))
+        out = True
+
+        def put_back() -> None:
+            nonlocal out
+            node.uncordon(cluster, drain.node)
+            out = False
+
         progress.step(f"node {drain.node}: no new pods; those that can move to other nodes")
         node.cordon(cluster, drain.node)
         try:
-            node.drain(cluster, drain.node, patience=drain.patience, progress=progress)
-        except BaseException:
-            # Nothing was done to it.
-            node.uncordon(cluster, drain.node)
-            raise
-        outcomes = states(group.hosts, dry_run=False, progress=progress)
-        if _all_well(outcomes):
-            node.uncordon(cluster, drain.node)
-        else:
-            progress.step(f"node {drain.node}: takes no new pods until a deploy finds its host well")
-    return outcomes
+            try:
+                node.drain(cluster, drain.node, patience=drain.patience, progress=progress)
+            except BaseException:
+                # Nothing was done to it, unless a deploy before this one was cut off.
+                if not before:
+                    with suppress(RolloutError):
+                        put_back()
+                raise
+            yield put_back
+        finally:
+            if out:
+                progress.step(f"node {drain.node}: takes no new pods until a deploy finds its host well")
 
 
 def _all_well(outcomes: Mapping[str, HostOutcome]) -> bool:
     return all(outcome.state in (HostState.APPLIED, HostState.WOULD_CHANGE) for outcome in outcomes.values())
 
 
-def _uncordon(nodes: Iterable[Drain], options: DeployOptions, pushed: Sequence[Path], progress: Progress) -> None:
+def _uncordon(nodes: Collection[Drain], options: DeployOptions, pushed: Sequence[Path], progress: Progress) -> None:
     """Let nodes take pods again that a deploy before this one, which did not end well, had taken out of service."""
     for kubeconfig in {item.kubeconfig for item in nodes}:
         try:
@@ -195,12 +266,25 @@ def state(
     places: Places | None = None,
     progress: Progress = SILENT,
 ) -> tuple[ObjectStatus, ...]:
-    """The state of everything that the model in directory ``model`` deploys. Writes nothing."""
+    """The state of everything that the model in directory ``model`` deploys, and of the nodes that its hosts are.
+    Writes nothing."""
     found: list[ObjectStatus] = []
     places = places or Places.of()
-    for item in deployments(Revision.read(model), places, progress):
-        with Cluster(choose(kubeconfig, item.kubeconfig, places.root, Path(model)), patience=10) as cluster:
-            found += status(cluster, item.manifests, deployment=item.name, keyring=Keyring(gpg_home))
+    revision = Revision.read(model)
+
+    def cluster(named: Path | None) -> Cluster:
+        return Cluster(choose(kubeconfig, named, places.root, Path(model)), patience=10)
+
+    nodes: dict[Path | None, list[str]] = {}
+    for host in revision.hosts.values():
+        if drain := HostUpdate.of(host).drain:
+            nodes.setdefault(drain.kubeconfig, []).append(drain.node)
+    for item in deployments(revision, places, progress):
+        with cluster(item.kubeconfig) as connection:
+            found += status(connection, item.manifests, deployment=item.name, keyring=Keyring(gpg_home))
+    for named, names in nodes.items():
+        with cluster(named) as connection:
+            found += node.status(connection, names)
     return tuple(found)
 
 

@@ -14,6 +14,8 @@ class HostState(StrEnum):
     """What became of a host."""
 
     APPLIED = "states applied"
+    #: What is on record of one whose deploy was cut off meanwhile.
+    APPLYING = "states being applied"
     WOULD_CHANGE = "would change"
     FAILED = "failed"
     NOT_REACHED = "not reached"
@@ -39,6 +41,10 @@ class ApplyStates(Protocol):
     def __call__(
         self, hosts: Sequence[str], states: Sequence[str] = (), *, dry_run: bool, progress: Progress
     ) -> Mapping[str, HostOutcome]: ...
+
+    def clocks(self, hosts: Sequence[str]) -> Mapping[str, float]:
+        """How many seconds the clock of each host is ahead of the master's at least; behind it where it is negative.
+        Hosts that give no answer are left out."""
 
     def forget(self, hosts: Sequence[str]) -> None:
         """Trust ``hosts`` no longer: no job and no pillar is theirs from then on, and no certificate is kept for them.

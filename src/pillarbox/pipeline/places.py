@@ -54,6 +54,11 @@ class Places:
         return self.published / "current"
 
     @property
+    def deployed(self) -> Path:
+        """The revisions that hosts may be at, a line each, for the hooks."""
+        return self.root / "deployed"
+
+    @property
     def spool(self) -> Path:
         """Where hooks leave notes of pushes."""
         return self.root / "spool"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from pillarbox.pipeline import plan
@@ -15,11 +15,17 @@ from pillarbox.system.errors import PillarboxError
 
 
 def pre_receive(
-    repository: Path, pushed: Iterable[Update], say: Callable[[str], None], *, branch: str = "main"
+    repository: Path,
+    pushed: Iterable[Update],
+    say: Callable[[str], None],
+    *,
+    branch: str = "main",
+    deployed: Sequence[str] = (),
 ) -> tuple[PillarboxError, ...]:
     """Why a push is refused; nothing for one that may go in, whose plan ``say`` is given line by line.
 
-    Only the branch that is deployed is looked at: it can neither be deleted nor rewritten, and must always render.
+    Only the branch that is deployed is looked at: it can neither be deleted nor rewritten, must always render, and
+    skips no version from those of the hosts, which may be at the revisions ``deployed``.
     """
     repo = Repository(repository)
     errors: list[PillarboxError] = []
@@ -36,17 +42,19 @@ def pre_receive(
                 )
             )
         else:
-            errors += _show(repository, update, say)
+            errors += _show(repository, update, say, deployed)
     return tuple(errors)
 
 
-def _show(repository: Path, update: Update, say: Callable[[str], None]) -> tuple[PillarboxError, ...]:
+def _show(
+    repository: Path, update: Update, say: Callable[[str], None], deployed: Sequence[str]
+) -> tuple[PillarboxError, ...]:
     """What is wrong with the revision, or, to ``say``, its plan and what is doubtful. One process renders it once, for
     all of that."""
     try:
         revision = read(repository, update.new)
-        if not update.creates:
-            refuse_skips(plan.known(repository, update.old), revision.hosts)
+        for name in deployed:
+            refuse_skips(plan.known(repository, name), revision.hosts)
     except PillarboxError as error:
         return each(error)
     try:

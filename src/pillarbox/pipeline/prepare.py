@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pillarbox.images import stock
-from pillarbox.pipeline import plan, publish
+from pillarbox.pipeline import deployed, plan, publish
 from pillarbox.pipeline.errors import PipelineError
 from pillarbox.pipeline.git import Repository
 from pillarbox.pipeline.places import Places
 from pillarbox.pipeline.plan import HostChange
-from pillarbox.pipeline.record import RunKind, Runs
+from pillarbox.pipeline.record import Run, RunKind, Runs
 from pillarbox.pipeline.updates import Drain, Group, HostUpdate, groups, refuse_skips
 from pillarbox.revision import Deployment, Revision
 from pillarbox.rollout import Cluster, Kubeconfig, Unreachable, memory
@@ -27,12 +27,12 @@ PATIENCE = 30.0
 @dataclass(frozen=True)
 class Preparation:
     """What a deploy does: to which hosts, group by group, and to which clusters; ``removed`` are the hosts that were
-    deployed last and are no longer in the model, ``nodes`` those of the model's hosts that pods can be moved from."""
+    deployed last and are no longer in the model, ``nodes`` what the model's hosts are that pods can be moved from."""
 
     groups: tuple[Group, ...]
     deployments: tuple[Deployment, ...]
     removed: tuple[str, ...] = ()
-    nodes: tuple[Drain, ...] = ()
+    nodes: Mapping[str, Drain] = field(default_factory=dict)
 
     @property
     def hosts(self) -> tuple[str, ...]:
@@ -74,9 +74,12 @@ def prepare(places: Places, name: str, *, dry_run: bool, progress: Progress) -> 
     head = Revision.read(publish.prepare(places, name), name)
     wanted = deployments(head, places, progress)
     refuse_return(wanted, places)
-    if base := last_deployed(places):
-        refuse_skips(plan.known(places.repository, base), head.hosts)
-    changed = _changed(places, head)
+    runs = deployed.since(places)
+    for run in runs:
+        hosts = plan.known(places.repository, run.revision)
+        at = [host for host in hosts if deployed.reached(host, run) and run in deployed.left(host, runs)]
+        refuse_skips({host: hosts[host] for host in at}, head.hosts)
+    changed = tuple(_changed(places, head, runs))
     changes = [host for host in changed if host.name in head.hosts]
     for host in changes:
         progress.step(f"host {host.name} changes: {', '.join(host.why[:6])}")
@@ -88,30 +91,21 @@ def prepare(places: Places, name: str, *, dry_run: bool, progress: Progress) -> 
             progress.step("their states are not tried: the master serves another revision until this one is deployed")
             changes = []
     removed = tuple(host.name for host in changed if host.name not in head.hosts)
-    nodes = tuple(update.drain for host in head.hosts.values() if (update := HostUpdate.of(host)).drain)
+    nodes = {name: drain for name, host in head.hosts.items() if (drain := HostUpdate.of(host).drain)}
     return Preparation(groups({host.name: host.why for host in changes}, head.hosts), wanted, removed, nodes)
 
 
-def _changed(places: Places, head: Revision) -> tuple[HostChange, ...]:
-    """The hosts that are not as ``head`` says, or may not be: they differ from what was deployed last, or from what a
-    deploy since then, which did not succeed, may have left on them."""
-    found: dict[str, HostChange] = {}
-    for base in (last_deployed(places), *_attempted(places)):
-        for host in plan.make(places.repository, base, head, registry=False).hosts:
-            found.setdefault(host.name, host)
-    return tuple(found[name] for name in sorted(found))
-
-
-def _attempted(places: Places) -> tuple[str, ...]:
-    """The revisions, newest first, whose deploys began after the last one that succeeded."""
-    repository, found = Repository(places.repository), []
-    for run in reversed(Runs(places.runs)):
-        if run.kind is RunKind.DEPLOY and not run.dry_run:
-            if run.succeeded:
-                break
-            if repository.head(run.revision):
-                found.append(run.revision)
-    return tuple(dict.fromkeys(found))
+def _changed(places: Places, head: Revision, runs: Sequence[Run]) -> Iterator[HostChange]:
+    """The hosts that are not as ``head`` says, or may not be: they differ from what one of the ``runs`` may have
+    left."""
+    plans = {
+        base: {host.name: host.why for host in plan.make(places.repository, base, head, registry=False).hosts}
+        for base in dict.fromkeys([*(run.revision for run in runs), None])
+    }
+    for name in sorted({name for changes in plans.values() for name in changes}):
+        left = [run.revision if run else None for run in deployed.left(name, runs)]
+        if why := dict.fromkeys(path for base in left for path in plans[base].get(name, ())):
+            yield HostChange(name, tuple(why))
 
 
 def deployments(revision: Revision, places: Places, progress: Progress = SILENT) -> tuple[Deployment, ...]:

@@ -68,7 +68,9 @@ class HostUpdate:
 
     def by_itself(self, changed: Iterable[str]) -> tuple[str, ...]:
         """Which of the ``changed`` paths of its pillar and files have the host updated by itself: files of a formula do
-        where all of its pillar does."""
+        where all of its pillar does. One that may be new has nothing running yet."""
+        if "new" in (changed := tuple(changed)):
+            return ()
         paths = {path: re.sub(r"^formulas/([^/]+)/.*", r"\1", path) for path in changed}
         return tuple(path for path in paths if any(f"{paths[path]}.".startswith(f"{each}.") for each in self.alone))
 

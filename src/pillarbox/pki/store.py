@@ -42,15 +42,22 @@ class Issued:
         """Whether nobody accepts it any more."""
         return self.ends <= datetime.now(UTC)
 
+    def __str__(self) -> str:
+        return f"certificate {self.name} of host {self.host}: {self.detail}"
+
+    @property
+    def detail(self) -> str:
+        """Until when it holds, in words."""
+        return f"until {self.ends:%Y-%m-%d %H:%M} UTC; the host has not asked for a new one"
+
     def as_dict(self) -> dict[str, str]:
         """The certificate as plain data, as the state of an object of a cluster."""
-        detail = f"until {self.ends:%Y-%m-%d}; the host has not asked for a new one"
         return {
             "kind": "Certificate",
             "namespace": self.host,
             "name": self.name,
             "state": "ended" if self.ended else "ending",
-            "detail": detail,
+            "detail": self.detail,
         }
 
 

@@ -12,6 +12,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode
@@ -324,11 +325,31 @@ class Cluster:
                     hint=f"The address comes from {self.kubeconfig}.",
                 ) from error
             if status >= 300:
-                raise _api_error(status, payload)
+                refusal = _api_error(status, payload)
+                refusal.hint = self._own_dates() if status == 401 else None
+                raise refusal
             answer: Object = json.loads(payload) if payload else {}
             return answer
 
         return retry(once, f"{method} {path}", passing=passing or _passes, patience=self.patience)
+
+    def _own_dates(self) -> str | None:
+        """What is wrong with the dates of the kubeconfig's own certificate, in words."""
+        from cryptography import x509
+
+        if not (file := self._api.configuration.cert_file):
+            return None
+        own, now = x509.load_pem_x509_certificate(Path(file).read_bytes()), datetime.now(UTC)
+        if own.not_valid_after_utc < now:
+            text = f"ended on {own.not_valid_after_utc:%Y-%m-%d at %H:%M} UTC."
+        elif own.not_valid_before_utc > now:
+            text = f"is not valid before {own.not_valid_before_utc:%Y-%m-%d at %H:%M} UTC; is the clock right?"
+        else:
+            return None
+        return (
+            f"The certificate in {self.kubeconfig} {text} "
+            "One that Pillarbox issued is renewed on its host by: salt HOST pillarbox.renew_certificates"
+        )
 
     def _send(
         self,

@@ -90,7 +90,7 @@ def wait(
                 reason = f"not healthy within {known.deadline(obj):.0f} s ({text})"
             if reason:
                 if not pod:
-                    pod, container, more = _culprit(cluster, known, obj)
+                    pod, container, more = culprit(_pods(cluster, known, obj))
                     reason = f"{reason}; {more}" if more else reason
                 log = _log(cluster, wanted.namespace, pod, container) if container else ""
                 return Verdict(wanted, False, scrub(reason), scrub(log).rstrip(), time.monotonic() - start)
@@ -184,13 +184,13 @@ def _log(cluster: Cluster, namespace: str, pod: str, container: str) -> str:
     return cluster.log(namespace, pod, container) or cluster.log(namespace, pod, container, previous=True)
 
 
-def _culprit(cluster: Cluster, known: Health, obj: Mapping[str, Any]) -> tuple[str, str, str]:
-    """The pod, container and state to blame when only the workload as a whole is known to have failed."""
+def culprit(pods: Iterable[Object]) -> tuple[str, str, str]:
+    """The pod, container and state to blame when only all of the pods together are known to have failed."""
 
     def age(pod: Object) -> str:
         return str(pod["metadata"].get("creationTimestamp"))
 
-    for pod in sorted(_pods(cluster, known, obj), key=age, reverse=True):
+    for pod in sorted(pods, key=age, reverse=True):
         name, status = pod["metadata"]["name"], pod.get("status") or {}
         for container in (*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())):
             state = container.get("state") or {}
@@ -198,8 +198,9 @@ def _culprit(cluster: Cluster, known: Health, obj: Mapping[str, Any]) -> tuple[s
             where = f"container {container['name']} of pod {name}"
             if ended.get("exitCode"):
                 return name, container["name"], f"{where} ended with exit code {ended['exitCode']}"
-            if "waiting" in state and state["waiting"].get("reason") not in ("PodInitializing",):
-                return name, container["name"], f"{where} waits: {state['waiting'].get('reason')}"
+            if (waiting := state.get("waiting", {})) and waiting.get("reason") not in ("PodInitializing",):
+                message = waiting.get("message", "").strip()
+                return name, container["name"], f"{where} waits: {waiting.get('reason')}{message and f': {message}'}"
             if not container.get("ready") and "running" in state:
                 return name, container["name"], f"{where} runs but is not ready"
         text = condition_text(pod, "PodScheduled", "False")

@@ -9,12 +9,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from pillarbox.rollout.cluster import Cluster
 from pillarbox.rollout.errors import ApiError, Refused, RolloutError
+from pillarbox.rollout.gates import culprit
+from pillarbox.rollout.health import condition, condition_text
 from pillarbox.rollout.objects import Object, ObjectRef, applied_by
-from pillarbox.system.progress import Progress
+from pillarbox.rollout.states import ObjectState
+from pillarbox.rollout.status import ObjectStatus
+from pillarbox.system.progress import Progress, elapsed
 from pillarbox.system.waiting import pause
 
 #: Owns the cordons that are set here: one that an administrator set stays when this one is lifted.
@@ -23,6 +28,12 @@ _HOSTNAME = "kubernetes.io/hostname"
 _MIRROR = "kubernetes.io/config.mirror"
 _ENDED = ("Succeeded", "Failed")
 _AGAIN = 2.0
+#: Seconds that clocks may differ.
+APART = 60.0
+_LEASES = ("coordination.k8s.io/v1", "Lease", "kube-node-lease")
+#: Seconds within which a node that is Ready renews its lease; Kubernetes' own default.
+_RENEWED = 50.0
+_LOOK = "See why, then deploy again: kubectl get pods,poddisruptionbudgets -A -o wide"
 
 
 def cordon(cluster: Cluster, name: str) -> None:
@@ -45,40 +56,97 @@ def cordoned(cluster: Cluster, names: Iterable[str]) -> tuple[str, ...]:
 
 
 def drain(cluster: Cluster, name: str, *, patience: float, progress: Progress) -> None:
-    """Have every pod of a cordoned node go that can run elsewhere, and wait until none is left.
+    """Have every pod of a cordoned node go that can run elsewhere, and wait until none is left and as many are ready
+    elsewhere as were before.
 
-    A pod that its disruption budget holds back is asked to go again for ``patience`` seconds; then, and where a pod has
-    no controller that would replace it, :class:`Refused` is raised.
+    All that has ``patience`` seconds, also a pod that its disruption budget holds back, which is asked to go again;
+    then, and where a pod has no controller that would replace it, :class:`Refused` is raised. A node that is not Ready
+    cannot say that a pod has gone: there it is only asked to.
     """
-    host = _node(cluster, name)["metadata"].get("labels", {}).get(_HOSTNAME, name)
     deadline = time.monotonic() + patience
     staying: set[str] = set()
-    held: dict[str, str] = {}
+    moved: dict[ObjectRef, int] = {}
     with progress.waiting(f"node {name}: pods leave") as activity:
-        while leaving := [*_leaving(cluster, name, host, staying, progress)]:
-            held = {}
-            for pod in leaving:
+        while leaving := [*_leaving(cluster, name, staying, progress)]:
+            held: dict[str, str] = {}
+            for pod, owner in leaving:
+                moved.setdefault(owner, _replicas(cluster, owner)[0])
                 if not pod["metadata"].get("deletionTimestamp") and (why := _evict(cluster, pod)):
-                    held[_title(pod)] = why
-            names = ", ".join(sorted(_title(pod) for pod in leaving))
+                    held[_title(pod)] = "; ".join(filter(None, (why, _culprit(cluster, owner))))
+            names = ", ".join(sorted(_title(pod) for pod, _ in leaving))
             if time.monotonic() > deadline:
                 reasons = "; ".join(f"{pod}: {why}" for pod, why in sorted(held.items()))
                 raise Refused(
                     f"node {name} still has pods after {patience:g} s: {names}{f' ({reasons})' if reasons else ''}",
-                    hint="See why they stay, then deploy again: kubectl get pods,poddisruptionbudgets -A -o wide",
+                    hint=_LOOK,
                 )
             activity.now(f"node {name}: pods leave: {names}")
             pause(_AGAIN, f"the pods of node {name}")
+        while missing := [*_missing(cluster, moved)]:
+            if time.monotonic() > deadline:
+                reasons = "; ".join(f"{text}: {_culprit(cluster, owner)}".rstrip(": ") for owner, text in missing)
+                raise Refused(
+                    f"what left node {name} is not ready elsewhere after {patience:g} s: {reasons}", hint=_LOOK
+                )
+            activity.now(f"node {name}: what left it gets ready elsewhere: {', '.join(text for _, text in missing)}")
+            pause(_AGAIN, f"the pods that left node {name}")
 
 
-def _leaving(cluster: Cluster, name: str, host: str, staying: set[str], progress: Progress) -> Iterator[Object]:
-    """The pods that have to go from the node ``name``, whose label is ``host``; says once of each that stays why."""
+def status(cluster: Cluster, names: Iterable[str]) -> Iterator[ObjectStatus]:
+    """How each of these nodes stands: whether pods can run there, and whether a deploy took it out of service."""
+    nodes = {node["metadata"]["name"]: node for node in cluster.list("v1", "Node")[0]}
+    leases = {each["metadata"]["name"]: each for each in cluster.list(*_LEASES)[0]}
+    now = datetime.now(UTC)
+    for name in names:
+        live = nodes.get(name)
+        if live is None:
+            yield ObjectStatus(_ref(name), ObjectState.MISSING)
+            continue
+        ours = "takes no new pods until a deploy finds its host well" if applied_by(live, MANAGER) else ""
+        trouble = _trouble(live) or _clock(leases.get(name, {}), now)
+        detail = "; ".join(filter(None, (trouble, ours)))
+        yield ObjectStatus(_ref(name), ObjectState.UNHEALTHY if detail else ObjectState.OK, detail)
+
+
+def _trouble(live: Object) -> str:
+    """What keeps a node from running pods, in words; nothing where it does."""
+    ready = condition(live, "Ready")
+    if ready.get("status") != "True":
+        return f"not Ready: {ready.get('message') or ready.get('reason') or 'it has not said so yet'}"
+    pressed = [each["type"] for each in live["status"]["conditions"] if each["type"].endswith("Pressure")]
+    found = [f"{kind}: {text}" for kind in pressed if (text := condition_text(live, kind))]
+    return "; ".join(found)
+
+
+def _clock(lease: Object, now: datetime) -> str:
+    """How wrong the clock of a node is that is Ready, in words: it renews its lease by the time that it believes in."""
+    if not (renewed := (lease.get("spec") or {}).get("renewTime")):
+        return ""
+    ahead = (datetime.fromisoformat(renewed) - now).total_seconds()
+    if ahead > APART:
+        return f"its clock is {elapsed(ahead)} ahead of this machine's"
+    if -ahead > APART + _RENEWED:
+        return f"its clock is {elapsed(-ahead)} behind this machine's"
+    return ""
+
+
+def _leaving(cluster: Cluster, name: str, staying: set[str], progress: Progress) -> Iterator[tuple[Object, ObjectRef]]:
+    """The pods that have to go from the node ``name``, with their controllers; says once of each that stays why."""
+    live = _node(cluster, name)
+    host = live["metadata"].get("labels", {}).get(_HOSTNAME, name)
+    # One that has just been made says nothing yet.
+    silent = condition(live, "Ready").get("status", "True") != "True"
+    if silent and name not in staying:
+        staying.add(name)
+        progress.step(f"node {name}: {_trouble(live)}; its pods are told to go and not waited for")
     pods, _ = cluster.list("v1", "Pod", fields=f"spec.nodeName={name}")
     for pod in pods:
         metadata = pod["metadata"]
         owner = next((each for each in metadata.get("ownerReferences") or () if each.get("controller")), None)
         mirror = _MIRROR in (metadata.get("annotations") or {})
         if mirror or pod.get("status", {}).get("phase") in _ENDED or (owner and owner["kind"] == "DaemonSet"):
+            continue
+        if silent and metadata.get("deletionTimestamp"):
             continue
         if _bound(cluster, pod, host):
             if _title(pod) not in staying:
@@ -90,7 +158,35 @@ def _leaving(cluster: Cluster, name: str, host: str, staying: set[str], progress
                 f"pod {_title(pod)} on node {name} has no controller: nothing would start it again",
                 hint="Delete it, or run it by a Deployment; then deploy again.",
             )
-        yield pod
+        yield pod, ObjectRef(owner["apiVersion"], owner["kind"], metadata["namespace"], owner["name"])
+
+
+def _replicas(cluster: Cluster, owner: ObjectRef) -> tuple[int, int]:
+    """How many pods of a controller are ready, and how many it wants; none of one that keeps no number of them."""
+    found = cluster.get(owner) or {}
+    ready, wanted = (found.get("status") or {}).get("readyReplicas"), (found.get("spec") or {}).get("replicas")
+    return int(ready or 0), int(wanted or 0)
+
+
+def _missing(cluster: Cluster, before: Mapping[ObjectRef, int]) -> Iterator[tuple[ObjectRef, str]]:
+    """The controllers that have fewer ready pods than ``before``, and want more; in words."""
+    for owner, count in before.items():
+        ready, wanted = _replicas(cluster, owner)
+        if ready < min(count, wanted):
+            yield owner, f"{owner} has {ready} of {min(count, wanted)} ready"
+
+
+def _culprit(cluster: Cluster, owner: ObjectRef) -> str:
+    """Which pod of a controller is not ready, and why, in words; nothing where all are."""
+    pods, _ = cluster.list("v1", "Pod", owner.namespace)
+    mine = (owner.kind, owner.name)
+    named = (
+        pod
+        for pod in pods
+        if condition(pod, "Ready").get("status") != "True" and not pod["metadata"].get("deletionTimestamp")
+        if any((each["kind"], each["name"]) == mine for each in pod["metadata"].get("ownerReferences") or ())
+    )
+    return culprit(named)[2]
 
 
 def _bound(cluster: Cluster, pod: Object, host: str) -> bool:
@@ -129,13 +225,18 @@ def _evict(cluster: Cluster, pod: Object) -> str:
 
 
 def _node(cluster: Cluster, name: str) -> Object:
-    found = cluster.get(ObjectRef("v1", "Node", "", name))
+    found = cluster.get(_ref(name))
     if found is None:
         raise RolloutError(
             f"the cluster at {cluster.server} has no node {name}",
-            hint="pillarbox:update:drain:node in the pillar of the host names it.",
+            hint="pillarbox:update:drain:node in the pillar of the host names it. A host that is not in the cluster "
+            "yet joins it by its states: salt HOST state.highstate",
         )
     return found
+
+
+def _ref(name: str) -> ObjectRef:
+    return ObjectRef("v1", "Node", "", name)
 
 
 def _mark(name: str) -> Object:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,9 @@ from pillarbox.pipeline.hosts import HostOutcome, HostState
 from pillarbox.salt.client import master_options, returns
 from pillarbox.system import salt_results
 from pillarbox.system.progress import Progress
+
+#: A minion that has no room for a job's file ends the job, and answers nothing.
+SILENT = "it gave no answer; does its salt-minion run, and is there room on its disks?"
 
 
 class Highstates:
@@ -27,7 +32,18 @@ class Highstates:
     ) -> dict[str, HostOutcome]:
         """Apply the highstates, or the ``states``. Raises :class:`PipelineError` when the master does not answer."""
         function, given = ("state.apply", (",".join(states),)) if states else ("state.highstate", ())
-        return apply(self.opts, hosts, function, given, named={"test": True} if dry_run else {}, progress=progress)
+        # States that a deploy before this one began, and that outlived it, end first.
+        named = {"queue": True, **({"test": True} if dry_run else {})}
+        return apply(self.opts, hosts, function, given, named=named, progress=progress)
+
+    def clocks(self, hosts: Sequence[str]) -> dict[str, float]:
+        """How far each host's clock is ahead; its answer was made between question and answer."""
+        found, asked = {}, time.time()
+        for host, returned in returns(self.opts, hosts, "status.time", ("%s",), {}):
+            with suppress(TypeError, ValueError):
+                told = float(returned)
+                found[host] = max(0.0, told - time.time()) + min(0.0, told + 1 - asked)
+        return found
 
     def forget(self, hosts: Sequence[str]) -> None:
         """Delete the hosts' keys on the master, and what was issued to them."""
@@ -50,7 +66,7 @@ def apply(
     """What became of each of the hosts by one Salt job that applies states; ``given`` and ``named`` are the arguments
     of ``function``. One that gives no answer has failed. Raises :class:`PipelineError` when the master does not answer.
     """
-    found = dict.fromkeys(hosts, HostOutcome(HostState.FAILED, "it gave no answer"))
+    found = dict.fromkeys(hosts, HostOutcome(HostState.FAILED, SILENT))
     for host, returned in returns(opts, hosts, function, given, named):
         found[host] = outcome(returned, dry_run=bool(named.get("test")))
         progress.step(f"host {host}: {summary(returned, found[host])}")
