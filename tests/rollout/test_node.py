@@ -299,7 +299,7 @@ def test_nobody_waits_for_what_a_silent_node_does_not_say(
         *[(nodes.empty, True)] * 2,
         *[(nodes.full, False)] * 2,
     ]
-    assert "\n".join(lines).count(f"node {nodes.full}: not Ready: so it says; its pods are told to go") == 1
+    assert "\n".join(lines).count(f"node {nodes.full}: not Ready: so it says; its pods are evicted") == 1
 
 
 def test_nodes_that_take_no_pods_are_told(cluster: Cluster, nodes: Nodes) -> None:

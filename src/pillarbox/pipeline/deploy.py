@@ -104,7 +104,7 @@ def deploy_revision(
         subject = "" if unknown else Repository(places.repository).subject(name)
         if not unknown and not revision and (behind := newer(places, name)):
             progress.step(f"note: {behind}; this deploys {name[:12]}")
-        told = states and not options.dry_run
+        noting = states and not options.dry_run
         try:
             with recorded(places, RunKind.DEPLOY, name, by, subject, progress, dry_run=options.dry_run) as run:
                 if unknown:
@@ -117,16 +117,16 @@ def deploy_revision(
                     else:
                         head = Revision.read(publish.prepare(places, name), name)
                         prepared = Preparation((), deployments(head, places, progress))
-                if told:
-                    deployed.tell(places, name)
+                if noting:
+                    deployed.note(places, name)
                 well = not states or _apply(run, states, prepared, options, (places.root,), progress)
                 if well or options.dry_run:
                     _roll(run, prepared.deployments, options, places, progress, (places.root,))
                 if not well:
                     raise PipelineError("the states of a host failed; nothing was applied to the cluster")
         finally:
-            if told:
-                deployed.tell(places)
+            if noting:
+                deployed.note(places)
     return run
 
 

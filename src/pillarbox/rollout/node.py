@@ -112,7 +112,7 @@ def _trouble(live: Object) -> str:
     """What keeps a node from running pods, in words; nothing where it does."""
     ready = condition(live, "Ready")
     if ready.get("status") != "True":
-        return f"not Ready: {ready.get('message') or ready.get('reason') or 'it has not said so yet'}"
+        return f"not Ready: {ready.get('message') or ready.get('reason') or 'it has not reported yet'}"
     pressed = [each["type"] for each in live["status"]["conditions"] if each["type"].endswith("Pressure")]
     found = [f"{kind}: {text}" for kind in pressed if (text := condition_text(live, kind))]
     return "; ".join(found)
@@ -138,7 +138,7 @@ def _leaving(cluster: Cluster, name: str, staying: set[str], progress: Progress)
     silent = condition(live, "Ready").get("status", "True") != "True"
     if silent and name not in staying:
         staying.add(name)
-        progress.step(f"node {name}: {_trouble(live)}; its pods are told to go and not waited for")
+        progress.step(f"node {name}: {_trouble(live)}; its pods are evicted, and not waited for")
     pods, _ = cluster.list("v1", "Pod", fields=f"spec.nodeName={name}")
     for pod in pods:
         metadata = pod["metadata"]
