@@ -25,6 +25,7 @@ from pillarbox.revision import Deployment, Revision
 from pillarbox.rollout import (
     Cluster,
     GoodStore,
+    ObjectRef,
     ObjectStatus,
     RolloutError,
     Unreachable,
@@ -198,11 +199,12 @@ def _update(
             run.hosts |= dict.fromkeys(group.hosts, str(HostState.APPLYING))
             run.save()
         outcomes = states(group.hosts, group.states, dry_run=options.dry_run, progress=progress)
-        if (well := _all_well(outcomes)) and not options.dry_run:
+        well = _all_well(outcomes)
+        if not group.states or not well:
+            run.hosts |= {name: str(outcome) for name, outcome in outcomes.items()}
+            run.save()
+        if well:
             put_back()
-    if not group.states or not well:
-        run.hosts |= {name: str(outcome) for name, outcome in outcomes.items()}
-        run.save()
     return well
 
 
@@ -210,25 +212,26 @@ def _update(
 def _drained(
     drain: Drain | None, options: DeployOptions, pushed: Sequence[Path], progress: Progress
 ) -> Iterator[Callable[[], None]]:
-    """Take a node out of service; what the block is given puts it back. One that is not put back takes no new pods
-    until a deploy finds its host well."""
+    """Take a node out of service; what the block is given puts it back, and waits until what left it is ready again.
+    One that is not put back takes no new pods until a deploy finds its host well."""
     if drain is None:
         yield lambda: None
         return
     with Cluster(choose(options.kubeconfig, drain.kubeconfig, *pushed)) as cluster:
         before = node.cordoned(cluster, (drain.node,))
-        out = True
+        out, moved = True, dict[ObjectRef, int]()
 
         def put_back() -> None:
             nonlocal out
             node.uncordon(cluster, drain.node)
             out = False
+            node.settle(cluster, drain.node, moved, patience=drain.patience, progress=progress)
 
         progress.step(f"node {drain.node}: no new pods; those that can move to other nodes")
         node.cordon(cluster, drain.node)
         try:
             try:
-                node.drain(cluster, drain.node, patience=drain.patience, progress=progress)
+                moved |= node.drain(cluster, drain.node, patience=drain.patience, progress=progress)
             except BaseException:
                 # Nothing was done to it, unless a deploy before this one was cut off.
                 if not before:
