@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[2]
 HOOK = """#!{python}
 import sys
 from pathlib import Path
-from pillarbox.pipeline.deployed import told
+from pillarbox.pipeline.deployed import noted
 from pillarbox.pipeline.post_receive import post_receive
 from pillarbox.pipeline.pre_receive import pre_receive
 from pillarbox.pipeline.places import Places
@@ -33,7 +33,7 @@ from pillarbox.pipeline.update import updates
 places = Places(root=Path({root!r}), state=Path({state!r}), repository=Path({repository!r}))
 pushed = updates(sys.stdin.buffer)
 if {name!r} == "pre-receive":
-    errors = pre_receive(places.repository, pushed, lambda line: print(line, flush=True), deployed=told(places))
+    errors = pre_receive(places.repository, pushed, lambda line: print(line, flush=True), deployed=noted(places))
     for error in errors:
         print(error, file=sys.stderr)
     sys.exit(1 if errors else 0)

@@ -28,7 +28,7 @@ _MERGE = "application/merge-patch+json"
 
 class Nodes(threading.Thread):
     """Pods are bound to the first node that takes any, become ready there, and go when they are told to: not on nodes
-    that are ``silent``, and while images are ``missing`` none becomes ready."""
+    that are ``silent``, and while images are ``missing`` none becomes ready. ``crowded`` ones have no room for more."""
 
     def __init__(self, cluster: Cluster, namespace: str) -> None:
         super().__init__(daemon=True)
@@ -39,6 +39,7 @@ class Nodes(threading.Thread):
         self.left: list[int] = []
         self.silent: set[str] = set()
         self.missing = False
+        self.crowded: set[str] = set()
 
     def run(self) -> None:
         while not self.stopping.wait(0.1):
@@ -63,13 +64,18 @@ class Nodes(threading.Thread):
             self.cluster._request("PATCH", path, body={"status": {"conditions": listed}}, content_type=kind)
 
     def serve(self, pod: dict[str, Any], pods: list[dict[str, Any]]) -> None:
-        name, status = pod["metadata"]["name"], pod.get("status", {})
+        name = pod["metadata"]["name"]
         path = f"/api/v1/namespaces/{self.namespace}/pods/{name}"
         if pod["metadata"].get("deletionTimestamp"):
             self.left.append(sum(ready(each) for each in pods))
             self.cluster._request("DELETE", path, body={"gracePeriodSeconds": 0})
+        elif not pod["spec"].get("nodeName") and not (target := asked(pod) or self.free()):
+            refused = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "no room"}
+            self.cluster._request(
+                "PATCH", f"{path}/status", body={"status": {"conditions": [refused]}}, content_type=_MERGE
+            )
         elif not pod["spec"].get("nodeName"):
-            target = {"apiVersion": "v1", "kind": "Node", "name": asked(pod) or self.free()}
+            target = {"apiVersion": "v1", "kind": "Node", "name": target}
             body = {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": name}, "target": target}
             self.cluster._request("POST", f"{path}/binding", body=body)
         elif self.missing:
@@ -78,13 +84,14 @@ class Nodes(threading.Thread):
             body = {"status": {"phase": "Pending", "containerStatuses": [container]}}
             if not ready(pod):
                 self.cluster._request("PATCH", f"{path}/status", body=body, content_type=_MERGE)
-        elif not status.get("conditions") or not ready(pod):
+        elif not ready(pod):
             conditions = [{"type": "Ready", "status": "True", "lastTransitionTime": "2020-01-01T00:00:00Z"}]
             body = {"status": {"phase": "Running", "conditions": conditions}}
             self.cluster._request("PATCH", f"{path}/status", body=body, content_type=_MERGE)
 
     def free(self) -> str:
-        return next(each for each in (self.full, self.empty) if not unschedulable(self.cluster, each))
+        both = (each for each in (self.full, self.empty) if each not in self.crowded)
+        return next((each for each in both if not unschedulable(self.cluster, each)), "")
 
 
 def asked(pod: dict[str, Any]) -> str:
@@ -271,7 +278,9 @@ def test_it_ends_once_what_left_is_ready_elsewhere(
         budget(cluster, namespace, minAvailable=1)
     node.cordon(cluster, nodes.full)
     nodes.missing = True
-    what = "still has pods .*: .*budget" if held else f"elsewhere .* ReplicaSet {namespace}/web.* has 0 of 2 ready"
+    what = (
+        "still has pods .*: .*budget" if held else f"elsewhere in time: ReplicaSet {namespace}/web.* has 0 of 2 ready"
+    )
     why = f"{what}.*[;:] container main of pod web-[^ ]* waits: ImagePullBackOff: no registry answers"
     with pytest.raises(Refused, match=why):
         node.drain(cluster, nodes.full, patience=5, progress=Progress(sink=print))
@@ -279,6 +288,23 @@ def test_it_ends_once_what_left_is_ready_elsewhere(
     node.drain(cluster, nodes.full, patience=60, progress=Progress(sink=print))
     wait(lambda: sum(map(ready, cluster.list("v1", "Pod", namespace)[0])) == 2)
     assert set(where(cluster, namespace).values()) == {nodes.empty}
+
+
+def test_what_finds_no_other_node_waits_for_this_one(
+    cluster: Cluster, namespace: str, nodes: Nodes, runs: Callable[..., None], deployment: Callable[..., Manifest]
+) -> None:
+    runs(deployment("web"), pods=2)
+    nodes.crowded.add(nodes.empty)
+    node.cordon(cluster, nodes.full)
+    moved = node.drain(cluster, nodes.full, patience=60, progress=Progress(sink=print))
+    assert [*moved.values()] == [2]
+    with pytest.raises(
+        Refused, match=r"is not ready in time: .* 0 of 2 ready: pod web-\S+ cannot be scheduled: no room"
+    ):
+        node.settle(cluster, nodes.full, moved, patience=3, progress=Progress(sink=print))
+    node.uncordon(cluster, nodes.full)
+    node.settle(cluster, nodes.full, moved, patience=60, progress=Progress(sink=print))
+    assert set(where(cluster, namespace).values()) == {nodes.full}
 
 
 def test_nobody_waits_for_what_a_silent_node_does_not_say(
@@ -299,7 +325,7 @@ def test_nobody_waits_for_what_a_silent_node_does_not_say(
         *[(nodes.empty, True)] * 2,
         *[(nodes.full, False)] * 2,
     ]
-    assert "\n".join(lines).count(f"node {nodes.full}: not Ready: so it says; its pods are told to go") == 1
+    assert "\n".join(lines).count(f"node {nodes.full}: not Ready: so it says; its pods are evicted") == 1
 
 
 def test_nodes_that_take_no_pods_are_told(cluster: Cluster, nodes: Nodes) -> None:

@@ -62,7 +62,7 @@ def refuse_or_plan() -> None:
 
     places = _places()
     with _within(PATIENCE):
-        pushed, at = updates(sys.stdin.buffer), deployed.told(places)
+        pushed, at = updates(sys.stdin.buffer), deployed.noted(places)
         raise_all(list(pre_receive(places.repository, pushed, click.echo, branch=places.branch, deployed=at)))
 
 

@@ -25,6 +25,7 @@ from pillarbox.revision import Deployment, Revision
 from pillarbox.rollout import (
     Cluster,
     GoodStore,
+    ObjectRef,
     ObjectStatus,
     RolloutError,
     Unreachable,
@@ -104,7 +105,7 @@ def deploy_revision(
         subject = "" if unknown else Repository(places.repository).subject(name)
         if not unknown and not revision and (behind := newer(places, name)):
             progress.step(f"note: {behind}; this deploys {name[:12]}")
-        told = states and not options.dry_run
+        noting = states and not options.dry_run
         try:
             with recorded(places, RunKind.DEPLOY, name, by, subject, progress, dry_run=options.dry_run) as run:
                 if unknown:
@@ -117,16 +118,16 @@ def deploy_revision(
                     else:
                         head = Revision.read(publish.prepare(places, name), name)
                         prepared = Preparation((), deployments(head, places, progress))
-                if told:
-                    deployed.tell(places, name)
+                if noting:
+                    deployed.note(places, name)
                 well = not states or _apply(run, states, prepared, options, (places.root,), progress)
                 if well or options.dry_run:
                     _roll(run, prepared.deployments, options, places, progress, (places.root,))
                 if not well:
                     raise PipelineError("the states of a host failed; nothing was applied to the cluster")
         finally:
-            if told:
-                deployed.tell(places)
+            if noting:
+                deployed.note(places)
     return run
 
 
@@ -198,11 +199,12 @@ def _update(
             run.hosts |= dict.fromkeys(group.hosts, str(HostState.APPLYING))
             run.save()
         outcomes = states(group.hosts, group.states, dry_run=options.dry_run, progress=progress)
-        if (well := _all_well(outcomes)) and not options.dry_run:
+        well = _all_well(outcomes)
+        if not group.states or not well:
+            run.hosts |= {name: str(outcome) for name, outcome in outcomes.items()}
+            run.save()
+        if well:
             put_back()
-    if not group.states or not well:
-        run.hosts |= {name: str(outcome) for name, outcome in outcomes.items()}
-        run.save()
     return well
 
 
@@ -210,25 +212,26 @@ def _update(
 def _drained(
     drain: Drain | None, options: DeployOptions, pushed: Sequence[Path], progress: Progress
 ) -> Iterator[Callable[[], None]]:
-    """Take a node out of service; what the block is given puts it back. One that is not put back takes no new pods
-    until a deploy finds its host well."""
+    """Take a node out of service; what the block is given puts it back, and waits until what left it is ready again.
+    One that is not put back takes no new pods until a deploy finds its host well."""
     if drain is None:
         yield lambda: None
         return
     with Cluster(choose(options.kubeconfig, drain.kubeconfig, *pushed)) as cluster:
         before = node.cordoned(cluster, (drain.node,))
-        out = True
+        out, moved = True, dict[ObjectRef, int]()
 
         def put_back() -> None:
             nonlocal out
             node.uncordon(cluster, drain.node)
             out = False
+            node.settle(cluster, drain.node, moved, patience=drain.patience, progress=progress)
 
         progress.step(f"node {drain.node}: no new pods; those that can move to other nodes")
         node.cordon(cluster, drain.node)
         try:
             try:
-                node.drain(cluster, drain.node, patience=drain.patience, progress=progress)
+                moved |= node.drain(cluster, drain.node, patience=drain.patience, progress=progress)
             except BaseException:
                 # Nothing was done to it, unless a deploy before this one was cut off.
                 if not before:

@@ -40,7 +40,7 @@ def reached(host: str, run: Run) -> bool:
     return run.succeeded or not run.hosts.get(host, HostState.NOT_REACHED).startswith(HostState.NOT_REACHED)
 
 
-def tell(places: Places, *more: str) -> None:
+def note(places: Places, *more: str) -> None:
     """Write down, for the hooks of the repository, which may not read records, what revisions hosts may be at:
     ``more``, and those on record. Where there is no room for it, a deploy refuses what a push did not."""
     runs = since(places)
@@ -49,8 +49,8 @@ def tell(places: Places, *more: str) -> None:
         files.write(places.deployed, "".join(f"{name}\n" for name in dict.fromkeys([*more, *found])))
 
 
-def told(places: Places) -> tuple[str, ...]:
-    """What :func:`tell` wrote; nothing where nothing was deployed."""
+def noted(places: Places) -> tuple[str, ...]:
+    """What is in that note; nothing where nothing was deployed."""
     try:
         return tuple(places.deployed.read_text(encoding="utf-8").split())
     except FileNotFoundError:

@@ -55,9 +55,10 @@ def cordoned(cluster: Cluster, names: Iterable[str]) -> tuple[str, ...]:
     return tuple(name for name in names if name in ours)
 
 
-def drain(cluster: Cluster, name: str, *, patience: float, progress: Progress) -> None:
+def drain(cluster: Cluster, name: str, *, patience: float, progress: Progress) -> Mapping[ObjectRef, int]:
     """Have every pod of a cordoned node go that can run elsewhere, and wait until none is left and as many are ready
-    elsewhere as were before.
+    elsewhere as were before, but for those that no other node has room for. Returns the controllers of what left, and
+    how many pods of each were ready, for :func:`settle`.
 
     All that has ``patience`` seconds, also a pod that its disruption budget holds back, which is asked to go again;
     then, and where a pod has no controller that would replace it, :class:`Refused` is raised. A node that is not Ready
@@ -72,7 +73,7 @@ def drain(cluster: Cluster, name: str, *, patience: float, progress: Progress) -
             for pod, owner in leaving:
                 moved.setdefault(owner, _replicas(cluster, owner)[0])
                 if not pod["metadata"].get("deletionTimestamp") and (why := _evict(cluster, pod)):
-                    held[_title(pod)] = "; ".join(filter(None, (why, _culprit(cluster, owner))))
+                    held[_title(pod)] = "; ".join(filter(None, (why, culprit(_unready(cluster, owner))[2])))
             names = ", ".join(sorted(_title(pod) for pod, _ in leaving))
             if time.monotonic() > deadline:
                 reasons = "; ".join(f"{pod}: {why}" for pod, why in sorted(held.items()))
@@ -82,14 +83,14 @@ def drain(cluster: Cluster, name: str, *, patience: float, progress: Progress) -
                 )
             activity.now(f"node {name}: pods leave: {names}")
             pause(_AGAIN, f"the pods of node {name}")
-        while missing := [*_missing(cluster, moved)]:
-            if time.monotonic() > deadline:
-                reasons = "; ".join(f"{text}: {_culprit(cluster, owner)}".rstrip(": ") for owner, text in missing)
-                raise Refused(
-                    f"what left node {name} is not ready elsewhere after {patience:g} s: {reasons}", hint=_LOOK
-                )
-            activity.now(f"node {name}: what left it gets ready elsewhere: {', '.join(text for _, text in missing)}")
-            pause(_AGAIN, f"the pods that left node {name}")
+    _ready_again(cluster, name, moved, deadline, progress, everywhere=False)
+    return moved
+
+
+def settle(cluster: Cluster, name: str, moved: Mapping[ObjectRef, int], *, patience: float, progress: Progress) -> None:
+    """Wait until as many pods are ready of what left a node as before, now that it takes pods again. Raises
+    :class:`Refused` after ``patience`` seconds."""
+    _ready_again(cluster, name, moved, time.monotonic() + patience, progress, everywhere=True)
 
 
 def status(cluster: Cluster, names: Iterable[str]) -> Iterator[ObjectStatus]:
@@ -112,7 +113,7 @@ def _trouble(live: Object) -> str:
     """What keeps a node from running pods, in words; nothing where it does."""
     ready = condition(live, "Ready")
     if ready.get("status") != "True":
-        return f"not Ready: {ready.get('message') or ready.get('reason') or 'it has not said so yet'}"
+        return f"not Ready: {ready.get('message') or ready.get('reason') or 'it has not reported yet'}"
     pressed = [each["type"] for each in live["status"]["conditions"] if each["type"].endswith("Pressure")]
     found = [f"{kind}: {text}" for kind in pressed if (text := condition_text(live, kind))]
     return "; ".join(found)
@@ -138,11 +139,11 @@ def _leaving(cluster: Cluster, name: str, staying: set[str], progress: Progress)
     silent = condition(live, "Ready").get("status", "True") != "True"
     if silent and name not in staying:
         staying.add(name)
-        progress.step(f"node {name}: {_trouble(live)}; its pods are told to go and not waited for")
+        progress.step(f"node {name}: {_trouble(live)}; its pods are evicted, and not waited for")
     pods, _ = cluster.list("v1", "Pod", fields=f"spec.nodeName={name}")
     for pod in pods:
         metadata = pod["metadata"]
-        owner = next((each for each in metadata.get("ownerReferences") or () if each.get("controller")), None)
+        owner = next((each for each in _owners(pod) if each.get("controller")), None)
         mirror = _MIRROR in (metadata.get("annotations") or {})
         if mirror or pod.get("status", {}).get("phase") in _ENDED or (owner and owner["kind"] == "DaemonSet"):
             continue
@@ -161,6 +162,25 @@ def _leaving(cluster: Cluster, name: str, staying: set[str], progress: Progress)
         yield pod, ObjectRef(owner["apiVersion"], owner["kind"], metadata["namespace"], owner["name"])
 
 
+def _ready_again(
+    cluster: Cluster,
+    name: str,
+    moved: Mapping[ObjectRef, int],
+    deadline: float,
+    progress: Progress,
+    *,
+    everywhere: bool,
+) -> None:
+    where = "" if everywhere else " elsewhere"
+    with progress.waiting(f"node {name}: what left it gets ready{where}") as activity:
+        while missing := [*_missing(cluster, moved, everywhere)]:
+            if time.monotonic() > deadline:
+                reasons = "; ".join(f"{text}: {culprit(_unready(cluster, owner))[2]}" for owner, text in missing)
+                raise Refused(f"what left node {name} is not ready{where} in time: {reasons}", hint=_LOOK)
+            activity.now(f"node {name}: what left it gets ready{where}: {', '.join(text for _, text in missing)}")
+            pause(_AGAIN, f"the pods that left node {name}")
+
+
 def _replicas(cluster: Cluster, owner: ObjectRef) -> tuple[int, int]:
     """How many pods of a controller are ready, and how many it wants; none of one that keeps no number of them."""
     found = cluster.get(owner) or {}
@@ -168,25 +188,31 @@ def _replicas(cluster: Cluster, owner: ObjectRef) -> tuple[int, int]:
     return int(ready or 0), int(wanted or 0)
 
 
-def _missing(cluster: Cluster, before: Mapping[ObjectRef, int]) -> Iterator[tuple[ObjectRef, str]]:
-    """The controllers that have fewer ready pods than ``before``, and want more; in words."""
+def _missing(cluster: Cluster, before: Mapping[ObjectRef, int], everywhere: bool) -> Iterator[tuple[ObjectRef, str]]:
+    """The controllers that have fewer ready pods than ``before``, and want more; in words. Unless ``everywhere``
+    counts, a pod that finds no node is not waited for: it may be the one that was drained that it waits for."""
     for owner, count in before.items():
         ready, wanted = _replicas(cluster, owner)
-        if ready < min(count, wanted):
+        missing = min(count, wanted) - ready
+        if missing > 0 and not everywhere:
+            missing -= sum(bool(condition_text(pod, "PodScheduled", "False")) for pod in _unready(cluster, owner))
+        if missing > 0:
             yield owner, f"{owner} has {ready} of {min(count, wanted)} ready"
 
 
-def _culprit(cluster: Cluster, owner: ObjectRef) -> str:
-    """Which pod of a controller is not ready, and why, in words; nothing where all are."""
+def _unready(cluster: Cluster, owner: ObjectRef) -> list[Object]:
+    """The pods of a controller that are not ready, and are to be."""
     pods, _ = cluster.list("v1", "Pod", owner.namespace)
-    mine = (owner.kind, owner.name)
-    named = (
+    return [
         pod
         for pod in pods
         if condition(pod, "Ready").get("status") != "True" and not pod["metadata"].get("deletionTimestamp")
-        if any((each["kind"], each["name"]) == mine for each in pod["metadata"].get("ownerReferences") or ())
-    )
-    return culprit(named)[2]
+        if (owner.kind, owner.name) in {(each["kind"], each["name"]) for each in _owners(pod)}
+    ]
+
+
+def _owners(pod: Object) -> list[Object]:
+    return pod["metadata"].get("ownerReferences") or []
 
 
 def _bound(cluster: Cluster, pod: Object, host: str) -> bool:

@@ -41,8 +41,8 @@ class Highstates:
         found, asked = {}, time.time()
         for host, returned in returns(self.opts, hosts, "status.time", ("%s",), {}):
             with suppress(TypeError, ValueError):
-                told = float(returned)
-                found[host] = max(0.0, told - time.time()) + min(0.0, told + 1 - asked)
+                there = float(returned)
+                found[host] = max(0.0, there - time.time()) + min(0.0, there + 1 - asked)
         return found
 
     def forget(self, hosts: Sequence[str]) -> None:
