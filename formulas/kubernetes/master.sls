@@ -121,6 +121,23 @@ kubernetes_master_ready:
     - file: kubernetes_master_admin
     - file: program_binary_kubectl
 
+{%- for role, component in (('controller_manager', 'kube-controller-manager'), ('scheduler', 'kube-scheduler')) if master.get(role, {}).get('leader_elect', true) %}
+
+# The one that was restarted may have led: until its lease ends, nobody else does its work, and a pod that goes is still
+# sent requests. The lease that somebody renews is a leader's who works.
+kubernetes_master_{{ role }}_leads:
+  cmd.run:
+  - name: |
+      renewed() { kubectl --kubeconfig /etc/kubernetes/admin.conf --request-timeout 5s -n kube-system get lease {{ component }} -o 'jsonpath={.spec.renewTime}'; }
+      export -f renewed
+      before=$(renewed) timeout {{ master.get('timeout', 120) }} bash -c 'until now=$(renewed) && [ "$now" != "$before" ]; do sleep 1; done'
+  - shell: /bin/bash
+  - onchanges:
+    - service: kubernetes_service_{{ component }}
+  - require:
+    - cmd: kubernetes_master_ready
+{%- endfor %}
+
 # The key may be a new one, and what was written before stays as it is until it is written again.
 kubernetes_master_secrets:
   cmd.run:

@@ -162,6 +162,8 @@ def test_the_states_of_each_master_compile(three: Inventory, tmp_path: Path, nam
     order = [chunk["__id__"] for chunk in low]
     assert order.index("etcd_server_settled") < order.index("kubernetes_service_kube-apiserver")
     assert order.index("kubernetes_master_ready") < order.index("haproxy_proxy_service")
+    for role, service in (("controller_manager", "kube-controller-manager"), ("scheduler", "kube-scheduler")):
+        assert order.index(f"kubernetes_service_{service}") < order.index(f"kubernetes_master_{role}_leads")
     assert "--leader-elect=true" in files["/etc/systemd/system/kube-controller-manager.service"]
     assert "--leader-elect=true" in files["/etc/systemd/system/kube-scheduler.service"]
 

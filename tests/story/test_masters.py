@@ -96,8 +96,16 @@ def holder(lab: Lab) -> list[str]:
     ]
 
 
+def renewed(lab: Lab) -> str:
+    """When the controller manager that leads said so."""
+    lease = ("-n", "kube-system", "get", "lease", "kube-controller-manager")
+    return lab.kubectl(*lease, "-o", "jsonpath={.spec.renewTime}", check=False).stdout
+
+
 def writes(lab: Lab) -> None:
-    """The API server takes what it is given, and nodes hear of it: a pod is replaced."""
+    """Where a controller manager leads, the API server takes what it is given, and nodes hear of it: a pod is replaced."""
+    before = renewed(lab)
+    assert until(lambda: renewed(lab) not in ("", before), "a controller manager leads", patience=60)
     name = lab.objects("pods", "app=placement-server")[0]["metadata"]["name"]
     lab.kubectl("delete", "pod", name)
     lab.kubectl("rollout", "status", "deployment/placement-server", "--timeout=300s")
