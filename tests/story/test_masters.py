@@ -103,7 +103,7 @@ def renewed(lab: Lab) -> str:
 
 
 def writes(lab: Lab) -> None:
-    """Where a controller manager leads, the API server takes what it is given, and nodes hear of it: a pod is replaced."""
+    """Once a controller manager leads, the API server takes what it is given, and nodes hear of it."""
     before = renewed(lab)
     assert until(lambda: renewed(lab) not in ("", before), "a controller manager leads", patience=60)
     name = lab.objects("pods", "app=placement-server")[0]["metadata"]["name"]
