@@ -1,6 +1,8 @@
 {%- from 'bird/map.jinja' import network, plain with context %}
-{%- set routes = network.get('route', {}).values() | list + network.get('peer_route', {}).values() | list %}
-{%- set kept = routes | rejectattr('enabled', 'equalto', false) | map(attribute='destination') | sort %}
+{%- set kept = [] %}
+{%- for route in network.get('route', {}).values() | list + network.get('peer_route', {}).values() | list if route.get('enabled', true) %}
+{%- do kept.append(route.destination) %}
+{%- endfor %}
 include:
 - bird.server
 {%- if plain %}
@@ -17,8 +19,8 @@ bird_settled_script:
 # A highstate that ends well means a host with routes. Plain ones go once those of the routers are there.
 bird_settled:
   cmd.run:
-  - name: /usr/local/lib/bird/bird-settled {{ pillar.bird.server.get('timeout', 60) }} {{ kept | join(' ') }}
-  - unless: /usr/local/lib/bird/bird-settled 0 {{ kept | join(' ') }}
+  - name: /usr/local/lib/bird/bird-settled {{ pillar.bird.server.get('timeout', 60) }} {{ kept | sort | join(' ') }}
+  - unless: /usr/local/lib/bird/bird-settled 0 {{ kept | sort | join(' ') }}
   - require:
     - file: bird_settled_script
     - service: bird_server_service
