@@ -313,7 +313,7 @@ def test_a_router_dies(settled: Network) -> None:
                 "the route by the other router alone",
                 patience=60,
             )
-            assert "BFD session down" in machine.run("birdc show protocols router-tor2")
+            assert "BFD session down" in machine.run("birdc show protocols router_tor2")
         assert all(each.goes_on() for each in traffic)
     finally:
         switch.run("ip link set tor2a up; ip link set tor2b up")
@@ -377,13 +377,13 @@ def test_a_host_announces_and_takes_what_it_may(settled: Network) -> None:
     host = settled.machines["ctl01"]
 
     def announced() -> set[str]:
-        return set(re.findall(r"^([0-9./]+) ", host.run("birdc show route export router-tor1"), re.MULTILINE))
+        return set(re.findall(r"^([0-9./]+) ", host.run("birdc show route export router_tor1"), re.MULTILINE))
 
     assert announced() == {"10.244.1.0/24"}
     # All three of the routers' were refused: a part of the host's own, what nobody asked for, and the default route.
-    assert re.search(r"Import updates: +\d+ +\d+ +[3-9]", host.run("birdc show protocols all router-tor1"))
+    assert re.search(r"Import updates: +\d+ +\d+ +[3-9]", host.run("birdc show protocols all router_tor1"))
 
-    before, since = daemon(host), host.run("birdc show protocols router-tor1")
+    before, since = daemon(host), host.run("birdc show protocols router_tor1")
     more = {"announce": {"pods": "10.244.1.0/24", "services": "10.96.0.0/16", "self": "192.0.2.21/32"}}
     try:
         results = settled.results("ctl01", **more, default_route=True)
@@ -403,7 +403,7 @@ def test_a_host_announces_and_takes_what_it_may(settled: Network) -> None:
     finally:
         settled.apply("ctl01")
     # None of that was a restart, and sessions went on.
-    assert daemon(host) == before and host.run("birdc show protocols router-tor1") == since
+    assert daemon(host) == before and host.run("birdc show protocols router_tor1") == since
     assert announced() == {"10.244.1.0/24"}
 
 
@@ -415,7 +415,7 @@ def test_a_router_with_another_password_is_none(settled: Network) -> None:
     try:
         settled.results("ctl02", router=routers)
         assert until(lambda: routes(host)["10.244.3.0/24"] == ["172.30.20.3"], "the other alone", patience=60)
-        assert not host.succeeds("birdc show protocols router-tor1 | grep Established")
+        assert not host.succeeds("birdc show protocols router_tor1 | grep Established")
     finally:
         settled.apply("ctl02")
 
@@ -469,29 +469,44 @@ def test_the_engine_changes_without_a_moment_without_a_route(settled: Network, m
 
 
 @as_root
-def test_a_host_that_goes_down_takes_its_routes_back(layer: Path, tmp_path: Path) -> None:
-    with machines(tmp_path, "host", "router", layer=layer, shared=[ROOT]) as (host, router):
-        host.link("eth0", router, "eth0")
-        host.run("ip address add 192.0.2.1/24 dev eth0")
-        router.run("ip address add 192.0.2.2/24 dev eth0")
-        router.write(
-            "/etc/bird/bird.conf",
-            "router id 192.0.2.2; protocol device { } protocol kernel { ipv4 { export all; }; }\n"
-            "protocol bgp { local as 2; neighbor 192.0.2.1 as 1; graceful restart on; ipv4 { import all; export none; }; }\n",
-        )
-        router.run("systemctl start bird")
+def test_a_host_with_two_cables_takes_its_routes_back_when_it_goes_down(layer: Path, tmp_path: Path) -> None:
+    with machines(tmp_path, "host", "left", "right", layer=layer, shared=[ROOT]) as (host, left, right):
+        host.run("ip address add 192.0.2.21/32 dev lo")
+        routers = {"left": (left, 2, "172.30.20"), "right": (right, 3, "172.30.22")}
+        for name, (router, number, network) in routers.items():
+            host.link(name, router, "eth0")
+            host.run(f"ip address add {network}.1/24 dev {name}")
+            router.run(f"ip address add {network}.2/24 dev eth0")
+            router.write(
+                "/etc/bird/bird.conf",
+                f"router id {network}.2; protocol device {{ }}\n"
+                "protocol kernel { ipv4 { export where source = RTS_BGP; }; }\n"
+                "protocol static { ipv4; route 10.244.0.0/16 unreachable; }\n"
+                f"protocol bgp {{ local as {number}; neighbor {network}.1 as 1; graceful restart on;\n"
+                "    ipv4 { import all; export all; }; }\n",
+            )
+            router.run("systemctl start bird")
         server = {
             "enabled": True,
-            "address": "192.0.2.1",
+            "address": "192.0.2.21",
             "as": 1,
-            "announce": {"services": "10.96.0.0/16"},
-            "router": {"router": {"address": "192.0.2.2", "as": 2}},
+            "announce": {"services": "10.96.0.0/16", "host": "192.0.2.21/32"},
+            "accept": {"pods": "10.244.0.0/16"},
+            "router": {
+                f"{name}.of-1": {"address": f"{network}.2", "as": number}
+                for name, (_, number, network) in routers.items()
+            },
         }
+        assert complaints({"bird": {"server": server}}) == []
         results = host.apply(["bird"], {"bird": {"server": server}}, ROOT / "formulas")
         assert [each for each in results.values() if each["result"] is not True] == []
-        assert until(lambda: routes(router) == {"10.96.0.0/16": ["192.0.2.1"]}, "the route", patience=60)
-        host.run("systemctl restart bird")
-        assert routes(router) == {"10.96.0.0/16": ["192.0.2.1"]}
+        pods = {"10.244.0.0/16": ["172.30.20.2", "172.30.22.2"]}
+        assert until(lambda: routes(host) == pods, "both routers", patience=60)
+        assert "src 192.0.2.21" in host.run("ip route get 10.244.3.10")
+        for router, _, network in routers.values():
+            announced = {"10.96.0.0/16": [f"{network}.1"], "192.0.2.21": [f"{network}.1"]}
+            assert until(lambda: routes(router) == announced, "the routes", patience=60)  # noqa: B023
         host.run("systemctl poweroff", check=False)
-        # A host that is started again has two minutes.
-        assert until(lambda: routes(router) == {}, "the route to go", patience=60)
+        # A host whose daemon alone ended has two minutes.
+        for router in (left, right):
+            assert until(lambda: routes(router) == {}, "the routes to go", patience=60)  # noqa: B023
