@@ -59,8 +59,10 @@ def pillar(inventory: Inventory, host: str) -> dict[str, Any]:
     """What the states that are applied here need of a host's pillar."""
     parameters = copy.deepcopy(dict(inventory.node(host).parameters))
     given = {"bird": parameters["bird"], "linux": {"network": parameters["linux"]["network"]}}
-    if "tor1" in given["bird"]["server"].get("router", {}):
+    if given["bird"]["server"]["enabled"]:
         given["bird"]["server"]["router"]["tor1"]["password"] = PASSWORD
+        # This machine may be too busy for the packets of one second.
+        given["bird"]["server"]["bfd"] |= {"interval": 1000, "multiplier": 5}
     return given
 
 
@@ -80,8 +82,13 @@ def test_hosts_of_the_racks_satisfy_the_schemas(model: Path) -> None:
 @pytest.mark.parametrize("host", ["ctl03", "cfg01"])
 def test_the_highstate_compiles(model: Path, tmp_path: Path, host: str) -> None:
     node = Inventory(model).node(host)
-    low, files = compiled_states(host, dict(node.parameters), list(node.applications), tmp_path)
+    parameters = copy.deepcopy(dict(node.parameters))
+    parameters["bird"]["server"]["router"]["tor1"]["password"] = PASSWORD
+    low, files = compiled_states(host, parameters, list(node.applications), tmp_path)
     assert low and all(isinstance(chunk, dict) for chunk in low), low
+    assert PASSWORD in files["/etc/bird/bird.conf"] and PASSWORD not in str(low)
+    config = next(chunk for chunk in low if chunk["__id__"] == "bird_server_config")
+    assert config["mode"] == "0640" and config["show_changes"] is False
     assert ("/etc/cni/net.d/10-bridge.conflist" in files) is (host in HOSTS)
 
 
@@ -258,7 +265,7 @@ def expected(host: str) -> dict[str, list[str]]:
 
 @pytest.fixture(scope="module")
 def layer(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    layer = programs.debian_layer("bird2-packages", tmp_path_factory.mktemp("bird2"), "bird2")
+    layer = programs.debian_layer("bird2-packages", tmp_path_factory.mktemp("bird2"), "bird2", "systemd")
     if layer is None:
         pytest.skip("Debian's bird2 cannot be fetched here")
     return layer
