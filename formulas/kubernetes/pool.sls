@@ -5,6 +5,10 @@
 {%- set server = 'https://' ~ pool.master.host ~ ':' ~ pool.master.get('port', 6443) %}
 {%- set sandbox = salt['pillar.get']('containerd:server:sandbox_image') %}
 {%- set pause = 'localhost/pause:local' %}
+{%- set bird = salt['pillar.get']('bird:server', {}) %}
+{%- if pool.network.engine == 'bgp' and not (bird.get('enabled') and pool.network.range in bird.get('announce', {}).values()) %}
+{{- raise('kubernetes:pool:network:engine is bgp: bird:server has to be enabled, and to announce ' ~ pool.network.range) }}
+{%- endif %}
 {%- set context = {'pool': pool, 'pki': pki, 'sys_resource': sys_resource} %}
 include:
 - kubernetes.program
@@ -72,7 +76,7 @@ kubernetes_pool_config_{{ name }}:
 {{ unit(name, context) }}
 {%- endfor %}
 
-{%- if pool.network.engine == 'bridge' %}
+{%- if pool.network.engine in ('bridge', 'bgp') %}
 kubernetes_pool_cni:
   file.managed:
   - name: /etc/cni/net.d/10-bridge.conflist

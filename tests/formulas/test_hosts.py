@@ -41,6 +41,7 @@ FORMULAS = (
     "coredns",
     "haproxy",
     "keepalived",
+    "bird",
 )
 FENCE = re.compile(r"^```yaml\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: network namespaces")
