@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from tests.pipeline.support import Deployment
 
+from pillarbox.pipeline.deployed import note, noted
 from pillarbox.pipeline.errors import PipelineError
 from pillarbox.pipeline.prepare import Preparation, prepare
 from pillarbox.pipeline.record import RunKind, RunState
@@ -67,8 +68,11 @@ def test_a_host_that_may_have_been_updated_is_drained_to_go_back(deployment: Dep
 
 def test_no_version_is_skipped_that_any_host_may_have(deployment: Deployment, commit: Commit) -> None:
     old, new, newest = (commit(version=f"1.{minor}.1") for minor in (35, 36, 37))
+    deployment.places.ensure()
     left(deployment, old, {}, RunState.SUCCEEDED)
     left(deployment, new, {"m1": NOT_REACHED, "m2": NOT_REACHED, "m3": NOT_REACHED})
+    note(deployment.places)
+    assert noted(deployment.places) == {old: {"m1", "m2", "m3"}}
     # Nothing was done: the way back is open, that ahead is not.
     assert prepared(deployment, old).hosts
     with pytest.raises(PipelineError, match=r"host m1: demo:version goes from 1.35.1 to 1.37.1"):
@@ -76,6 +80,8 @@ def test_no_version_is_skipped_that_any_host_may_have(deployment: Deployment, co
     left(deployment, new, {"m1": APPLIED, "m2": CUT_OFF, "m3": NOT_REACHED})
     with pytest.raises(PipelineError, match=r"host m1: .* 1.36.1 to 1.35.1: it does not go back"):
         prepared(deployment, old)
+    note(deployment.places)
+    assert noted(deployment.places) == {new: {"m1", "m2"}, old: {"m2", "m3"}}
     # Of the second nobody knows, the third has the old one.
     with pytest.raises(PipelineError, match=r"host m2: .* 1.35.1 to 1.37.1"):
         prepared(deployment, newest)

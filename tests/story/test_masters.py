@@ -23,7 +23,7 @@ from pillarbox.system.waiting import until
 
 pytestmark = [pytest.mark.lab, pytest.mark.long]
 
-NAME, PREFIX = "pillarbox-masters", "172.30.23"
+NAME, PREFIX = "pillarbox-test-masters", "172.30.26"
 ADDRESS = f"{PREFIX}.250"
 MASTERS = ["kmst01", "kmst02", "kmst03"]
 PATIENCE = 600.0

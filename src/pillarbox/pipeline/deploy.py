@@ -119,7 +119,7 @@ def deploy_revision(
                         head = Revision.read(publish.prepare(places, name), name)
                         prepared = Preparation((), deployments(head, places, progress))
                 if noting:
-                    deployed.note(places, name)
+                    deployed.note(places, name, prepared.hosts)
                 well = not states or _apply(run, states, prepared, options, (places.root,), progress)
                 if well or options.dry_run:
                     _roll(run, prepared.deployments, options, places, progress, (places.root,))

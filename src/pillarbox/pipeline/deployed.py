@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 
+from pillarbox.model import Node
+from pillarbox.pipeline import plan
 from pillarbox.pipeline.git import Repository
 from pillarbox.pipeline.hosts import HostState
 from pillarbox.pipeline.places import Places
@@ -35,23 +37,32 @@ def left(host: str, runs: Iterable[Run]) -> Iterator[Run | None]:
     yield None
 
 
-def reached(host: str, run: Run) -> bool:
-    """Whether a deploy has made the host what it is, or may have begun to."""
-    return run.succeeded or not run.hosts.get(host, HostState.NOT_REACHED).startswith(HostState.NOT_REACHED)
+def at(places: Places, runs: Sequence[Run]) -> Iterator[tuple[str, dict[str, Node]]]:
+    """By revision what hosts may be: those that a deploy has made so, or may have begun to."""
+    for run in runs:
+        known = plan.known(places.repository, run.revision)
+        found = {host: node for host, node in known.items() if _reached(host, run) and run in left(host, runs)}
+        if found:
+            yield run.revision, found
 
 
-def note(places: Places, *more: str) -> None:
-    """Write down, for the hooks of the repository, which may not read records, what revisions hosts may be at:
-    ``more``, and those on record. Where there is no room for it, a deploy refuses what a push did not."""
-    runs = since(places)
-    found = [run.revision for run in runs if any(reached(host, run) for host in run.hosts) or run.succeeded]
+def note(places: Places, revision: str = "", hosts: Iterable[str] = ()) -> None:
+    """Write down what hosts may be, for the hooks of the repository, which may not read records; ``hosts`` are those
+    that are to become what ``revision`` says. Where there is no room for it, a deploy refuses what a push did not."""
+    lines = [*([(revision, hosts)] if revision else []), *at(places, since(places))]
     with suppress(OSError):
-        files.write(places.deployed, "".join(f"{name}\n" for name in dict.fromkeys([*more, *found])))
+        files.write(places.deployed, "".join(f"{name} {' '.join(names)}\n" for name, names in lines))
 
 
-def noted(places: Places) -> tuple[str, ...]:
-    """What is in that note; nothing where nothing was deployed."""
-    try:
-        return tuple(places.deployed.read_text(encoding="utf-8").split())
-    except FileNotFoundError:
-        return ()
+def noted(places: Places) -> dict[str, set[str]]:
+    """What is in that note, hosts by revision; nothing where nothing was deployed."""
+    found: dict[str, set[str]] = {}
+    with suppress(FileNotFoundError):
+        for line in places.deployed.read_text(encoding="utf-8").splitlines():
+            name, *hosts = line.split()
+            found.setdefault(name, set()).update(hosts)
+    return found
+
+
+def _reached(host: str, run: Run) -> bool:
+    return run.succeeded or not run.hosts.get(host, HostState.NOT_REACHED).startswith(HostState.NOT_REACHED)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 
 from pillarbox.pipeline import plan
@@ -20,12 +20,12 @@ def pre_receive(
     say: Callable[[str], None],
     *,
     branch: str = "main",
-    deployed: Sequence[str] = (),
+    deployed: Mapping[str, Collection[str]] | None = None,
 ) -> tuple[PillarboxError, ...]:
     """Why a push is refused; nothing for one that may go in, whose plan ``say`` is given line by line.
 
     Only the branch that is deployed is looked at: it can neither be deleted nor rewritten, must always render, and
-    skips no version from those of the hosts, which may be at the revisions ``deployed``.
+    skips no version from those that hosts have, which may be at the revisions ``deployed``.
     """
     repo = Repository(repository)
     errors: list[PillarboxError] = []
@@ -42,19 +42,20 @@ def pre_receive(
                 )
             )
         else:
-            errors += _show(repository, update, say, deployed)
+            errors += _show(repository, update, say, deployed or {})
     return tuple(errors)
 
 
 def _show(
-    repository: Path, update: Update, say: Callable[[str], None], deployed: Sequence[str]
+    repository: Path, update: Update, say: Callable[[str], None], deployed: Mapping[str, Collection[str]]
 ) -> tuple[PillarboxError, ...]:
     """What is wrong with the revision, or, to ``say``, its plan and what is doubtful. One process renders it once, for
     all of that."""
     try:
         revision = read(repository, update.new)
-        for name in deployed:
-            refuse_skips(plan.known(repository, name), revision.hosts)
+        for name, hosts in deployed.items():
+            known = plan.known(repository, name)
+            refuse_skips({host: node for host, node in known.items() if host in hosts}, revision.hosts)
     except PillarboxError as error:
         return each(error)
     try:

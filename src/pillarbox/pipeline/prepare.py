@@ -75,10 +75,8 @@ def prepare(places: Places, name: str, *, dry_run: bool, progress: Progress) -> 
     wanted = deployments(head, places, progress)
     refuse_return(wanted, places)
     runs = deployed.since(places)
-    for run in runs:
-        hosts = plan.known(places.repository, run.revision)
-        at = [host for host in hosts if deployed.reached(host, run) and run in deployed.left(host, runs)]
-        refuse_skips({host: hosts[host] for host in at}, head.hosts)
+    for _, hosts in deployed.at(places, runs):
+        refuse_skips(hosts, head.hosts)
     changed = tuple(_changed(places, head, runs))
     changes = [host for host in changed if host.name in head.hosts]
     for host in changes:
