@@ -177,6 +177,7 @@ def test_three_masters_become_one(lab: Lab, clone: Path) -> None:
         push(clone, "One master")
         lab.deploy()
         settled(lab, "kmst01")
+        repaired(lab)
         # They do not know that they are none any more, and one of them may have the address.
         for name in MASTERS[1:]:
             lab.command("remove", name)
