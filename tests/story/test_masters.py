@@ -174,11 +174,12 @@ def test_three_masters_become_one(lab: Lab, clone: Path) -> None:
     for name in MASTERS[1:]:
         (clone / f"nodes/hosts/{name}.yml").unlink()
     with lab.load() as load:
+        for name in MASTERS[1:]:
+            lab.on("cfg01", "salt", name, "service.stop", "keepalived")
         push(clone, "One master")
         lab.deploy()
         settled(lab, "kmst01")
         repaired(lab)
-        # They do not know that they are none any more, and one of them may have the address.
         for name in MASTERS[1:]:
             lab.command("remove", name)
         assert until(answered, "the one that is left has the address", patience=60)
