@@ -233,10 +233,10 @@ class Network:
         for name in ("tor1", "tor2"):
             self.machines[name].run("systemctl start bird")
 
-    def apply(self, *hosts: str, states: tuple[str, ...] = STATES) -> None:
-        """Apply states of hosts at the same time, as a deploy does it."""
+    def apply(self, *hosts: str) -> None:
+        """Apply the states of hosts at the same time, as a deploy does it."""
         with ThreadPoolExecutor() as pool:
-            for results in pool.map(lambda host: self.results(host, states), hosts):
+            for results in pool.map(self.results, hosts):
                 assert [each for each in results.values() if each["result"] is not True] == []
 
     def results(
@@ -339,15 +339,14 @@ def daemon(machine: Machine) -> int:
 @as_root
 @pytest.mark.parametrize("how", ["restart", "crash", "upgrade"])
 def test_a_restart_of_bird_loses_no_route(settled: Network, how: str) -> None:
-    host, names = settled.machines["ctl01"], ("ctl01", "ctl03", "tor1", "tor2")
+    host, names, unit = settled.machines["ctl01"], ("ctl01", "ctl03", "tor1", "tor2"), f"monitor{next(_NUMBER)}"
     package = next((programs.CACHE / "bird2-packages").glob("bird2_*.deb"), None)
     if how == "upgrade" and package is None:
         pytest.skip("bird2 is installed on this machine")
     traffic = [Traffic.between(host, 3), Traffic.between(settled.machines["ctl03"], 1)]
     for name in names:
-        settled.machines[name].start("monitor", "exec ip -4 monitor route")
-        # It works, and from here on.
-        assert until(lambda: watched(settled.machines[name], "192.0.2.1"), "the monitor", patience=60)  # noqa: B023
+        settled.machines[name].start(unit, "exec ip -4 monitor route")
+        assert until(lambda: watches(settled.machines[name], unit), "the monitor", patience=60)  # noqa: B023
     before = daemon(host)
     host.run(
         {
@@ -367,16 +366,17 @@ def test_a_restart_of_bird_loses_no_route(settled: Network, how: str) -> None:
         )
     assert [each.lost() for each in traffic] == [0, 0]
     for name in names:
-        settled.machines[name].run("ip route add 192.0.2.2 dev lo; ip route delete 192.0.2.2 dev lo")
-        assert until(lambda: watched(settled.machines[name], "192.0.2.2"), "the monitor", patience=60)  # noqa: B023
-        seen = settled.machines[name].run("systemctl stop monitor; cat /run/monitor; rm /run/monitor")
+        # It has written down what happened before this.
+        assert until(lambda: watches(settled.machines[name], unit), "the monitor", patience=60)  # noqa: B023
+        seen = settled.machines[name].run(f"systemctl stop {unit}; cat /run/{unit}")
         assert [line for line in seen.splitlines() if "192.0.2." not in line] == [], name
 
 
-def watched(machine: Machine, network: str) -> bool:
-    """Whether the monitor has seen a route to this network, which comes and goes."""
+def watches(machine: Machine, unit: str) -> bool:
+    """Whether a monitor sees a route that comes and goes."""
+    network = f"192.0.2.{next(_NUMBER) % 256}"
     machine.run(f"ip route add {network} dev lo; ip route delete {network} dev lo")
-    return machine.succeeds(f"grep -q {network} /run/monitor")
+    return until(lambda: machine.succeeds(f"grep -q {network} /run/{unit}"), network, patience=1)
 
 
 @as_root
