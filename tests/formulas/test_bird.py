@@ -61,8 +61,9 @@ def pillar(inventory: Inventory, host: str) -> dict[str, Any]:
     given = {"bird": parameters["bird"], "linux": {"network": parameters["linux"]["network"]}}
     if given["bird"]["server"]["enabled"]:
         given["bird"]["server"]["router"]["tor1"]["password"] = PASSWORD
-        # This machine may be too busy for the packets of one second.
+        # This machine may be too busy for the packets of one second. Without BFD it takes minutes to miss a router.
         given["bird"]["server"]["bfd"] |= {"interval": 1000, "multiplier": 5}
+        given["bird"]["server"]["hold_time"] = 240
     return given
 
 
@@ -233,10 +234,10 @@ class Network:
         for name in ("tor1", "tor2"):
             self.machines[name].run("systemctl start bird")
 
-    def apply(self, *hosts: str, states: tuple[str, ...] = STATES) -> None:
-        """Apply states of hosts at the same time, as a deploy does it."""
+    def apply(self, *hosts: str) -> None:
+        """Apply the states of hosts at the same time, as a deploy does it."""
         with ThreadPoolExecutor() as pool:
-            for results in pool.map(lambda host: self.results(host, states), hosts):
+            for results in pool.map(self.results, hosts):
                 assert [each for each in results.values() if each["result"] is not True] == []
 
     def results(
@@ -314,13 +315,16 @@ def test_a_router_dies(settled: Network) -> None:
     switch.run("ip link set tor2a down; ip link set tor2b down")
     try:
         for machine, network, pods in ((one, "172.30.20", "10.244.3.0/24"), (other, "172.30.21", "10.244.1.0/24")):
-            # Without BFD it would take the hold time, 90 seconds.
+            assert until(
+                lambda: "Established" not in machine.run("birdc show protocols router_tor2"),  # noqa: B023
+                "BFD",
+                patience=60,
+            )
             assert until(
                 lambda: routes(machine)[pods] == [f"{network}.2"],  # noqa: B023
                 "the route by the other router alone",
                 patience=60,
             )
-            assert "BFD session down" in machine.run("birdc show protocols router_tor2")
         assert all(each.goes_on() for each in traffic)
     finally:
         switch.run("ip link set tor2a up; ip link set tor2b up")
@@ -339,15 +343,14 @@ def daemon(machine: Machine) -> int:
 @as_root
 @pytest.mark.parametrize("how", ["restart", "crash", "upgrade"])
 def test_a_restart_of_bird_loses_no_route(settled: Network, how: str) -> None:
-    host, names = settled.machines["ctl01"], ("ctl01", "ctl03", "tor1", "tor2")
+    host, names, unit = settled.machines["ctl01"], ("ctl01", "ctl03", "tor1", "tor2"), f"monitor{next(_NUMBER)}"
     package = next((programs.CACHE / "bird2-packages").glob("bird2_*.deb"), None)
     if how == "upgrade" and package is None:
         pytest.skip("bird2 is installed on this machine")
     traffic = [Traffic.between(host, 3), Traffic.between(settled.machines["ctl03"], 1)]
     for name in names:
-        settled.machines[name].start("monitor", "exec ip -4 monitor route")
-        # It works, and from here on.
-        assert until(lambda: watched(settled.machines[name], "192.0.2.1"), "the monitor", patience=60)  # noqa: B023
+        settled.machines[name].start(unit, "exec ip -4 monitor route")
+        assert until(lambda: watches(settled.machines[name], unit), "the monitor", patience=60)  # noqa: B023
     before = daemon(host)
     host.run(
         {
@@ -367,16 +370,17 @@ def test_a_restart_of_bird_loses_no_route(settled: Network, how: str) -> None:
         )
     assert [each.lost() for each in traffic] == [0, 0]
     for name in names:
-        settled.machines[name].run("ip route add 192.0.2.2 dev lo; ip route delete 192.0.2.2 dev lo")
-        assert until(lambda: watched(settled.machines[name], "192.0.2.2"), "the monitor", patience=60)  # noqa: B023
-        seen = settled.machines[name].run("systemctl stop monitor; cat /run/monitor; rm /run/monitor")
+        # It has written down what happened before this.
+        assert until(lambda: watches(settled.machines[name], unit), "the monitor", patience=60)  # noqa: B023
+        seen = settled.machines[name].run(f"systemctl stop {unit}; cat /run/{unit}")
         assert [line for line in seen.splitlines() if "192.0.2." not in line] == [], name
 
 
-def watched(machine: Machine, network: str) -> bool:
-    """Whether the monitor has seen a route to this network, which comes and goes."""
+def watches(machine: Machine, unit: str) -> bool:
+    """Whether a monitor sees a route that comes and goes."""
+    network = f"192.0.2.{next(_NUMBER) % 256}"
     machine.run(f"ip route add {network} dev lo; ip route delete {network} dev lo")
-    return machine.succeeds(f"grep -q {network} /run/monitor")
+    return until(lambda: machine.succeeds(f"grep -q {network} /run/{unit}"), network, patience=1)
 
 
 @as_root
