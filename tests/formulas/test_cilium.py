@@ -176,7 +176,7 @@ def cluster(inventory: Inventory, tmp_path_factory: pytest.TempPathFactory) -> I
     layer = programs.debian_layer("cilium-hosts", scratch, *PACKAGES)
     if layer is None:
         pytest.skip("Debian's packages for hosts cannot be fetched here")
-    with machines(scratch, MASTER, *NODES, layers=[layer]) as found:
+    with machines(scratch, MASTER, *NODES, layer=layer) as found:
         cluster = Cluster(found, inventory, scratch)
         cluster.connect()
         for machine in found:
