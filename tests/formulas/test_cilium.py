@@ -7,6 +7,7 @@ real    on machines of their own (systemd, Salt, a compiled Kubernetes): see the
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import re
@@ -14,6 +15,7 @@ import shutil
 import subprocess
 import tarfile
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +23,14 @@ import jsonschema
 import pytest
 import yaml
 from tests import programs
-from tests.controlplane import control_plane
+from tests.controlplane import control_plane, free_port
 from tests.formulas.test_hosts import ROOT, as_root, compiled, complaints, schema
 from tests.machines import Machine, machines
 from tests.manifests.reach import End, reaches
-from tests.manifests.test_policies import policies
+from tests.manifests.test_manifest_properties import OneNode
 
 from pillarbox import pki
+from pillarbox.manifests import render
 from pillarbox.model import Inventory
 from pillarbox.pipeline.enforcement import unenforced
 from pillarbox.revision import Revision
@@ -97,14 +100,31 @@ PACKAGES = (
 )
 #: What pods run: each answers at two ports, of which policies know one as that of its Service.
 APPS, OPEN, CLOSED = ("db", "api", "other"), 8080, 9090
+IMAGE = "localhost/web:test"
 SERVE = f"httpd -p {CLOSED} -h /www; exec httpd -f -p {OPEN} -h /www"
 ASK = """
-for target in $*; do
-  answer=no
-  wget -T 3 -q -O - "http://$target/" > /dev/null 2>&1 && answer=yes
-  echo "$target $answer"
+for target; do
+  wget -T 3 -q -O - "http://$target/" > /dev/null 2>&1 && echo "$target"
 done
+true
 """
+PORTS = [{"name": "web", "port": OPEN}, {"name": "metrics", "port": CLOSED}]
+#: Denied by default; api asks db, and everybody may ask api.
+CONTROL: dict[str, Any] = {
+    "network_policy": {"default": {"from": [], "to": [{"peer": DNS, "ports": [53, {"port": 53, "protocol": "UDP"}]}]}},
+    "service": {
+        name: {
+            "ports": [{"port": 80, "target_port": "web", **port}],
+            "container": {"web": {"image": IMAGE, "ports": PORTS}},
+            "network": network,
+            **more,
+        }
+        for name, port, more, network in (
+            ("db", {}, {}, {}),
+            ("api", {"node_port": 30080}, {"type": "NodePort"}, {"from": ["all"], "to": ["service/db"]}),
+        )
+    },
+}
 #: Settings of the whole kernel that something on a host writes: in a test they are files.
 SETTINGS = {
     "kernel/panic": "10",
@@ -121,6 +141,36 @@ def made(name: str, command: str) -> dict[str, str]:
     if found is None:
         pytest.skip(f"no {name} here: set PILLARBOX_PROGRAMS to a directory with it (formulas/cilium/README.md)")
     return {"version": found.parent.name.split("-")[-2], "path": str(found.parent)}
+
+
+def image() -> bytes:
+    """An archive with an image that holds busybox and a page."""
+    busybox = programs.debian_root("busybox-static", "busybox-static")
+    if busybox is None:
+        pytest.skip("Debian's busybox-static cannot be fetched here")
+    layer, archive = io.BytesIO(), io.BytesIO()
+    with tarfile.open(fileobj=layer, mode="w") as tar:
+        tar.add(next(busybox.glob("**/bin/busybox")), "bin/busybox")
+        for name in ("sh", "httpd", "wget", "nslookup"):
+            link = tarfile.TarInfo(f"bin/{name}")
+            link.type, link.linkname = tarfile.SYMTYPE, "busybox"
+            tar.addfile(link)
+        page = tarfile.TarInfo("www/index.html")
+        page.size = 3
+        tar.addfile(page, io.BytesIO(b"ok\n"))
+    digest = f"sha256:{hashlib.sha256(layer.getvalue()).hexdigest()}"
+    config = {"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": [digest]}}
+    manifest = [{"Config": "config.json", "RepoTags": [IMAGE], "Layers": ["layer.tar"]}]
+    with tarfile.open(fileobj=archive, mode="w") as tar:
+        for name, content in (
+            ("layer.tar", layer.getvalue()),
+            ("config.json", json.dumps(config).encode()),
+            ("manifest.json", json.dumps(manifest).encode()),
+        ):
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    return archive.getvalue()
 
 
 class Cluster:
@@ -149,33 +199,49 @@ class Cluster:
             self.master.link(f"port{number}", self.machines[name], "eth0")
             self.master.run(f"ip link set port{number} master eth0")
             self.machines[name].run(f"ip address add 172.30.20.2{number}/24 dev eth0")
-        # Who is no host of the cluster.
+        # Who is no host of the cluster, but has a route to pods.
         self.master.run(
             "ip netns add outside; ip link add port0 up master eth0 type veth peer name eth0 netns outside;"
             "ip -n outside link set eth0 up; ip -n outside address add 172.30.20.99/24 dev eth0;"
-            "ip -n outside route add 10.244.0.0/16 via 172.30.20.21"
+            "ip -n outside route add 10.244.1.0/24 via 172.30.20.21"
         )
 
-    def highstate(self, name: str, *states: str) -> None:
-        """Apply these states; nothing of them fails."""
+    def highstate(self, name: str, *states: str) -> dict[str, dict[str, Any]]:
+        """Apply these states; nothing of them fails. What Salt says of each."""
         node = self._inventory.node(name)
         pillar = json.loads(json.dumps(dict(node.parameters)))
         pillar["pki"] = pki.issue(node.parameters, self._scratch / "pki")["pki"]
         pillar["program"]["source"] = {"link": True, "program": self._programs}
         results = self.machines[name].apply(states, pillar, ROOT / "formulas")
-        failed = {key: each["comment"] for key, each in results.items() if not each["result"]}
-        assert not failed, (name, failed, [each.get("changes") for each in results.values() if not each["result"]])
+        failed = {key: (each["comment"], each["changes"]) for key, each in results.items() if not each["result"]}
+        assert not failed, (name, failed)
+        return results
 
     def kubectl(self, command: str, text: str = "") -> str:
         return self.master.run(f"kubectl --kubeconfig /etc/kubernetes/admin.conf {command}", text=text)
+
+    def apply(self, *objects: dict[str, Any]) -> None:
+        self.kubectl("apply --filename -", yaml.safe_dump_all(objects))
+
+    def reached(self, pod: str, *targets: str) -> set[str]:
+        """Which of these a pod gets a page from."""
+        asked = self.kubectl(f"exec --stdin {pod} -- sh -s {' '.join(targets)}", ASK)
+        return set(asked.split())
+
+    def addresses(self) -> dict[str, str]:
+        """The pods' addresses by name."""
+        listed = json.loads(self.kubectl("get pods --output json"))["items"]
+        return {each["metadata"]["name"]: each["status"]["podIP"] for each in listed}
 
 
 @pytest.fixture(scope="module")
 def cluster(inventory: Inventory, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     scratch = tmp_path_factory.mktemp("cluster")
-    layer = programs.debian_layer("cilium-hosts", scratch, *PACKAGES)
+    made("cilium", "cilium-agent")
+    archive, layer = image(), programs.debian_layer("cilium-hosts", scratch, *PACKAGES)
     if layer is None:
         pytest.skip("Debian's packages for hosts cannot be fetched here")
+    (layer / "image.tar").write_bytes(archive)
     with machines(scratch, MASTER, *NODES, layer=layer) as found:
         cluster = Cluster(found, inventory, scratch)
         cluster.connect()
@@ -187,9 +253,130 @@ def cluster(inventory: Inventory, tmp_path_factory: pytest.TempPathFactory) -> I
         cluster.highstate(MASTER, "linux.network", "etcd", "kubernetes", "cilium")
         for name in NODES:
             cluster.highstate(name, "linux.network", "containerd", "kubernetes", "coredns", "cilium")
+            cluster.machines[name].run("ctr --namespace k8s.io images import /image.tar")
         yield cluster
 
 
+def deployed(cluster: Cluster) -> list[dict[str, Any]]:
+    """Apply what the model's control pillar is rendered to, and a pod of each app on each node; the policies."""
+    reads = yaml.safe_load((ROOT / "classes/system/kubernetes/control/coredns.yml").read_text())
+    control = CONTROL | reads["parameters"]["kubernetes"]["control"]
+    objects = [each.object for each in render(OneNode(control), {}) if each.kind != "Deployment"]
+    cluster.apply(*objects)
+    cluster.apply(
+        *(
+            {
+                "apiVersion": "v1",
+                "kind": "Pod",
+                "metadata": {"name": f"{app}-{node}", "labels": {"app": app}},
+                "spec": {
+                    "nodeName": node,
+                    "containers": [
+                        {
+                            "name": "web",
+                            "image": IMAGE,
+                            "imagePullPolicy": "Never",
+                            "command": ["sh", "-c", SERVE],
+                            "ports": [
+                                {"name": "web", "containerPort": OPEN} | ({"hostPort": 8088} if app == "api" else {})
+                            ],
+                            # The kubelet's probes pass whatever the policies say.
+                            "readinessProbe": {"httpGet": {"port": CLOSED}, "periodSeconds": 1},
+                        }
+                    ],
+                },
+            }
+            for app in APPS
+            for node in NODES
+        )
+    )
+    cluster.kubectl("wait --for condition=Ready --timeout 300s pods --all")
+    return [each for each in objects if each["kind"] == "NetworkPolicy"]
+
+
 @as_root
-def test_try(cluster: Cluster) -> None:
-    print(cluster.kubectl("get nodes -o wide"))
+@pytest.mark.long
+def test_two_nodes_enforce_what_the_pillar_says(cluster: Cluster) -> None:
+    found = deployed(cluster)
+    addresses = cluster.addresses()
+
+    def check() -> None:
+        for client, own in addresses.items():
+            pods = {
+                f"{address}:{port}": reaches(found, End(client.split("-")[0]), End(server.split("-")[0]), port)
+                for server, address in addresses.items()
+                for port in (OPEN, CLOSED)
+                if address != own
+            }
+            assert cluster.reached(client, *pods) == {target for target, may in pods.items() if may}, client
+
+    check()
+
+
+# On a control plane of their own.
+
+
+CLIENT = (("certificate", "crt"), ("key", "key"))
+
+
+def arguments(unit: str) -> list[str]:
+    """The command line arguments that a unit's program is started with."""
+    return re.findall(r"^  (--\S+?)(?: \\)?$", unit, re.MULTILINE)
+
+
+def test_of_several_operators_one_works_with_rights_of_its_own(inventory: Inventory, tmp_path: Path) -> None:
+    made("cilium", "cilium-operator-generic")
+    operator = programs.compiled("cilium", "cilium-operator-generic")
+    kubectl = programs.compiled("kubernetes", "kubectl")
+    (tmp_path / "host").mkdir()
+    low, files = compiled(MASTER, inventory, tmp_path / "host")
+    assert all(isinstance(chunk, dict) for chunk in low), low
+    issued = pki.issue(inventory.node(MASTER).parameters, tmp_path / "host" / "pki")["pki"]["certificate"]
+    material = issued["cilium-operator"]
+    (tmp_path / "ca.crt").write_text(material["ca_certificate"])
+    (tmp_path / "client.crt").write_text(material["certificate"])
+    (tmp_path / "client.key").write_text(material["key"])
+    with control_plane(tmp_path, f"--client-ca-file={tmp_path / 'ca.crt'}") as plane, ExitStack() as stack:
+
+        def ask(command: str, text: str = "") -> str:
+            given = [str(kubectl), f"--kubeconfig={plane.kubeconfig}", *command.split()]
+            done = subprocess.run(given, input=text, capture_output=True, text=True, check=False)
+            assert done.returncode == 0, done.stderr
+            return done.stdout
+
+        ask("apply --server-side --filename -", files["/etc/cilium/roles.yml"])
+        config = yaml.safe_load(plane.kubeconfig.read_text())
+        config["users"] = [
+            {"name": "admin", "user": {f"client-{key}": str(tmp_path / f"client.{file}") for key, file in CLIENT}}
+        ]
+        (tmp_path / "kubeconfig").write_text(yaml.safe_dump(config))
+        given = [each for each in arguments(files["/etc/systemd/system/cilium-operator.service"]) if "kubeconfig" not in each]
+
+        def start(number: int) -> subprocess.Popen[bytes]:
+            own = [f"--k8s-kubeconfig-path={tmp_path / 'kubeconfig'}", f"--operator-api-serve-addr=127.0.0.1:{free_port()}"]
+            log = stack.enter_context((tmp_path / f"operator{number}.log").open("wb"))
+            process = subprocess.Popen([str(operator), *given, *own], stdout=log, stderr=log, cwd=tmp_path)
+            stack.callback(end, process)
+            return process
+
+        def end(process: subprocess.Popen[bytes]) -> None:
+            process.terminate()
+            process.wait(30)
+
+        def holder() -> str:
+            leases = json.loads(ask("get leases --namespace kube-system --output json"))["items"]
+            return "".join(each["spec"].get("holderIdentity") or "" for each in leases if "cilium" in each["metadata"]["name"])
+
+        first = start(1)
+        known = lambda: "ciliumnetworkpolicies.cilium.io" in ask("get customresourcedefinitions --output name")  # noqa: E731
+        assert until(known, "Cilium's kinds of objects", patience=120), (tmp_path / "operator1.log").read_text()[-3000:]
+        before = holder()
+        assert before
+        start(2)
+        waiting = lambda: b"Waiting for leader election" in (tmp_path / "operator2.log").read_bytes()  # noqa: E731
+        assert until(waiting, "the other operator to wait", patience=60)
+        assert holder() == before
+        end(first)
+        assert until(lambda: holder() not in ("", before), "the other operator to work", patience=60)
+        for log in tmp_path.glob("operator*.log"):
+            assert "forbidden" not in log.read_text(), [line for line in log.read_text().splitlines() if "forbidden" in line]
