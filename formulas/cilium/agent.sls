@@ -1,6 +1,7 @@
 {%- from 'program/map.jinja' import path, wait, binary with context %}
 {%- from 'cilium/map.jinja' import access with context %}
 {%- set agent = pillar.cilium.agent %}
+{%- set pool = pillar.kubernetes.pool %}
 {%- set commands = ['cilium-agent', 'cilium-cni', 'cilium-dbg'] %}
 {%- set sums = 'grep " bpf.tar$" ' ~ path('cilium') ~ '/SHA256SUMS' %}
 {%- set library = '/var/lib/cilium' %}
@@ -47,7 +48,7 @@ cilium_agent_proc:
 cilium_agent_other:
   file.absent:
   - name: /etc/cni/net.d/10-bridge.conflist
-{%- set bridge = pillar.kubernetes.pool.network.get('bridge', 'cni0') %}
+{%- set bridge = pool.network.get('bridge', 'cni0') %}
 
 cilium_agent_bridge:
   cmd.run:
@@ -56,6 +57,19 @@ cilium_agent_bridge:
   - require:
     - file: cilium_agent_other
 
+# The agent takes the range of the node's pods from there. It stays as long as the node has that name.
+{%- set node = 'kubectl --kubeconfig /etc/kubernetes/kubelet.conf --request-timeout 10s' %}
+{%- set range = {'spec': {'podCIDR': pool.network.range, 'podCIDRs': [pool.network.range]}} %}
+cilium_agent_range:
+  cmd.run:
+  - name: >-
+      timeout {{ agent.get('timeout', 300) }} sh -c 'until {{ node }} get node {{ pool.name }} > /dev/null 2>&1; do sleep 1; done';
+      {{ node }} patch node {{ pool.name }} --patch '{{ range | json }}'
+  - unless: test "$({{ node }} get node {{ pool.name }} -o 'jsonpath={.spec.podCIDR}')" = {{ pool.network.range }}
+  - require:
+    - file: program_binary_kubectl
+    - service: kubernetes_service_kubelet
+
 cilium_agent_service:
   service.running:
   - name: cilium-agent
@@ -63,7 +77,7 @@ cilium_agent_service:
   - require:
     - pkg: cilium_agent_packages
     - cmd: cilium_agent_bridge
-    - service: kubernetes_service_kubelet
+    - cmd: cilium_agent_range
     # Before the agent writes the CNI configuration.
     - file: program_binary_cilium-cni
   - require_in:

@@ -37,6 +37,7 @@ from pillarbox.revision import Revision
 from pillarbox.system.waiting import until
 
 MASTER, NODES = "kmst01", ("ctl01", "ctl02")
+NODE_STATES = ("linux.network", "containerd", "kubernetes", "coredns", "cilium")
 DNS = "169.254.20.10"
 
 
@@ -198,7 +199,7 @@ class Cluster:
         for number, name in enumerate(NODES, 1):
             self.master.link(f"port{number}", self.machines[name], "eth0")
             self.master.run(f"ip link set port{number} master eth0")
-            self.machines[name].run(f"ip address add 172.30.20.2{number}/24 dev eth0")
+            self.machines[name].run(f"ip address add 172.30.20.2{number}/24 dev eth0; ip route add default via 172.30.20.11")
         # Who is no host of the cluster, but has a route to pods.
         self.master.run(
             "ip netns add outside; ip link add port0 up master eth0 type veth peer name eth0 netns outside;"
@@ -228,6 +229,12 @@ class Cluster:
         asked = self.kubectl(f"exec --stdin {pod} -- sh -s {' '.join(targets)}", ASK)
         return set(asked.split())
 
+    def outside(self, *targets: str) -> set[str]:
+        """Which of these somebody gets a page from who is no host of the cluster."""
+        ask = "ip netns exec outside curl --silent --fail --max-time 3 --output /dev/null"
+        script = f"for each in {' '.join(targets)}; do ! {ask} http://$each || echo $each; done"
+        return set(self.master.run(script).split())
+
     def addresses(self) -> dict[str, str]:
         """The pods' addresses by name."""
         listed = json.loads(self.kubectl("get pods --output json"))["items"]
@@ -250,9 +257,10 @@ def cluster(inventory: Inventory, tmp_path_factory: pytest.TempPathFactory) -> I
                 machine.write(f"/run/settings/{name}", value + "\n")
                 machine.run(f"mount --bind /run/settings/{name} /proc/sys/{name}")
             machine.run("for each in containerd kubelet; do mkdir -p /var/lib/$each; mount -t tmpfs none /var/lib/$each; done")
+            machine.run("systemctl start systemd-journald")
         cluster.highstate(MASTER, "linux.network", "etcd", "kubernetes", "cilium")
         for name in NODES:
-            cluster.highstate(name, "linux.network", "containerd", "kubernetes", "coredns", "cilium")
+            cluster.highstate(name, *NODE_STATES)
             cluster.machines[name].run("ctr --namespace k8s.io images import /image.tar")
         yield cluster
 
@@ -311,6 +319,31 @@ def test_two_nodes_enforce_what_the_pillar_says(cluster: Cluster) -> None:
             assert cluster.reached(client, *pods) == {target for target, may in pods.items() if may}, client
 
     check()
+    # By name: every pod asks its node, and the policy for its Service's pods decides. Hosts are none of a pod's business.
+    hosts = [f"172.30.20.2{number}:10256/healthz" for number, _ in enumerate(NODES, 1)]
+    for client in addresses:
+        assert "Address" in cluster.kubectl(f"exec {client} -- nslookup db.default.svc.cluster.local {DNS}"), client
+        allowed = {"db.default"} if client.startswith("api") else set()
+        assert cluster.reached(client, "db.default", "api.default", *hosts) == allowed, client
+    # Who is no host of the cluster: through node ports of every node, and not by a pod's own address.
+    public = {f"172.30.20.2{number}:{port}" for number, _ in enumerate(NODES, 1) for port in (30080, 8088)}
+    assert cluster.outside(*public, *hosts, f"{addresses['api-ctl01']}:{OPEN}") == public | {*hosts}
+
+    # What holds while an agent is away, and once it is back.
+    for name in NODES:
+        cluster.machines[name].run("systemctl stop cilium-agent")
+    check()
+    for name in NODES:
+        cluster.machines[name].run("systemctl start cilium-agent; until cilium-dbg status --brief > /dev/null; do sleep 1; done")
+    check()
+
+    for name in NODES:
+        machine = cluster.machines[name]
+        again = cluster.highstate(name, *NODE_STATES)
+        assert {key: each["changes"] for key, each in again.items() if each["changes"]} == {}
+        assert "forbidden" not in machine.run("journalctl --unit cilium-agent --output cat")
+        assert {key: machine.run(f"cat /run/settings/{key}").strip() for key in SETTINGS} == SETTINGS
+    assert "forbidden" not in cluster.master.run("journalctl --unit cilium-operator --output cat")
 
 
 # On a control plane of their own.
@@ -344,16 +377,18 @@ def test_of_several_operators_one_works_with_rights_of_its_own(inventory: Invent
             assert done.returncode == 0, done.stderr
             return done.stdout
 
+        # Not before the API server has its own roles, by which everybody may ask for its version.
+        assert until(lambda: ask("get clusterroles system:public-info-viewer --ignore-not-found"), "roles", patience=60)
         ask("apply --server-side --filename -", files["/etc/cilium/roles.yml"])
         config = yaml.safe_load(plane.kubeconfig.read_text())
         config["users"] = [
             {"name": "admin", "user": {f"client-{key}": str(tmp_path / f"client.{file}") for key, file in CLIENT}}
         ]
-        (tmp_path / "kubeconfig").write_text(yaml.safe_dump(config))
+        (tmp_path / "operator.conf").write_text(yaml.safe_dump(config))
         given = [each for each in arguments(files["/etc/systemd/system/cilium-operator.service"]) if "kubeconfig" not in each]
 
         def start(number: int) -> subprocess.Popen[bytes]:
-            own = [f"--k8s-kubeconfig-path={tmp_path / 'kubeconfig'}", f"--operator-api-serve-addr=127.0.0.1:{free_port()}"]
+            own = [f"--k8s-kubeconfig-path={tmp_path / 'operator.conf'}", f"--operator-api-serve-addr=127.0.0.1:{free_port()}"]
             log = stack.enter_context((tmp_path / f"operator{number}.log").open("wb"))
             process = subprocess.Popen([str(operator), *given, *own], stdout=log, stderr=log, cwd=tmp_path)
             stack.callback(end, process)
