@@ -1,6 +1,6 @@
 """Machines of a test: systemd and Salt on a network of their own, above the files of this machine.
 
-What is written on one is gone with it. It ends with the test, however that ends: whoever started it waits for the end of a
+What is written on one is gone with it. It ends with the test, however that ends: who started it waits for the end of a
 pipe that the test holds.
 """
 
@@ -68,14 +68,19 @@ for each in null zero full random urandom tty; do touch dev/$each; mount --bind 
 mkdir dev/shm
 ln -s /proc/self/fd dev/fd
 for each in $SHARED; do mkdir -p ".$each"; mount --bind "$each" ".$each"; done
-rm -rf etc/systemd/system/* usr/lib/systemd/system/*.wants
+rm -rf etc/systemd/system/* usr/lib/systemd/system/*.wants usr/sbin/policy-rc.d
 echo '[Unit]' > etc/systemd/system/default.target
 : > etc/machine-id
 echo "$NAME" > etc/hostname
 hostname "$NAME"
 ip link set lo up
 echo 1 > /proc/sys/net/ipv4/ip_forward
-exec env -i container=test PATH=/usr/sbin:/usr/bin:/sbin:/bin chroot . /lib/systemd/systemd --show-status=no
+pivot_root . mnt
+cd /
+exec env -i container=test PATH=/usr/sbin:/usr/bin:/sbin:/bin sh -c '
+  umount -l /mnt
+  exec /lib/systemd/systemd --show-status=no
+'
 """
 
 # Salt changes the process that it is imported into.
@@ -144,7 +149,9 @@ class Machine:
 
 
 @contextmanager
-def machines(scratch: Path, *names: str, layer: Path | None = None, shared: Iterable[Path] = ()) -> Iterator[list[Machine]]:
+def machines(
+    scratch: Path, *names: str, layer: Path | None = None, shared: Iterable[Path] = ()
+) -> Iterator[list[Machine]]:
     """Machines by their names. ``layer`` is laid over this machine's files, and ``shared`` are directories that are a
     file system of their own here, or may be. Needs root."""
     with ExitStack() as stack:
@@ -178,7 +185,9 @@ def machines(scratch: Path, *names: str, layer: Path | None = None, shared: Iter
             outer = int(supervisor.stdout.readline())
             assert until(lambda outer=outer: _systemd(outer), f"{name} to boot", patience=60), f"{name} did not boot"
             machine = Machine(name, _systemd(outer) or 0)
-            assert until(lambda machine=machine: machine.succeeds("systemctl is-system-running"), f"{name}", patience=60)
+            assert until(
+                lambda machine=machine: machine.succeeds("systemctl is-system-running"), f"{name}", patience=60
+            )
             found.append(machine)
         yield found
 

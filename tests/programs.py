@@ -86,8 +86,13 @@ def debian_layer(name: str, scratch: Path, *packages: str) -> Path | None:
     mount, layer = scratch / "install", scratch / "layer"
     mount.mkdir()
     layer.mkdir()
-    command = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", _INSTALL, "sh", mount, archives, layer]
-    done = subprocess.run(command, env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"}, capture_output=True, text=True)
+    alone = ["unshare", "--mount", "--pid", "--fork", "--kill-child"]
+    done = subprocess.run(
+        [*alone, "sh", "-c", _INSTALL, "sh", mount, archives, layer],
+        env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return layer
 

@@ -24,7 +24,7 @@ import pytest
 import yaml
 from tests import programs
 from tests.controlplane import control_plane, free_port
-from tests.formulas.test_hosts import ROOT, as_root, compiled, complaints, schema
+from tests.formulas.test_hosts import ROOT, as_root, compiled, compiled_states, complaints, schema
 from tests.machines import Machine, machines
 from tests.manifests.reach import End, reaches
 from tests.manifests.test_manifest_properties import OneNode
@@ -39,6 +39,24 @@ from pillarbox.system.waiting import until
 MASTER, NODES = "kmst01", ("ctl01", "ctl02")
 NODE_STATES = ("linux.network", "containerd", "kubernetes", "coredns", "cilium")
 DNS = "169.254.20.10"
+
+
+@pytest.mark.parametrize(
+    ("role", "wrong"),
+    [
+        ("agent", {"devices": "eth0"}),
+        ("agent", {"shared_kernel": "yes"}),
+        ("agent", {"range": "10.244.1.0/24"}),
+        ("agent", {"clang": "19"}),
+        ("operator", {"master": {}}),
+        ("operator", {"arguments": {"debug": [1]}}),
+    ],
+)
+def test_schema_refuses(role: str, wrong: dict[str, Any]) -> None:
+    validator = jsonschema.Draft202012Validator(schema("cilium", role))
+    right = {"enabled": True, "master": {"host": "192.0.2.1"}, "arguments": {"debug": "true"}}
+    assert validator.is_valid(right)
+    assert not validator.is_valid(right | wrong)
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +104,40 @@ def test_nothing_is_left_to_warn_of(model: Path) -> None:
     assert [str(each) for each in unenforced(Revision.read(model))] == []
 
 
+def arguments(unit: str) -> list[str]:
+    """The command line arguments that a unit's program is started with."""
+    return re.findall(r"^  (--\S+?)(?: \\)?$", unit, re.MULTILINE)
+
+
+def test_states_of_nodes_and_masters(inventory: Inventory, tmp_path: Path) -> None:
+    (tmp_path / "node").mkdir()
+    low, files = compiled("ctl01", inventory, tmp_path / "node")
+    found = {chunk["__id__"]: chunk for chunk in low}
+    # The node gets Ready by it.
+    assert {"cmd": "kubernetes_pool_ready"} in found["cilium_agent_service"]["require_in"]
+    assert found["cilium_agent_other"]["name"] == "/etc/cni/net.d/10-bridge.conflist"
+    assert "/etc/cni/net.d/10-bridge.conflist" not in files
+    given = arguments(files["/etc/systemd/system/cilium-agent.service"])
+    assert {"--policy-cidr-match-mode=nodes", "--procfs=/var/lib/cilium/proc"} <= set(given)
+    assert " -i " not in "".join(
+        line for line in files["/etc/kubernetes/pod-firewall.rules"].splitlines() if "-s 10.244.1.0/24" in line
+    )
+    server = {key: value for key, value in inventory.node("ctl01").parameters.items()}
+    server["cilium"] = {"agent": server["cilium"]["agent"] | {"shared_kernel": False, "arguments": {"mtu": 1400}}}
+    (tmp_path / "server").mkdir()
+    low, files = compiled_states("ctl01", server, ["cilium"], tmp_path / "server")
+    given = arguments(files["/etc/systemd/system/cilium-agent.service"])
+    assert "--mtu=1400" in given and not [each for each in given if "procfs" in each]
+    assert "cilium_agent_proc" not in {chunk["__id__"] for chunk in low}
+
+    (tmp_path / "master").mkdir()
+    low, files = compiled(MASTER, inventory, tmp_path / "master")
+    order = [chunk["__id__"] for chunk in low]
+    assert order.index("kubernetes_master_ready") < order.index("cilium_operator_roles_applied")
+    rules = [rule for each in yaml.safe_load_all(files["/etc/cilium/roles.yml"]) for rule in each.get("rules", ())]
+    assert rules and not [rule for rule in rules if "secrets" in rule["resources"]]
+
+
 # On machines of their own.
 
 #: What hosts have besides what this machine has.
@@ -103,12 +155,7 @@ PACKAGES = (
 APPS, OPEN, CLOSED = ("db", "api", "other"), 8080, 9090
 IMAGE = "localhost/web:test"
 SERVE = f"httpd -p {CLOSED} -h /www; exec httpd -f -p {OPEN} -h /www"
-ASK = """
-for target; do
-  wget -T 3 -q -O - "http://$target/" > /dev/null 2>&1 && echo "$target"
-done
-true
-"""
+ASK = 'for each; do { timeout 5 %s "http://$each" > /dev/null 2>&1 && echo "$each"; } & done; wait'
 PORTS = [{"name": "web", "port": OPEN}, {"name": "metrics", "port": CLOSED}]
 #: Denied by default; api asks db, and everybody may ask api.
 CONTROL: dict[str, Any] = {
@@ -152,7 +199,7 @@ def image() -> bytes:
     layer, archive = io.BytesIO(), io.BytesIO()
     with tarfile.open(fileobj=layer, mode="w") as tar:
         tar.add(next(busybox.glob("**/bin/busybox")), "bin/busybox")
-        for name in ("sh", "httpd", "wget", "nslookup"):
+        for name in ("sh", "httpd", "wget", "nslookup", "timeout"):
             link = tarfile.TarInfo(f"bin/{name}")
             link.type, link.linkname = tarfile.SYMTYPE, "busybox"
             tar.addfile(link)
@@ -199,7 +246,8 @@ class Cluster:
         for number, name in enumerate(NODES, 1):
             self.master.link(f"port{number}", self.machines[name], "eth0")
             self.master.run(f"ip link set port{number} master eth0")
-            self.machines[name].run(f"ip address add 172.30.20.2{number}/24 dev eth0; ip route add default via 172.30.20.11")
+            self.machines[name].run(f"ip address add 172.30.20.2{number}/24 dev eth0")
+            self.machines[name].run("ip route add default via 172.30.20.11")
         # Who is no host of the cluster, but has a route to pods.
         self.master.run(
             "ip netns add outside; ip link add port0 up master eth0 type veth peer name eth0 netns outside;"
@@ -224,16 +272,20 @@ class Cluster:
     def apply(self, *objects: dict[str, Any]) -> None:
         self.kubectl("apply --filename -", yaml.safe_dump_all(objects))
 
-    def reached(self, pod: str, *targets: str) -> set[str]:
-        """Which of these a pod gets a page from."""
-        asked = self.kubectl(f"exec --stdin {pod} -- sh -s {' '.join(targets)}", ASK)
-        return set(asked.split())
+    def reaches(self, client: str, targets: dict[str, bool]) -> None:
+        """A pod, or somebody outside of the cluster, gets a page from targets that are true, and from no other."""
+        names = " ".join(targets)
+        allowed = {target for target, may in targets.items() if may}
 
-    def outside(self, *targets: str) -> set[str]:
-        """Which of these somebody gets a page from who is no host of the cluster."""
-        ask = "ip netns exec outside curl --silent --fail --max-time 3 --output /dev/null"
-        script = f"for each in {' '.join(targets)}; do ! {ask} http://$each || echo $each; done"
-        return set(self.master.run(script).split())
+        def asked() -> bool:
+            if client == "outside":
+                found = self.master.run(f"ip netns exec outside sh -s {names}", text=ASK % "curl --silent --fail")
+            else:
+                found = self.kubectl(f"exec --stdin {client} -- sh -s {names}", ASK % "wget -q -O -")
+            assert set(found.split()) <= allowed, (client, found)
+            return set(found.split()) == allowed
+
+        assert until(asked, f"{client} to reach {allowed}", patience=60), client
 
     def addresses(self) -> dict[str, str]:
         """The pods' addresses by name."""
@@ -256,7 +308,8 @@ def cluster(inventory: Inventory, tmp_path_factory: pytest.TempPathFactory) -> I
             for name, value in SETTINGS.items():
                 machine.write(f"/run/settings/{name}", value + "\n")
                 machine.run(f"mount --bind /run/settings/{name} /proc/sys/{name}")
-            machine.run("for each in containerd kubelet; do mkdir -p /var/lib/$each; mount -t tmpfs none /var/lib/$each; done")
+            for name in ("containerd", "kubelet"):
+                machine.run(f"mkdir -p /var/lib/{name}; mount -t tmpfs none /var/lib/{name}")
             machine.run("systemctl start systemd-journald")
         cluster.highstate(MASTER, "linux.network", "etcd", "kubernetes", "cilium")
         for name in NODES:
@@ -316,25 +369,26 @@ def test_two_nodes_enforce_what_the_pillar_says(cluster: Cluster) -> None:
                 for port in (OPEN, CLOSED)
                 if address != own
             }
-            assert cluster.reached(client, *pods) == {target for target, may in pods.items() if may}, client
+            cluster.reaches(client, pods)
 
     check()
-    # By name: every pod asks its node, and the policy for its Service's pods decides. Hosts are none of a pod's business.
+    # By name: every pod asks its node, and the policy for the Service's pods decides. Hosts are not for pods.
     hosts = [f"172.30.20.2{number}:10256/healthz" for number, _ in enumerate(NODES, 1)]
     for client in addresses:
         assert "Address" in cluster.kubectl(f"exec {client} -- nslookup db.default.svc.cluster.local {DNS}"), client
-        allowed = {"db.default"} if client.startswith("api") else set()
-        assert cluster.reached(client, "db.default", "api.default", *hosts) == allowed, client
-    # Who is no host of the cluster: through node ports of every node, and not by a pod's own address.
-    public = {f"172.30.20.2{number}:{port}" for number, _ in enumerate(NODES, 1) for port in (30080, 8088)}
-    assert cluster.outside(*public, *hosts, f"{addresses['api-ctl01']}:{OPEN}") == public | {*hosts}
+        services = {"db.default": client.startswith("api"), "api.default": False}
+        cluster.reaches(client, services | dict.fromkeys(hosts, False))
+    # Who is no host of the cluster: through ports of every node, and not at a pod's own address.
+    public = [f"172.30.20.2{number}:{port}" for number, _ in enumerate(NODES, 1) for port in (30080, 8088)]
+    own = f"{addresses['api-ctl01']}:{OPEN}"
+    cluster.reaches("outside", {**dict.fromkeys([*public, *hosts], True), own: False})
 
     # What holds while an agent is away, and once it is back.
     for name in NODES:
         cluster.machines[name].run("systemctl stop cilium-agent")
     check()
     for name in NODES:
-        cluster.machines[name].run("systemctl start cilium-agent; until cilium-dbg status --brief > /dev/null; do sleep 1; done")
+        cluster.machines[name].run("systemctl start cilium-agent; until cilium-dbg status --brief; do sleep 1; done")
     check()
 
     for name in NODES:
@@ -350,11 +404,6 @@ def test_two_nodes_enforce_what_the_pillar_says(cluster: Cluster) -> None:
 
 
 CLIENT = (("certificate", "crt"), ("key", "key"))
-
-
-def arguments(unit: str) -> list[str]:
-    """The command line arguments that a unit's program is started with."""
-    return re.findall(r"^  (--\S+?)(?: \\)?$", unit, re.MULTILINE)
 
 
 def test_of_several_operators_one_works_with_rights_of_its_own(inventory: Inventory, tmp_path: Path) -> None:
@@ -385,10 +434,12 @@ def test_of_several_operators_one_works_with_rights_of_its_own(inventory: Invent
             {"name": "admin", "user": {f"client-{key}": str(tmp_path / f"client.{file}") for key, file in CLIENT}}
         ]
         (tmp_path / "operator.conf").write_text(yaml.safe_dump(config))
-        given = [each for each in arguments(files["/etc/systemd/system/cilium-operator.service"]) if "kubeconfig" not in each]
+        unit = files["/etc/systemd/system/cilium-operator.service"]
+        given = [each for each in arguments(unit) if "kubeconfig" not in each]
 
         def start(number: int) -> subprocess.Popen[bytes]:
-            own = [f"--k8s-kubeconfig-path={tmp_path / 'operator.conf'}", f"--operator-api-serve-addr=127.0.0.1:{free_port()}"]
+            config, address = tmp_path / "operator.conf", f"127.0.0.1:{free_port()}"
+            own = [f"--k8s-kubeconfig-path={config}", f"--operator-api-serve-addr={address}"]
             log = stack.enter_context((tmp_path / f"operator{number}.log").open("wb"))
             process = subprocess.Popen([str(operator), *given, *own], stdout=log, stderr=log, cwd=tmp_path)
             stack.callback(end, process)
@@ -399,8 +450,8 @@ def test_of_several_operators_one_works_with_rights_of_its_own(inventory: Invent
             process.wait(30)
 
         def holder() -> str:
-            leases = json.loads(ask("get leases --namespace kube-system --output json"))["items"]
-            return "".join(each["spec"].get("holderIdentity") or "" for each in leases if "cilium" in each["metadata"]["name"])
+            lease = "leases --namespace kube-system --ignore-not-found cilium-operator-resource-lock"
+            return ask(f"get {lease} --output jsonpath={{.spec.holderIdentity}}")
 
         first = start(1)
         known = lambda: "ciliumnetworkpolicies.cilium.io" in ask("get customresourcedefinitions --output name")  # noqa: E731
@@ -414,4 +465,4 @@ def test_of_several_operators_one_works_with_rights_of_its_own(inventory: Invent
         end(first)
         assert until(lambda: holder() not in ("", before), "the other operator to work", patience=60)
         for log in tmp_path.glob("operator*.log"):
-            assert "forbidden" not in log.read_text(), [line for line in log.read_text().splitlines() if "forbidden" in line]
+            assert [line for line in log.read_text().splitlines() if "forbidden" in line] == []
