@@ -57,19 +57,6 @@ cilium_agent_bridge:
   - require:
     - file: cilium_agent_other
 
-# The agent takes the range of the node's pods from there. It stays as long as the node has that name.
-{%- set node = 'kubectl --kubeconfig /etc/kubernetes/kubelet.conf --request-timeout 10s' %}
-{%- set range = {'spec': {'podCIDR': pool.network.range, 'podCIDRs': [pool.network.range]}} %}
-cilium_agent_range:
-  cmd.run:
-  - name: >-
-      timeout {{ agent.get('timeout', 300) }} sh -c 'until {{ node }} get node {{ pool.name }} > /dev/null 2>&1; do sleep 1; done';
-      {{ node }} patch node {{ pool.name }} --patch '{{ range | json }}'
-  - unless: test "$({{ node }} get node {{ pool.name }} -o 'jsonpath={.spec.podCIDR}')" = {{ pool.network.range }}
-  - require:
-    - file: program_binary_kubectl
-    - service: kubernetes_service_kubelet
-
 cilium_agent_service:
   service.running:
   - name: cilium-agent
@@ -77,7 +64,8 @@ cilium_agent_service:
   - require:
     - pkg: cilium_agent_packages
     - cmd: cilium_agent_bridge
-    - cmd: cilium_agent_range
+    # The agent takes the range of the node's pods from there.
+    - cmd: kubernetes_pool_range
     # Before the agent writes the CNI configuration.
     - file: program_binary_cilium-cni
   - require_in:

@@ -122,13 +122,22 @@ def test_states_of_nodes_and_masters(inventory: Inventory, tmp_path: Path) -> No
     assert " -i " not in "".join(
         line for line in files["/etc/kubernetes/pod-firewall.rules"].splitlines() if "-s 10.244.1.0/24" in line
     )
-    server = {key: value for key, value in inventory.node("ctl01").parameters.items()}
+    server = dict(inventory.node("ctl01").parameters)
     server["cilium"] = {"agent": server["cilium"]["agent"] | {"shared_kernel": False, "arguments": {"mtu": 1400}}}
     (tmp_path / "server").mkdir()
     low, files = compiled_states("ctl01", server, ["cilium"], tmp_path / "server")
     given = arguments(files["/etc/systemd/system/cilium-agent.service"])
     assert "--mtu=1400" in given and not [each for each in given if "procfs" in each]
     assert "cilium_agent_proc" not in {chunk["__id__"] for chunk in low}
+
+    # Of Calico, whose pods bring the network, nothing but the range is on the host.
+    server["kubernetes"] = json.loads(json.dumps(server["kubernetes"]))
+    server["kubernetes"]["pool"]["network"]["engine"] = "calico"
+    (tmp_path / "calico").mkdir()
+    low, files = compiled_states("ctl01", server, ["kubernetes"], tmp_path / "calico")
+    found = {chunk["__id__"]: chunk for chunk in low}
+    assert '"podCIDR": "10.244.1.0/24"' in found["kubernetes_pool_range"]["name"]
+    assert not [name for name in files if name.startswith("/etc/cni")]
 
     (tmp_path / "master").mkdir()
     low, files = compiled(MASTER, inventory, tmp_path / "master")
@@ -187,7 +196,7 @@ def made(name: str, command: str) -> dict[str, str]:
     """What program:source:program says of a program that was compiled on this machine."""
     found = programs.compiled(name, command)
     if found is None:
-        pytest.skip(f"no {name} here: set PILLARBOX_PROGRAMS to a directory with it (formulas/cilium/README.md)")
+        pytest.skip(f"no {name} here: python -m tests.compile makes it, and PILLARBOX_PROGRAMS says where")
     return {"version": found.parent.name.split("-")[-2], "path": str(found.parent)}
 
 
@@ -377,7 +386,9 @@ def test_two_nodes_enforce_what_the_pillar_says(cluster: Cluster) -> None:
     hosts = [f"172.30.20.2{number}:10256/healthz" for number, _ in enumerate(NODES, 1)]
     for client in addresses:
         # A pod always reaches itself, through its Service, too.
-        services = {f"{name}.default": client.startswith("api") for name in ("db", "api") if not client.startswith(name)}
+        services = {
+            f"{name}.default": client.startswith("api") for name in ("db", "api") if not client.startswith(name)
+        }
         cluster.reaches(client, services | dict.fromkeys(hosts, False))
     # Who is no host of the cluster: through ports of every node, and not at a pod's own address.
     public = [f"172.30.20.2{number}:{port}" for number, _ in enumerate(NODES, 1) for port in (30080, 8088)]
