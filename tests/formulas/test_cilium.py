@@ -125,7 +125,7 @@ def test_states_of_nodes_and_masters(inventory: Inventory, tmp_path: Path) -> No
     server = dict(inventory.node("ctl01").parameters)
     server["cilium"] = {"agent": server["cilium"]["agent"] | {"shared_kernel": False, "arguments": {"mtu": 1400}}}
     (tmp_path / "server").mkdir()
-    low, files = compiled_states("ctl01", server, ["cilium"], tmp_path / "server")
+    low, files = compiled_states("ctl01", server, [*NODE_STATES], tmp_path / "server")
     given = arguments(files["/etc/systemd/system/cilium-agent.service"])
     assert "--mtu=1400" in given and not [each for each in given if "procfs" in each]
     assert "cilium_agent_proc" not in {chunk["__id__"] for chunk in low}
@@ -134,7 +134,7 @@ def test_states_of_nodes_and_masters(inventory: Inventory, tmp_path: Path) -> No
     server["kubernetes"] = json.loads(json.dumps(server["kubernetes"]))
     server["kubernetes"]["pool"]["network"]["engine"] = "calico"
     (tmp_path / "calico").mkdir()
-    low, files = compiled_states("ctl01", server, ["kubernetes"], tmp_path / "calico")
+    low, files = compiled_states("ctl01", server, [*NODE_STATES[:-1]], tmp_path / "calico")
     found = {chunk["__id__"]: chunk for chunk in low}
     assert '"podCIDR": "10.244.1.0/24"' in found["kubernetes_pool_range"]["name"]
     assert not [name for name in files if name.startswith("/etc/cni")]
