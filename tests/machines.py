@@ -202,7 +202,7 @@ def _systemd(outer: int) -> int | None:
 
 
 def _control_groups() -> tuple[str, dict[str, str]]:
-    """Where control groups of version 2 are, and the controllers of those of version 1: how each is mounted by where."""
+    """Where control groups of version 2 are, and for each place of those of version 1 how it is mounted."""
     mounts = [line.split()[1:3] for line in Path("/proc/mounts").read_text().splitlines()]
     named = {place: place.rpartition("/")[2] for place, kind in mounts if kind == "cgroup"}
     controllers = {place: "none,name=systemd" if name == "systemd" else name for place, name in named.items()}
