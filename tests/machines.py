@@ -22,14 +22,19 @@ from pillarbox.system.waiting import until
 _NAMESPACES = ("net", "mount", "pid", "ipc", "uts", "cgroup")
 _NUMBER = itertools.count()
 
-# Outside of the machine: starts it in a control group, ends it, and takes both away.
+# Outside of the machine: starts it in control groups, ends it, and takes both away.
 _SUPERVISOR = """
-mkdir "$CONTROL_GROUP"
-sh -euc 'echo $$ > "$CONTROL_GROUP/cgroup.procs"; exec "$@"' sh "$@" &
+for each in $CONTROL_GROUPS; do
+  mkdir "$each"
+  for file in cpuset.cpus cpuset.mems; do [ ! -e "$each/$file" ] || cat "$each/../$file" > "$each/$file"; done
+done
+sh -euc 'for each in $CONTROL_GROUPS; do echo $$ > "$each/cgroup.procs"; done; exec "$@"' sh "$@" &
 echo $!
 cat > /dev/null
 kill -KILL $!
-until find "$CONTROL_GROUP" -depth -type d -exec rmdir {} + 2> /dev/null; do sleep 0.1; done
+for each in $CONTROL_GROUPS; do
+  until find "$each" -depth -type d -exec rmdir {} + 2> /dev/null; do sleep 0.1; done
+done
 """
 
 # Its first process, until that is systemd. Nothing of the kernel's but its own network can be changed by its boot, and
@@ -43,10 +48,21 @@ mkdir upper work root
 mount -t overlay overlay -o lowerdir=/,upperdir=upper,workdir=work root
 cd root
 mount -t proc proc proc
+mkdir "$FOLDER/net"
+mount --bind proc/sys/net "$FOLDER/net"
 mount --bind proc/sys proc/sys
 mount -o remount,bind,ro proc/sys
+mount --move "$FOLDER/net" proc/sys/net
 mount -t sysfs -o ro sysfs sys
-mount -t cgroup2 none sys/fs/cgroup
+if [ -z "$CONTROLLERS" ]; then
+  mount -t cgroup2 none sys/fs/cgroup
+else
+  mount -t tmpfs none sys/fs/cgroup
+  for each in $CONTROLLERS; do
+    mkdir "sys/fs/cgroup/${each#*=}"
+    mount -t cgroup -o "$each" none "sys/fs/cgroup/${each#*=}"
+  done
+fi
 for each in run tmp dev; do mount -t tmpfs none $each; done
 for each in null zero full random urandom tty; do touch dev/$each; mount --bind /dev/$each dev/$each; done
 mkdir dev/shm
@@ -59,7 +75,12 @@ echo "$NAME" > etc/hostname
 hostname "$NAME"
 ip link set lo up
 echo 1 > /proc/sys/net/ipv4/ip_forward
-exec env -i container=test PATH=/usr/sbin:/usr/bin:/sbin:/bin chroot . /lib/systemd/systemd --show-status=no
+pivot_root . mnt
+cd /
+exec env -i container=test PATH=/usr/sbin:/usr/bin:/sbin:/bin sh -c '
+  umount -l /mnt
+  exec /lib/systemd/systemd --show-status=no
+'
 """
 
 # Salt changes the process that it is imported into.
@@ -138,13 +159,15 @@ def machines(
         for name in names:
             folder = scratch / f"machine-{name}"
             folder.mkdir()
-            group = f"{_control_groups()}/pillarbox-test-{os.getpid()}-{next(_NUMBER)}"
+            group = f"pillarbox-test-{os.getpid()}-{next(_NUMBER)}"
+            unified, controllers = _control_groups()
             given = {
                 "NAME": name,
                 "FOLDER": str(folder),
                 "LAYER": str(layer or ""),
                 "SHARED": " ".join(map(str, [*shared, sys.prefix])),
-                "CONTROL_GROUP": group,
+                "CONTROLLERS": " ".join(controllers.values()),
+                "CONTROL_GROUPS": " ".join(f"{each}/{group}" for each in (unified, *controllers)),
             }
             unshare = ["unshare", *(f"--{each}" for each in _NAMESPACES), "--fork", "--kill-child", "--mount-proc"]
             supervisor = subprocess.Popen(
@@ -178,6 +201,9 @@ def _systemd(outer: int) -> int | None:
         return None
 
 
-def _control_groups() -> str:
-    mounts = [line.split() for line in Path("/proc/mounts").read_text().splitlines()]
-    return next(mount[1] for mount in mounts if mount[2] == "cgroup2")
+def _control_groups() -> tuple[str, dict[str, str]]:
+    """Where control groups of version 2 are, and for each place of those of version 1 how it is mounted."""
+    mounts = [line.split()[1:3] for line in Path("/proc/mounts").read_text().splitlines()]
+    named = {place: place.rpartition("/")[2] for place, kind in mounts if kind == "cgroup"}
+    controllers = {place: "none,name=systemd" if name == "systemd" else name for place, name in named.items()}
+    return next(place for place, kind in mounts if kind == "cgroup2"), controllers

@@ -162,6 +162,24 @@ kubernetes_service_{{ name }}:
     {%- endfor %}
 {%- endfor %}
 
+{%- if pool.network.engine in ('cilium', 'calico') %}
+
+# It stays as long as the node has its name.
+{%- set kubectl = 'kubectl --kubeconfig /etc/kubernetes/kubelet.conf --request-timeout 10s' %}
+{%- set range = {'spec': {'podCIDR': pool.network.range, 'podCIDRs': [pool.network.range]}} %}
+kubernetes_pool_range:
+  cmd.run:
+  - name: >-
+      timeout {{ pool.get('timeout', 300) }} sh -c 'until {{ kubectl }} get node {{ pool.name }} > /dev/null 2>&1; do sleep 1; done';
+      {{ kubectl }} patch node {{ pool.name }} --patch '{{ range | json }}'
+  - unless: test "$({{ kubectl }} get node {{ pool.name }} -o 'jsonpath={.spec.podCIDR}')" = {{ pool.network.range }}
+  - require:
+    - file: program_binary_kubectl
+    - service: kubernetes_service_kubelet
+  - require_in:
+    - cmd: kubernetes_pool_ready
+{%- endif %}
+
 # A highstate that ends well means a node that takes pods, with the labels that the model gives it.
 kubernetes_pool_ready_script:
   file.managed:

@@ -39,6 +39,7 @@ FORMULAS = (
     "kubernetes",
     "program",
     "coredns",
+    "cilium",
     "haproxy",
     "keepalived",
     "bird",
