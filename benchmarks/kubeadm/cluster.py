@@ -163,13 +163,12 @@ class Kubeadm:
 
     def _configuration(self, release: Release) -> list[dict[str, Any]]:
         """kubeadm's configuration: images that are there, and what a container that plays a host needs."""
-        tags = {name: {"imageTag": release.versions[name]} for name in ("etcd", "coredns")}
         cluster = {
             "kubernetesVersion": release.version,
             "imageRepository": REPOSITORY,
             "networking": {"serviceSubnet": SERVICE_RANGE},
-            "dns": tags["coredns"],
-            "etcd": {"local": tags["etcd"]},
+            # CoreDNS keeps the tag that kubeadm expects: it knows how to go from one of its own versions to the next.
+            "etcd": {"local": {"imageTag": release.versions["etcd"]}},
         }
         init = {"localAPIEndpoint": {"advertiseAddress": self.master.address}}
         here = {"cgroupDriver": "cgroupfs", "failCgroupV1": False, "failSwapOn": False, "oomScoreAdj": 0}
