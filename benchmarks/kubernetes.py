@@ -94,10 +94,8 @@ def started_again(before: dict[str, tuple[str, int]], after: dict[str, tuple[str
     return [name for uid, (name, count) in after.items() if uid in before and count > before[uid][1]]
 
 
-def upgrade(lab: Lab, new: str, folder: Path) -> Upgrade:
-    """Change the line, push and deploy."""
-    clone = folder / "clone"
-    lab.command("clone", clone)
+def upgrade(lab: Lab, new: str, clone: Path) -> Upgrade:
+    """Change the line in a clone of the lab's model, push and deploy."""
     change(clone / KNOBS, LINE, f"kubernetes_version: {new}")
     planned, pushed = push(clone, f"Kubernetes {new}")
     start = time.monotonic()
@@ -108,9 +106,11 @@ def upgrade(lab: Lab, new: str, folder: Path) -> Upgrade:
 def measure(lab: Lab, old: str, new: str, folder: Path) -> Iterator[tuple[str, str]]:
     """Every row of the table."""
     yield from phases(lab.name)
+    clone = folder / "clone"
+    lab.command("clone", clone)
     before = containers(lab)
     with lab.load() as load:
-        done = upgrade(lab, new, folder)
+        done = upgrade(lab, new, clone)
     yield f"git push, {old} to {new}", f"plan after {done.planned:.1f} s, done after {done.pushed:.0f} s"
     yield "orch.deploy", f"{done.deployed:.0f} s, exit {done.code}"
     for service, tally in load.tallies.items():

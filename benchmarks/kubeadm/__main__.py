@@ -101,16 +101,19 @@ def kubeadm_in_lab(model: Path, name: str, old: str, new: str, keep: bool) -> Me
     programs = inventory.node(APART).parameters["program"]["source"]["program"]
     versions = {each: given["version"] for each, given in programs.items()}
     kubelet = inventory.node(NODES[0]).parameters["kubernetes"]["pool"]["kubelet"]
-    settings = {"nodeStatusUpdateFrequency": kubelet["frequency"], **kubelet["config"]}
+    configured = {"nodeStatusUpdateFrequency": kubelet["frequency"], **kubelet["config"]}
     with kubernetes.made(model, name, "--until", "hosts", keep=keep):
-        found = hosts.of_lab(lab_settings.load(name, model))
-        cluster = Kubeadm(found[MASTER], [found[each] for each in NODES], settings)
-        releases = []
-        for version in (old, new):
+        settings = lab_settings.load(name, model)
+        found = hosts.of_lab(settings)
+        cluster = Kubeadm(found[MASTER], [found[each] for each in NODES], configured)
+
+        def provided(version: str) -> Release:
             wanted = {**versions, "kubernetes": version, "kubeadm": version}
-            releases.append(release.provide(lab_settings.load(name, model), found, APART, wanted))
-            cluster.pack(found[APART], releases[-1])
-        return kubeadm(cluster, *releases)
+            made = release.provide(settings, found, APART, wanted)
+            cluster.pack(found[APART], made)
+            return made
+
+        return kubeadm(cluster, provided(old), provided(new))
 
 
 def pillarbox_in_lab(model: Path, name: str, old: str, new: str, keep: bool) -> Measured:
@@ -126,9 +129,11 @@ def pillarbox_in_lab(model: Path, name: str, old: str, new: str, keep: bool) -> 
         programs.pack(found[APART], [web.IMAGE])
         for each in NODES:
             release.take(found[each], [programs.archive(web.IMAGE)])
+        clone = Path(folder, "clone")
+        lab.command("clone", clone)
 
         def upgrade() -> None:
-            done = kubernetes.upgrade(lab, new, Path(folder))
+            done = kubernetes.upgrade(lab, new, clone)
             steps.update({"git push": done.pushed, "orch.deploy": done.deployed})
             if done.code:
                 sys.exit(f"orch.deploy exited {done.code}")
