@@ -57,7 +57,7 @@ def deploy(host: Host) -> None:
     """Start it, from a host that has an administrator's rights, and wait until every replica is ready."""
     given = json.dumps({"apiVersion": "v1", "kind": "List", "items": objects()})
     kubectl = "kubectl --kubeconfig /etc/kubernetes/admin.conf"
-    host.run(f"echo {shlex.quote(given)} | {kubectl} apply -f -")
+    host.run(f"printf %s {shlex.quote(given)} | {kubectl} apply -f -")
     host.run(f"{kubectl} rollout status deployment/{NAME} --timeout=600s")
 
 
