@@ -19,6 +19,8 @@ from benchmarks.kubeadm.hosts import Host
 from benchmarks.kubeadm.release import COMMANDS, Release, name_of, take
 
 from pillarbox.lab import parallel
+from pillarbox.system import waiting
+from pillarbox.system.errors import PillarboxError
 
 HERE = Path(__file__).parent
 FORMULAS = HERE.parents[1] / "formulas"
@@ -116,12 +118,12 @@ class Kubeadm:
                 self._link(host, release, "kubeadm")
                 what = f"apply {release.version} --yes" if host is self.master else "node"
                 host.run(f"kubeadm upgrade {what} {IGNORED}")
-                self.kubectl("drain", host.name, "--ignore-daemonsets", f"--timeout={READY_SECONDS}s")
+                self._insist("drain", host.name, "--ignore-daemonsets", f"--timeout={READY_SECONDS}s")
                 self._link(host, release, "kubelet", "kubectl")
                 host.run("systemctl daemon-reload; systemctl restart kubelet")
                 self._wait("node", host.name, "jsonpath={.status.nodeInfo.kubeletVersion}=" + release.version)
                 self._wait("node", host.name, "condition=Ready")
-                self.kubectl("uncordon", host.name)
+                self._insist("uncordon", host.name)
 
     @contextmanager
     def _timed(self, step: str) -> Iterator[None]:
@@ -131,7 +133,12 @@ class Kubeadm:
         print(f"kubeadm: {step}: {self.seconds[step]:.0f} s", flush=True)
 
     def _wait(self, kind: str, which: str, condition: str) -> None:
-        self.kubectl("wait", kind, which, f"--for={condition}", f"--timeout={READY_SECONDS}s")
+        self._insist("wait", kind, which, f"--for={condition}", f"--timeout={READY_SECONDS}s")
+
+    def _insist(self, *arguments: str) -> None:
+        """Ask again while the API server is away: a newer kubelet starts all containers again, also that one."""
+        what = f"kubectl {arguments[0]}"
+        waiting.retry(lambda: self.kubectl(*arguments), what, passing=PillarboxError, patience=READY_SECONDS)
 
     def _prepare(self, host: Host, release: Release) -> None:
         ranges = {each.name: f"10.244.{number}.0/24" for number, each in enumerate(self.hosts)}
