@@ -509,7 +509,8 @@ def test_an_archive_that_is_wrong_is_never_complete(tmp_path: Path, fault: str, 
 def test_a_program_is_compiled_from_its_pins(host: Host, formulas: Path, tmp_path: Path) -> None:
     """The environment holds nothing but this machine's own settings of Go, of proxies and of authorities."""
     named = {
-        "program": {"cni-plugins": {"version": "1.9.1"}},
+        # The other is what the probe waits for, and is not made.
+        "program": {"cni-plugins": {"version": "1.9.1"}, "coredns": {"version": "1.15.0", "path": "/opt/coredns"}},
         "directory": str(tmp_path / "out"),
         "work": str(tmp_path),
     }
