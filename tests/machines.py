@@ -115,7 +115,7 @@ class Machine:
     def start(self, name: str, script: str) -> None:
         """A unit of systemd with this name, which runs a shell script and writes what it prints to /run/<name>."""
         output = f"--property=StandardOutput=append:/run/{name}"
-        self.run(f"systemd-run --quiet --unit={name} {output} sh -euc {shlex.quote(script)}")
+        self.run(f": >> /run/{name}; systemd-run --quiet --unit={name} {output} sh -euc {shlex.quote(script)}")
 
     def write(self, path: str, text: str) -> None:
         """Write a file."""

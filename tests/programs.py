@@ -63,7 +63,7 @@ mount -t proc proc root/proc
 mount --bind /dev root/dev
 mount -t tmpfs none root/run
 mount --bind "$2" root/mnt
-[ -z "$(ls root/mnt)" ] || chroot root sh -c 'dpkg --install /mnt/*.deb' >&2
+if ls root/mnt/*.deb > /dev/null 2>&1; then chroot root sh -c 'dpkg --install /mnt/*.deb' >&2; fi
 cp -a upper/. "$3"
 """
 
