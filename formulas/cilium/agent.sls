@@ -75,12 +75,14 @@ cilium_agent_service:
     - cmd: cilium_agent_sources
 
 # A highstate that ends well means an agent that has the policies of the node's pods in effect.
+{%- set busy = 'cilium-dbg endpoint list --output jsonpath="{[*].status.state}" | grep -qE "restor|regenerat"' %}
+{%- set well = 'cilium-dbg status --brief > /dev/null 2>&1 && ! ' ~ busy %}
 cilium_agent_ready:
   cmd.run:
   - name: >-
-      timeout {{ agent.get('timeout', 300) }} sh -c 'until cilium-dbg status --brief > /dev/null 2>&1; do sleep 1; done' ||
+      timeout {{ agent.get('timeout', 300) }} sh -c 'until {{ well }}; do sleep 1; done' ||
       { journalctl --unit cilium-agent --lines 20 --no-pager; exit 1; }
-  - unless: cilium-dbg status --brief
+  - unless: {{ well }}
   - require:
     - service: cilium_agent_service
     - file: program_binary_cilium-dbg

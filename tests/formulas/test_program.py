@@ -532,7 +532,8 @@ def test_a_disk_that_is_full_is_told_and_made_use_of_once_it_is_not(tmp_path: Pa
 def test_a_program_is_compiled_from_its_pins(host: Host, formulas: Path, tmp_path: Path) -> None:
     """The environment holds nothing but this machine's own settings of Go, of proxies and of authorities."""
     named = {
-        "program": {"cni-plugins": {"version": "1.9.1"}},
+        # The other is what the probe waits for, and is not made.
+        "program": {"cni-plugins": {"version": "1.9.1"}, "coredns": {"version": "1.15.0", "path": "/opt/coredns"}},
         "directory": str(tmp_path / "out"),
         "work": str(tmp_path),
     }
