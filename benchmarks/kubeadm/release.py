@@ -16,6 +16,8 @@ from pillarbox.lab.settings import LabSettings
 from pillarbox.model import Inventory
 
 PACK = "/srv/benchmark/pack-image"
+# Images are looked for on the host alone: its kubelet is never told to pull what it has.
+REPOSITORY = "localhost"
 #: Which program each command belongs to.
 COMMANDS = {
     "containerd": "containerd",
@@ -86,8 +88,10 @@ def name_of(reference: str) -> str:
 
 
 def take(host: Host, archives: Iterable[str]) -> None:
-    """Give a host's containerd these images, in place of a registry."""
-    host.run("; ".join(f"ctr --namespace k8s.io images import {archive}" for archive in archives))
+    """Give a host's containerd the images that it has not, in place of a registry."""
+    known = host.run("ctr --namespace k8s.io images list --quiet").split()
+    missing = (each for each in archives if f"{REPOSITORY}/{Path(each).stem}" not in known)
+    host.run("; ".join(f"ctr --namespace k8s.io images import {each}" for each in missing))
 
 
 def provide(settings: LabSettings, hosts: Mapping[str, LabHost], maker: str, versions: Mapping[str, str]) -> Release:
