@@ -28,12 +28,17 @@ COMMANDS = {
     "kubectl": "kubernetes",
     "kubeadm": "kubeadm",
 }
-# What each image holds, and where in it: each program with its command. `nft` is what kube-proxy calls.
+# What each image holds, and where in it: each program with its command. kube-proxy calls `nft`, which has to know a
+# protocol's name: of one that is listed by number, kube-proxy deletes at its start what it has just put in.
 _HOLDS = {
     "kube-apiserver": [("kubernetes", "kube-apiserver", "/usr/local/bin/kube-apiserver")],
     "kube-controller-manager": [("kubernetes", "kube-controller-manager", "/usr/local/bin/kube-controller-manager")],
     "kube-scheduler": [("kubernetes", "kube-scheduler", "/usr/local/bin/kube-scheduler")],
-    "kube-proxy": [("kubernetes", "kube-proxy", "/usr/local/bin/kube-proxy"), ("", "/usr/sbin/nft", "/usr/sbin/nft")],
+    "kube-proxy": [
+        ("kubernetes", "kube-proxy", "/usr/local/bin/kube-proxy"),
+        ("", "/usr/sbin/nft", "/usr/sbin/nft"),
+        ("", "/etc/protocols", "/etc/protocols"),
+    ],
     "etcd": [("etcd", "etcd", "/usr/local/bin/etcd")],
     "coredns": [("coredns", "coredns", "/coredns")],
     "pause": [("kubernetes", "pause", "/pause")],
