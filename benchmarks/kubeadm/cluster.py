@@ -16,7 +16,7 @@ import jinja2
 import yaml
 from benchmarks.kubeadm import web
 from benchmarks.kubeadm.hosts import Host
-from benchmarks.kubeadm.release import COMMANDS, Release, name_of, take
+from benchmarks.kubeadm.release import COMMANDS, REPOSITORY, Release, name_of, take
 
 from pillarbox.lab import parallel
 from pillarbox.system import waiting
@@ -24,12 +24,10 @@ from pillarbox.system.errors import PillarboxError
 
 HERE = Path(__file__).parent
 FORMULAS = HERE.parents[1] / "formulas"
-# Images are looked for on the host alone: its kubelet is never told to pull what it has.
-REPOSITORY = "localhost"
 POD_RANGE, SERVICE_RANGE = "10.244.0.0/16", "10.96.0.0/16"
 # kubeadm looks for a kernel's configuration, and refuses control groups v1, which the kubelet is told to accept.
 IGNORED = "--ignore-preflight-errors=SystemVerification"
-PAUSE = "localhost/pause:local"
+PAUSE = f"{REPOSITORY}/pause:local"
 ON_MASTERS = {"etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"}
 READY_SECONDS = 600
 # A host's own files: those of the formulas, so that only the way differs in which they came there.

@@ -16,6 +16,8 @@ from pillarbox.lab.settings import LabSettings
 from pillarbox.model import Inventory
 
 PACK = "/srv/benchmark/pack-image"
+# Images are looked for on the host alone: its kubelet is never told to pull what it has.
+REPOSITORY = "localhost"
 #: Which program each command belongs to.
 COMMANDS = {
     "containerd": "containerd",
@@ -26,12 +28,17 @@ COMMANDS = {
     "kubectl": "kubernetes",
     "kubeadm": "kubeadm",
 }
-# What each image holds, and where in it: each program with its command. `nft` is what kube-proxy calls.
+# What each image holds, and where in it: each program with its command. kube-proxy calls `nft`, which has to know a
+# protocol's name: of one that is listed by number, kube-proxy deletes at its start what it has just put in.
 _HOLDS = {
     "kube-apiserver": [("kubernetes", "kube-apiserver", "/usr/local/bin/kube-apiserver")],
     "kube-controller-manager": [("kubernetes", "kube-controller-manager", "/usr/local/bin/kube-controller-manager")],
     "kube-scheduler": [("kubernetes", "kube-scheduler", "/usr/local/bin/kube-scheduler")],
-    "kube-proxy": [("kubernetes", "kube-proxy", "/usr/local/bin/kube-proxy"), ("", "/usr/sbin/nft", "/usr/sbin/nft")],
+    "kube-proxy": [
+        ("kubernetes", "kube-proxy", "/usr/local/bin/kube-proxy"),
+        ("", "/usr/sbin/nft", "/usr/sbin/nft"),
+        ("", "/etc/protocols", "/etc/protocols"),
+    ],
     "etcd": [("etcd", "etcd", "/usr/local/bin/etcd")],
     "coredns": [("coredns", "coredns", "/coredns")],
     "pause": [("kubernetes", "pause", "/pause")],
@@ -86,8 +93,10 @@ def name_of(reference: str) -> str:
 
 
 def take(host: Host, archives: Iterable[str]) -> None:
-    """Give a host's containerd these images, in place of a registry."""
-    host.run("; ".join(f"ctr --namespace k8s.io images import {archive}" for archive in archives))
+    """Give a host's containerd the images that it has not, in place of a registry."""
+    known = host.run("ctr --namespace k8s.io images list --quiet").split()
+    missing = (each for each in archives if f"{REPOSITORY}/{Path(each).stem}" not in known)
+    host.run("; ".join(f"ctr --namespace k8s.io images import {each}" for each in missing))
 
 
 def provide(settings: LabSettings, hosts: Mapping[str, LabHost], maker: str, versions: Mapping[str, str]) -> Release:
