@@ -25,6 +25,8 @@ kubernetes_pool_packages:
     - ethtool
     - iptables
     - mount
+    # kube-proxy's nftables mode names protocols as /etc/protocols does.
+    - netbase
     - nftables
     - socat
     - util-linux
