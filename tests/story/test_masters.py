@@ -15,11 +15,13 @@ import pytest
 import requests
 from tests.story.conftest import up
 from tests.story.lab import COMMAND, KNOBS, Lab, change, own_model, run
-from tests.story.test_story import git, push
+from tests.story.test_story import clone, git, push
 from tests.story.test_underlay import ETCDCTL
 from tests.story.test_upgrade_faults import boot, none_failed
 
 from pillarbox.system.waiting import until
+
+__all__ = ["clone"]
 
 pytestmark = [pytest.mark.lab, pytest.mark.long]
 
@@ -40,13 +42,6 @@ def lab(
     model = own_model(repository, tmp_path_factory.mktemp("masters") / "model", NAME, PREFIX)
     with up(Lab(model, NAME), pytestconfig) as lab:
         yield lab
-
-
-@pytest.fixture(scope="module")
-def clone(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    directory = tmp_path_factory.mktemp("masters-clone") / "model"
-    lab.command("clone", directory)
-    return directory
 
 
 def repaired(lab: Lab) -> None:
