@@ -9,6 +9,7 @@ from tests.manifests.reach import End, reaches
 
 from pillarbox.manifests import Manifest, kinds, names
 from pillarbox.manifests.workloads import PHASE
+from pillarbox.model import Node
 from pillarbox.revision import Revision
 
 DATABASE, CREDENTIALS = "mariadb-server", ("database-password", "admin-password")
@@ -96,5 +97,5 @@ def test_a_pod_that_the_model_does_not_have_asks_for_names_alone(reference: Refe
         assert not reaches(reference.policies, End(name), End(address="172.30.20.10"), 22), name
 
 
-def _runs_pods(node: object) -> bool:
-    return "pool" in getattr(node, "parameters").get("kubernetes", {})  # noqa: B009
+def _runs_pods(node: Node) -> bool:
+    return "pool" in node.parameters.get("kubernetes", {})
