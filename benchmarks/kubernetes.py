@@ -12,11 +12,15 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Protocol
 
 from benchmarks.lab import phases, push
 from tests.story.lab import COMMAND, KNOBS, Lab, change, own_model, run
@@ -26,23 +30,77 @@ LINE = r"kubernetes_version: \S+"
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
-def versions(lab: Lab) -> dict[str, str]:
+class Cluster(Protocol):
+    """What is asked of any cluster, a lab's and others."""
+
+    def kubectl(self, *arguments: str) -> subprocess.CompletedProcess[str]: ...
+
+    def objects(self, kind: str) -> list[dict[str, Any]]: ...
+
+
+@dataclass(frozen=True)
+class Upgrade:
+    """The changed line, pushed and deployed: seconds until the plan, of the push and of the deploy; its exit code."""
+
+    planned: float
+    pushed: float
+    deployed: float
+    code: int
+
+
+@contextmanager
+def made(model: Path, name: str, *arguments: str, keep: bool = False) -> Iterator[Lab]:
+    """A lab of that model, which is taken away afterwards unless it is to be kept."""
+    command = [*COMMAND, "--model", str(model), "lab", "--name", name]
+    try:
+        if run([*command, "up", *arguments]).returncode:
+            sys.exit(f"the lab {name} did not come up")
+        yield Lab(model, name)
+    finally:
+        if not keep:
+            run([*command, "clean", "--keep-cache"])
+
+
+def version(model: Path) -> str:
+    """The version of Kubernetes that a model names."""
+    found = re.search(LINE, (model / KNOBS).read_text())
+    assert found, f"{KNOBS} names no version"
+    return found[0].split()[-1]
+
+
+def versions(cluster: Cluster) -> dict[str, str]:
     """Each node's kubelet, and the API server."""
-    found = {each["metadata"]["name"]: each["status"]["nodeInfo"]["kubeletVersion"] for each in lab.objects("nodes")}
-    server = json.loads(lab.kubectl("version", "-o", "json").stdout)["serverVersion"]["gitVersion"]
+    found = {
+        each["metadata"]["name"]: each["status"]["nodeInfo"]["kubeletVersion"] for each in cluster.objects("nodes")
+    }
+    server = json.loads(cluster.kubectl("version", "-o", "json").stdout)["serverVersion"]["gitVersion"]
     return {"apiserver": server, **found}
 
 
-def containers(lab: Lab) -> dict[str, tuple[str, int]]:
+def containers(cluster: Cluster) -> dict[str, tuple[str, int]]:
     """The name of each pod that runs and how often its containers were started again, by its uid."""
     return {
         pod["metadata"]["uid"]: (
             pod["metadata"]["name"],
             sum(each["restartCount"] for each in pod["status"].get("containerStatuses", ())),
         )
-        for pod in lab.objects("pods")
+        for pod in cluster.objects("pods")
         if pod["status"]["phase"] == "Running"
     }
+
+
+def started_again(before: dict[str, tuple[str, int]], after: dict[str, tuple[str, int]]) -> list[str]:
+    """The pods that stayed, but not all of their containers did."""
+    return [name for uid, (name, count) in after.items() if uid in before and count > before[uid][1]]
+
+
+def upgrade(lab: Lab, new: str, clone: Path) -> Upgrade:
+    """Change the line in a clone of the lab's model, push and deploy."""
+    change(clone / KNOBS, LINE, f"kubernetes_version: {new}")
+    planned, pushed = push(clone, f"Kubernetes {new}")
+    start = time.monotonic()
+    done = lab.deploy(check=False)
+    return Upgrade(planned, pushed, time.monotonic() - start, done.returncode)
 
 
 def measure(lab: Lab, old: str, new: str, folder: Path) -> Iterator[tuple[str, str]]:
@@ -50,25 +108,22 @@ def measure(lab: Lab, old: str, new: str, folder: Path) -> Iterator[tuple[str, s
     yield from phases(lab.name)
     clone = folder / "clone"
     lab.command("clone", clone)
-    change(clone / KNOBS, LINE, f"kubernetes_version: {new}")
     before = containers(lab)
-    planned, pushed = push(clone, f"Kubernetes {new}")
-    yield f"git push, {old} to {new}", f"plan after {planned:.1f} s, done after {pushed:.0f} s"
-    start = time.monotonic()
     with lab.load() as load:
-        done = lab.deploy(check=False)
-    yield "orch.deploy", f"{time.monotonic() - start:.0f} s, exit {done.returncode}"
+        done = upgrade(lab, new, clone)
+    yield f"git push, {old} to {new}", f"plan after {done.planned:.1f} s, done after {done.pushed:.0f} s"
+    yield "orch.deploy", f"{done.deployed:.0f} s, exit {done.code}"
     for service, tally in load.tallies.items():
         yield f"requests to {service}", json.dumps(tally.as_dict())
     after = containers(lab)
-    again = [name for uid, (name, count) in after.items() if uid in before and count > before[uid][1]]
+    again = started_again(before, after)
     stayed = len(before.keys() & after.keys())
     yield "pods", f"{stayed} of {len(before)} stayed, the others moved; started again in their place: {again or 'none'}"
     now = versions(lab)
     yield "versions", ", ".join(f"{name} {version}" for name, version in now.items())
     failures = [failure for tally in load.tallies.values() for failure in tally.failures]
     problems = [
-        *([f"orch.deploy exited {done.returncode}"] if done.returncode else []),
+        *([f"orch.deploy exited {done.code}"] if done.code else []),
         *failures[:10],
         *again,
         *(f"{name} has {version}" for name, version in now.items() if version != f"v{new}"),
@@ -85,20 +140,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         model = own_model(REPOSITORY, folder / "model", NAME, PREFIX)
-        found = re.search(LINE, (model / KNOBS).read_text())
-        assert found, f"{KNOBS} names no version"
-        new = found[0].split()[-1]
+        new = version(model)
         change(model / KNOBS, LINE, f"kubernetes_version: {arguments.old}")
-        command = [*COMMAND, "--model", str(model), "lab", "--name", NAME]
-        try:
-            if run([*command, "up"]).returncode:
-                sys.exit("the lab did not come up")
+        with made(model, NAME, keep=arguments.keep) as lab:
             print("| what | measured |\n|---|---|")
-            for row in measure(Lab(model, NAME), arguments.old, new, folder):
+            for row in measure(lab, arguments.old, new, folder):
                 print(f"| {row[0]} | {row[1]} |", flush=True)
-        finally:
-            if not arguments.keep:
-                run([*command, "clean", "--keep-cache"])
 
 
 if __name__ == "__main__":

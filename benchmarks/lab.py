@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from tests.story.lab import KNOBS, Lab, change
 
@@ -24,10 +25,15 @@ from pillarbox.lab import settings as lab_settings
 from pillarbox.model import Inventory
 
 
+def runs(name: str) -> list[dict[str, Any]]:
+    """Each noted run of ``make lab``: its start, and the seconds of its phases."""
+    files = sorted((lab_settings.load(name).state / "durations").glob("*.json"))
+    return [json.loads(file.read_text()) for file in files]
+
+
 def phases(name: str) -> Iterator[tuple[str, str]]:
-    """Each noted run of ``make lab``: when, and the seconds of its phases."""
-    for file in sorted((lab_settings.load(name).state / "durations").glob("*.json")):
-        noted = json.loads(file.read_text())
+    """A row for each of them."""
+    for noted in runs(name):
         total = sum(noted["phases"].values())
         yield (
             f"make lab, {noted['start']}",

@@ -52,6 +52,51 @@ def _unpack(packages: Iterable[str], root: Path) -> bool:
     return True
 
 
+# What it writes, and files that it takes away as overlayfs writes that down.
+_INSTALL = """
+set -eu
+mount -t tmpfs none "$1"
+cd "$1"
+mkdir upper work root
+mount -t overlay overlay -o lowerdir=/,upperdir=upper,workdir=work root
+mount -t proc proc root/proc
+mount --bind /dev root/dev
+mount -t tmpfs none root/run
+mount --bind "$2" root/mnt
+if ls root/mnt/*.deb > /dev/null 2>&1; then chroot root sh -c 'dpkg --install /mnt/*.deb' >&2; fi
+cp -a upper/. "$3"
+"""
+
+
+def debian_layer(name: str, scratch: Path, *packages: str) -> Path | None:
+    """A directory with what is different on this machine where Debian's ``packages`` are installed; nothing where apt
+    has no such packages. What apt fetches is cached as ``name``. Needs root."""
+    archives = CACHE / name
+    if not archives.is_dir():
+        archives.parent.mkdir(parents=True, exist_ok=True)
+        with files.making(archives) as fetched:
+            (fetched / "partial").mkdir()
+            into = ["-o", f"Dir::Cache::archives={fetched}", "-o", "APT::Sandbox::User=root"]
+            fetch = ["apt-get", "-qq", "-y", *into, "--no-install-recommends", "--download-only", "install", *packages]
+            if subprocess.run(fetch, capture_output=True).returncode != 0:
+                subprocess.run(["apt-get", "-qq", "update"], capture_output=True, check=False)
+                if subprocess.run(fetch, capture_output=True).returncode != 0:
+                    return None
+            (fetched / "partial").rmdir()
+    mount, layer = scratch / "install", scratch / "layer"
+    mount.mkdir()
+    layer.mkdir()
+    alone = ["unshare", "--mount", "--pid", "--fork", "--kill-child"]
+    done = subprocess.run(
+        [*alone, "sh", "-c", _INSTALL, "sh", mount, archives, layer],
+        env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return layer
+
+
 def compiled(name: str, command: str) -> Path | None:
     """A command of a program that a lab compiled, the newest version: beside it lie the program's others. In
     $PILLARBOX_PROGRAMS, which is like a host's `program:source:directory`, else in the cache of labs."""

@@ -89,6 +89,11 @@ kubernetes_service_{{ name }}:
   service.running:
   - name: {{ name }}
   - enable: true
+  {%- if name != 'kube-apiserver' %}
+  # They end where the API server does not know their rights yet, and are found dead then.
+  - require:
+    - cmd: kubernetes_master_ready
+  {%- endif %}
   - watch:
     - file: program_binary_{{ name }}
     - file: kubernetes_unit_{{ name }}

@@ -5,6 +5,10 @@
 {%- set server = 'https://' ~ pool.master.host ~ ':' ~ pool.master.get('port', 6443) %}
 {%- set sandbox = salt['pillar.get']('containerd:server:sandbox_image') %}
 {%- set pause = 'localhost/pause:local' %}
+{%- set bird = salt['pillar.get']('bird:server', {}) %}
+{%- if pool.network.engine == 'bgp' and not (bird.get('enabled') and pool.network.range in bird.get('announce', {}).values()) %}
+{{- raise('kubernetes:pool:network:engine is bgp: bird:server has to be enabled, and to announce ' ~ pool.network.range) }}
+{%- endif %}
 {%- set context = {'pool': pool, 'pki': pki, 'sys_resource': sys_resource} %}
 include:
 - kubernetes.program
@@ -21,6 +25,8 @@ kubernetes_pool_packages:
     - ethtool
     - iptables
     - mount
+    # kube-proxy's nftables mode names protocols as /etc/protocols does.
+    - netbase
     - nftables
     - socat
     - util-linux
@@ -72,7 +78,7 @@ kubernetes_pool_config_{{ name }}:
 {{ unit(name, context) }}
 {%- endfor %}
 
-{%- if pool.network.engine == 'bridge' %}
+{%- if pool.network.engine in ('bridge', 'bgp') %}
 kubernetes_pool_cni:
   file.managed:
   - name: /etc/cni/net.d/10-bridge.conflist
@@ -157,6 +163,24 @@ kubernetes_service_{{ name }}:
     - file: {{ owned }}
     {%- endfor %}
 {%- endfor %}
+
+{%- if pool.network.engine in ('cilium', 'calico') %}
+
+# It stays as long as the node has its name.
+{%- set kubectl = 'kubectl --kubeconfig /etc/kubernetes/kubelet.conf --request-timeout 10s' %}
+{%- set range = {'spec': {'podCIDR': pool.network.range, 'podCIDRs': [pool.network.range]}} %}
+kubernetes_pool_range:
+  cmd.run:
+  - name: >-
+      timeout {{ pool.get('timeout', 300) }} sh -c 'until {{ kubectl }} get node {{ pool.name }} > /dev/null 2>&1; do sleep 1; done';
+      {{ kubectl }} patch node {{ pool.name }} --patch '{{ range | json }}'
+  - unless: test "$({{ kubectl }} get node {{ pool.name }} -o 'jsonpath={.spec.podCIDR}')" = {{ pool.network.range }}
+  - require:
+    - file: program_binary_kubectl
+    - service: kubernetes_service_kubelet
+  - require_in:
+    - cmd: kubernetes_pool_ready
+{%- endif %}
 
 # A highstate that ends well means a node that takes pods, with the labels that the model gives it.
 kubernetes_pool_ready_script:

@@ -14,7 +14,7 @@
 {%- import_yaml 'program/files/' ~ name ~ '/' ~ given.version ~ '/program.yml' as program %}
 {%- set folder = '/usr/local/lib/program/source/' ~ directory.split('/')[-1] %}
 {%- for file in pins(name, given.version) | load_json if not file.endswith('/program.yml') %}
-{%- do files.update({folder ~ '/' ~ file.split('/')[-1]: file}) %}
+{%- do files.update({folder ~ '/' ~ file.split('/', 4)[4]: file}) %}
 {%- endfor %}
 {%- do packages.extend(program.get('packages', [])) %}
 {%- do planned.update({
@@ -24,6 +24,7 @@
   'ldflags': program.get('ldflags', []),
   'cgo': program.get('cgo', false),
   'c': program.get('c', {}),
+  'archives': program.get('archives', {}),
 }) %}
 {%- endif %}
 {%- do plan.programs.append(planned) %}

@@ -14,6 +14,8 @@ IN_THE_MODEL = (
     "how-to/release.md",
     "how-to/host.md",
     "how-to/topology.md",
+    "how-to/network.md",
+    "how-to/policies.md",
     "how-to/own-servers.md",
 )
 BESIDE_IT = ("tutorial/first-cloud.md", "tutorial/own-service.md")

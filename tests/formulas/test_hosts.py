@@ -39,8 +39,10 @@ FORMULAS = (
     "kubernetes",
     "program",
     "coredns",
+    "cilium",
     "haproxy",
     "keepalived",
+    "bird",
 )
 FENCE = re.compile(r"^```yaml\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: network namespaces")

@@ -33,7 +33,7 @@ SCRIPT = PROGRAMS / "provide"
 TOOLCHAIN = yaml.safe_load((PROGRAMS / "toolchain.yml").read_text())
 VERSIONS = sorted(str(file.parent.relative_to(PROGRAMS)) for file in PROGRAMS.glob("*/*/program.yml"))
 WORDS = {"version", "major", "minor"}
-KEYS = {"modules", "commands", "tags", "ldflags", "cgo", "c", "packages"}
+KEYS = {"modules", "replace", "commands", "tags", "ldflags", "cgo", "c", "archives", "packages"}
 
 
 def numbers(version: str) -> list[int]:
@@ -55,12 +55,23 @@ def test_pins_name_the_version_that_they_say(directory: str) -> None:
     language = re.search(r"^go (\S+)$", lines, re.MULTILINE)
     assert language and numbers(language[1]) <= numbers(TOOLCHAIN["version"])
     assert not re.search(r"^toolchain ", lines, re.MULTILINE)
-    for module, instead, release in re.findall(r"^(?:replace )?\t?(\S+) => (\S+) ?(\S*)$", lines, re.MULTILINE):
-        assert module == instead and release == f"v0.{version.split('.', 1)[1]}"
+    # What is compiled instead of a module is said there, or is a published module: of Kubernetes' own staging folder,
+    # or what a module names itself.
+    given = program.get("replace", {})
+    found = re.findall(r"^(?:replace )?\t?(\S+) => (\S+) ?(\S*)$", lines, re.MULTILINE)
+    assert given.keys() <= {module for module, _, _ in found}
+    for module, instead, release in found:
+        if module in given:
+            assert given[module] == (release or instead)
+            assert release or (PROGRAMS / directory / instead / "go.mod").is_file()
+        elif module.startswith("k8s.io/"):
+            assert module == instead and release == f"v0.{version.split('.', 1)[1]}"
+        else:
+            assert release.startswith("v")
     for package in program["commands"].values():
         own = package == "." and (PROGRAMS / directory / "main.go").is_file()
         assert own or any(package == module or package.startswith(f"{module}/") for module in program["modules"])
-    for each in program.get("c", {}).values():
+    for each in (*program.get("c", {}).values(), *program.get("archives", {}).values()):
         assert each["module"] in program["modules"]
     assert set(re.findall(r"\{(\w*)\}", json.dumps([program.get("ldflags"), program.get("c")]))) <= WORDS
 
@@ -164,7 +175,7 @@ def test_another_way_of_compiling_is_another_key() -> None:
     ]
     digest = hashlib.sha256("".join(compiling).encode()).hexdigest()[:12]
     recipe = re.search(r"set recipe = (\d+)", (FORMULA / "map.jinja").read_text())
-    assert recipe and (recipe[1], digest) == ("1", "9416136f8053")
+    assert recipe and (recipe[1], digest) == ("1", "0db981144bdb")
 
 
 def test_a_host_that_makes_it_starts_early_and_waits_for_the_same_directory(formulas: Path, tmp_path: Path) -> None:
@@ -186,6 +197,19 @@ def test_a_host_that_makes_nothing_only_waits(formulas: Path, tmp_path: Path) ->
     copy = low["program_binary_coredns"]
     assert (copy["fun"], copy["name"]) == ("managed", "/usr/local/bin/coredns")
     assert copy["source"] == f"{path([*low.values()])}/coredns"
+
+
+def test_what_stands_in_for_a_module_comes_along(formulas: Path, tmp_path: Path) -> None:
+    folder = formulas / "program" / "files" / "coredns" / "1.15.0" / "stub"
+    before = path(states(formulas, tmp_path / "before", **COREDNS))
+    folder.mkdir()
+    (folder / "go.mod").write_text("module example.com/stub\n")
+    low = states(formulas, tmp_path / "states", enabled=True, **COREDNS)
+    assert path(low) != before
+    (program,) = next(chunk["dataset"] for chunk in low if chunk["__id__"] == "program_source_plan")["programs"]
+    files = {chunk["name"]: chunk["source"] for chunk in low if chunk["name"].startswith(program["source"])}
+    assert files[f"{program['source']}/stub/go.mod"] == "salt://program/files/coredns/1.15.0/stub/go.mod"
+    assert files[f"{program['source']}/go.mod"] == "salt://program/files/coredns/1.15.0/go.mod"
 
 
 def test_hosts_may_run_it_from_where_it_lies(formulas: Path, tmp_path: Path) -> None:
@@ -251,6 +275,8 @@ build)
   while [ $# -gt 1 ]; do [ "$1" = -o ] && made=$2; shift; done
   [ ! -e "$FAULTY" ] || case "$1" in faulty*) echo "$1: it does not compile" >&2; exit 1 ;; esac
   echo "$1" > "$made" ;;
+list)
+  case "$*" in *-json*) echo "{\"Dir\": \"$PWD\"}" ;; esac ;;
 esac
 """
 VERSION = "v0.0.1-go1.99.0.linux-amd64"
@@ -283,7 +309,7 @@ class Host:
     def out(self, name: str) -> Path:
         return self.directory / "out" / name
 
-    def start(self, digest: str | None = None) -> subprocess.Popen[str]:
+    def start(self, digest: str | None = None, archives: dict[str, Any] | None = None) -> subprocess.Popen[str]:
         programs = [
             {
                 "name": name,
@@ -295,6 +321,7 @@ class Host:
                 "ldflags": [],
                 "cgo": False,
                 "c": {},
+                "archives": (archives or {}) if name == "sound" else {},
             }
             for name in ("faulty", "sound")
         ]
@@ -315,8 +342,8 @@ class Host:
             [SCRIPT, file], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
 
-    def run(self, digest: str | None = None) -> tuple[int, str]:
-        process = self.start(digest)
+    def run(self, digest: str | None = None, archives: dict[str, Any] | None = None) -> tuple[int, str]:
+        process = self.start(digest, archives)
         out, _ = process.communicate(timeout=600)
         return process.returncode, out
 
@@ -371,6 +398,21 @@ def test_what_failed_is_tried_again_and_what_is_there_is_not(host: Host) -> None
     host.calls.unlink()
     code, out = host.run()
     assert code == 0 and "everything is there" in out and not host.calls.exists()
+
+
+def test_a_folder_of_a_module_comes_as_an_archive(host: Host) -> None:
+    file = host.directory / "source" / "sound" / "data" / "include" / "a.h"
+    file.parent.mkdir(parents=True)
+    file.write_text("#define A\n")
+    code, out = host.run(archives={"data.tar": {"module": "sound", "folder": "data"}})
+    assert code == 0, out
+    subprocess.run(["sha256sum", "--check", "--quiet", "--strict", "SHA256SUMS"], cwd=host.out("sound"), check=True)
+    with tarfile.open(host.out("sound") / "data.tar") as tar:
+        assert tar.getnames() == ["data", "data/include", "data/include/a.h"]
+        # Made elsewhere and on another day it is the same.
+        assert {(each.uid, each.gid, each.mtime) for each in tar} == {(0, 0, 0)}
+        member = tar.extractfile("data/include/a.h")
+        assert member and member.read() == b"#define A\n"
 
 
 def test_an_interrupted_compile_leaves_nothing_and_begins_again(host: Host) -> None:
@@ -490,7 +532,8 @@ def test_a_disk_that_is_full_is_told_and_made_use_of_once_it_is_not(tmp_path: Pa
 def test_a_program_is_compiled_from_its_pins(host: Host, formulas: Path, tmp_path: Path) -> None:
     """The environment holds nothing but this machine's own settings of Go, of proxies and of authorities."""
     named = {
-        "program": {"cni-plugins": {"version": "1.9.1"}},
+        # The other is what the probe waits for, and is not made.
+        "program": {"cni-plugins": {"version": "1.9.1"}, "coredns": {"version": "1.15.0", "path": "/opt/coredns"}},
         "directory": str(tmp_path / "out"),
         "work": str(tmp_path),
     }

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import cycle
-from typing import Any
+from typing import Any, Self
 
 import requests
 from tests import turns
@@ -34,22 +36,65 @@ class Tally:
         return {"sent": self.sent, "failed": len(self.failures), "slowest_seconds": round(self.slowest, 2)}
 
 
-class Load:
+class Requests:
+    """Requests on services, each asked at every address in turn, for as long as the ``with`` block lasts.
+
+    ``asks`` says of each service how an address of it is asked; what it raises is a failure. Meanwhile no other test
+    keeps the machine busy: how long an answer takes is the services' doing then.
+    """
+
+    def __init__(self, addresses: list[str], asks: Mapping[str, Callable[[str], object]], pause: float) -> None:
+        self._addresses = addresses
+        self._asks = asks
+        self._pause = pause
+        self._stop = threading.Event()
+        self._turn = ExitStack()
+        self.tallies = {name: Tally() for name in asks}
+        self._threads = [threading.Thread(target=self._run, args=(name,), daemon=True) for name in asks]
+
+    def _run(self, name: str) -> None:
+        tally = self.tallies[name]
+        for address in cycle(self._addresses):
+            if self._stop.is_set():
+                return
+            start = time.monotonic()
+            try:
+                self._asks[name](address)
+            except (AssertionError, requests.RequestException, KeyError, ValueError) as error:
+                tally.failures.append(f"{time.strftime('%H:%M:%S')} {address}: {error}")
+            tally.sent += 1
+            tally.slowest = max(tally.slowest, time.monotonic() - start)
+            self._stop.wait(self._pause)
+
+    def __enter__(self) -> Self:
+        self._turn.enter_context(turns.alone())
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+        self._turn.close()
+
+
+class Load(Requests):
     """Requests as users of the cloud send them, each on a connection of its own, through the services' node ports.
 
     Keystone: a token for ``user`` (password checked against the database). The others: what ``APIS`` says, with a
-    token. An answer counts only when it is the service's own: the status and the body that belong to it. Meanwhile no
-    other test keeps the machine busy: how long an answer takes is the cloud's doing then.
+    token. An answer counts only when it is the service's own: the status and the body that belong to it.
     """
 
     def __init__(self, addresses: list[str], password: str, user: str = "admin") -> None:
-        self._addresses = addresses
+        asks: dict[str, Callable[[str], object]] = {
+            "keystone": self.token,
+            **{name: partial(self._with_token, name) for name in APIS},
+        }
+        super().__init__(addresses, asks, PAUSE_SECONDS)
         self._user = user
         self._password = password
-        self._stop = threading.Event()
-        self._turn = ExitStack()
-        self.tallies = {name: Tally() for name in ("keystone", *APIS)}
-        self._threads = [threading.Thread(target=self._run, args=(name,), daemon=True) for name in self.tallies]
+        self._tokens: dict[str, str] = {}
 
     def token(self, address: str) -> str:
         """A new token, or :class:`AssertionError` saying what came instead."""
@@ -79,33 +124,6 @@ class Load:
         assert answer.status_code == 200, f"{answer.status_code} {answer.text[:200]}"
         return answer.json()[key]
 
-    def _run(self, name: str) -> None:
-        tally = self.tallies[name]
-        token = ""
-        for address in cycle(self._addresses):
-            if self._stop.is_set():
-                return
-            start = time.monotonic()
-            try:
-                if name == "keystone":
-                    self.token(address)
-                else:
-                    token = token or self.token(address)
-                    self.ask(name, address, token)
-            except (AssertionError, requests.RequestException, KeyError, ValueError) as error:
-                tally.failures.append(f"{time.strftime('%H:%M:%S')} {address}: {error}")
-            tally.sent += 1
-            tally.slowest = max(tally.slowest, time.monotonic() - start)
-            self._stop.wait(PAUSE_SECONDS)
-
-    def __enter__(self) -> Load:
-        self._turn.enter_context(turns.alone())
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
-        self._turn.close()
+    def _with_token(self, name: str, address: str) -> None:
+        token = self._tokens[name] = self._tokens.get(name) or self.token(address)
+        self.ask(name, address, token)
