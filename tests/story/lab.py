@@ -21,12 +21,14 @@ from pillarbox.lab import hosts
 from pillarbox.lab import settings as lab_settings
 from pillarbox.lab import status as lab_status
 from pillarbox.model import Inventory
+from pillarbox.system.waiting import until
 
 NAME = "pillarbox-test"
 # A user's lab may run beside the tests', so theirs is on a network of its own.
 PREFIX = "172.30.21"
 PARTS = ("classes", "nodes", "formulas", "images", "manifests", "setup.cfg", "README.md")
 KNOBS = "classes/cluster/lab/init.yml"
+PATIENCE = 600.0
 COMMAND = [sys.executable, "-c", "from pillarbox.cli import main; main()"]
 
 
@@ -141,6 +143,22 @@ class Lab:
         settings = lab_settings.load(self.name)
         engine, _ = lab_status.connect(settings)
         return engine.client.containers.get(hosts.container_name(settings, host))
+
+    def boot(self, host: str) -> None:
+        """Start a host that was without power, and wait until the master reaches it."""
+        self.container(host).start()
+        assert until(
+            lambda: self.on(host, "systemctl", "is-system-running", check=False).stdout.strip() == "running",
+            f"{host} runs", patience=PATIENCE, every=1,
+        )  # fmt: skip
+        self.answering()
+
+    def answering(self) -> None:
+        """Wait until every minion answers the master."""
+        assert until(
+            lambda: self.on("cfg01", "salt", "*", "test.ping", check=False).returncode == 0,
+            "minions answer", patience=PATIENCE, every=1,
+        )  # fmt: skip
 
     def lose(self, host: str) -> None:
         """A host is gone with its disks; ``lab up`` makes an empty one in its place."""

@@ -78,6 +78,11 @@ class Requests:
             thread.join()
         self._turn.close()
 
+    def none_failed(self) -> None:
+        """Assert that each service was asked for some time, and answered every time."""
+        assert {name: tally.failures for name, tally in self.tallies.items()} == {name: [] for name in self.tallies}
+        assert all(tally.sent > 10 for tally in self.tallies.values())
+
 
 class Load(Requests):
     """Requests as users of the cloud send them, each on a connection of its own, through the services' node ports.

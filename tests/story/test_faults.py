@@ -53,8 +53,7 @@ def test_a_killed_pod_is_replaced_and_no_request_fails(lab: Lab) -> None:
     with lab.load() as load:
         lab.kubectl("delete", "pod", pod, "--wait=false")
         wait("keystone has two ready pods, the deleted one gone", lambda: healthy(lab, "keystone-server"))
-    assert {name: tally.failures for name, tally in load.tallies.items()} == {name: [] for name in load.tallies}
-    assert load.tallies
+    load.none_failed()
 
 
 def test_a_killed_kubelet_comes_back(lab: Lab) -> None:

@@ -17,7 +17,6 @@ from tests.story.conftest import up
 from tests.story.lab import COMMAND, KNOBS, Lab, change, own_model, run
 from tests.story.test_story import clone, git, push
 from tests.story.test_underlay import ETCDCTL
-from tests.story.test_upgrade_faults import boot, none_failed
 
 from pillarbox.system.waiting import until
 
@@ -123,7 +122,7 @@ def test_one_master_becomes_three_by_three_lines(lab: Lab, clone: Path) -> None:
         used = lab.on(host["metadata"]["name"], "grep", "server:", "/etc/kubernetes/kubelet.conf").stdout
         assert f"https://{ADDRESS}:6443" in used
     assert lab.on("cfg01", "salt-run", "pillarbox.status", check=False).returncode == 0
-    none_failed(load)
+    load.none_failed()
 
 
 def test_the_master_with_the_address_is_away(lab: Lab) -> None:
@@ -134,10 +133,10 @@ def test_the_master_with_the_address_is_away(lab: Lab) -> None:
         writes(lab)
         # As if nothing were amiss.
         lab.deploy()
-        boot(lab, name)
+        lab.boot(name)
     settled(lab, *MASTERS)
     assert len(holder(lab)) == 1 and holder(lab) != [name], "it keeps away from the address when it is back"
-    none_failed(load)
+    load.none_failed()
 
 
 def test_a_master_that_is_lost_is_replaced_by_an_empty_host(lab: Lab) -> None:
@@ -149,7 +148,7 @@ def test_a_master_that_is_lost_is_replaced_by_an_empty_host(lab: Lab) -> None:
         after = settled(lab, *MASTERS)
         writes(lab)
     assert after["kmst02"] != before["kmst02"], "it joined as a new member"
-    none_failed(load)
+    load.none_failed()
 
 
 def test_a_member_of_etcd_without_its_data_joins_again(lab: Lab) -> None:
@@ -161,7 +160,7 @@ def test_a_member_of_etcd_without_its_data_joins_again(lab: Lab) -> None:
         lab.on("cfg01", "salt", "kmst03", "state.highstate")
         after = settled(lab, *MASTERS)
     assert after["kmst03"] != before["kmst03"]
-    none_failed(load)
+    load.none_failed()
 
 
 def test_three_masters_become_one(lab: Lab, clone: Path) -> None:
@@ -180,4 +179,4 @@ def test_three_masters_become_one(lab: Lab, clone: Path) -> None:
         assert until(answered, "the one that is left has the address", patience=60)
         writes(lab)
         lab.deploy()
-    none_failed(load)
+    load.none_failed()

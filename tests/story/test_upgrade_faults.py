@@ -114,28 +114,6 @@ def upgrade(lab: Lab, clone: Path) -> Iterator[Upgrade]:
     lab.on("cfg01", "rm", "-r", str(Path(OTHER).parent))
 
 
-def boot(lab: Lab, host: str) -> None:
-    """Start a host that was without power, and wait until the master reaches it."""
-    lab.container(host).start()
-    assert until(
-        lambda: lab.on(host, "systemctl", "is-system-running", check=False).stdout.strip() == "running",
-        f"{host} runs", patience=PATIENCE, every=1,
-    )  # fmt: skip
-    answering(lab)
-
-
-def answering(lab: Lab) -> None:
-    assert until(
-        lambda: lab.on("cfg01", "salt", "*", "test.ping", check=False).returncode == 0,
-        "minions answer", patience=PATIENCE, every=1,
-    )  # fmt: skip
-
-
-def none_failed(load: Load) -> None:
-    assert {name: tally.failures for name, tally in load.tallies.items()} == {name: [] for name in load.tallies}
-    assert all(tally.sent > 10 for tally in load.tallies.values())
-
-
 def restarts(lab: Lab) -> dict[str, int]:
     """How often the containers of each pod were started again."""
     return {
@@ -158,7 +136,7 @@ def test_a_deploy_that_is_cut_off_is_carried_on(lab: Lab, upgrade: Upgrade, what
                 lab.container("cfg01").kill()
             assert deploy.end() != 0
         if what == "master":
-            boot(lab, "cfg01")
+            lab.boot("cfg01")
         assert upgrade.unschedulable() == ["ctl02"]
         status = lab.on("cfg01", "salt-run", "pillarbox.status", check=False)
         assert status.returncode != 0 and "takes no new pods until a deploy finds its host well" in status.stdout
@@ -170,7 +148,7 @@ def test_a_deploy_that_is_cut_off_is_carried_on(lab: Lab, upgrade: Upgrade, what
     assert {report["hosts"][name] for name in ("ctl02", "ctl03", "cfg01")} == {APPLIED}
     upgrade.done("ctl03")
     lab.kubectl("uncordon", "ctl03")
-    none_failed(load)
+    load.none_failed()
     after = restarts(lab)
     assert {name: after[name] for name in before.keys() & after} == {
         name: before[name] for name in before.keys() & after
@@ -192,11 +170,11 @@ def test_a_host_that_dies_meanwhile_is_told_and_made_well(lab: Lab, upgrade: Upg
         with lab.deploying() as deploy:
             assert deploy.end() != 0
         assert "no host was changed: ctl03 gives no answer" in deploy.said
-        boot(lab, "ctl03")
+        lab.boot("ctl03")
         lab.deploy()
     assert lab.report()["hosts"] == {"ctl03": APPLIED, "cfg01": APPLIED}
     upgrade.done()
-    none_failed(load)
+    load.none_failed()
 
 
 @pytest.mark.parametrize(("host", "directory"), [("ctl02", "/var/cache/salt"), ("kmst01", "/var/lib/etcd")])
@@ -221,10 +199,10 @@ def test_a_full_disk_stops_it_until_there_is_room(lab: Lab, upgrade: Upgrade, ho
             lambda: lab.kubectl("get", "--raw", "/readyz", check=False).returncode == 0,
             "the API server is ready", patience=PATIENCE, every=1,
         )  # fmt: skip
-        answering(lab)
+        lab.answering()
         lab.deploy()
     upgrade.done()
-    none_failed(load)
+    load.none_failed()
 
 
 def test_pods_that_no_registry_gives_images_to_hold_it_until_one_does(lab: Lab, upgrade: Upgrade) -> None:
@@ -255,7 +233,7 @@ def test_pods_that_no_registry_gives_images_to_hold_it_until_one_does(lab: Lab, 
             lab.on("cfg01", "systemctl", "start", "docker-registry")
         assert deploy.end() == 0
     upgrade.done()
-    none_failed(load)
+    load.none_failed()
 
 
 def test_certificates_at_their_last_day_are_told_and_renewed(lab: Lab, upgrade: Upgrade) -> None:
@@ -276,4 +254,4 @@ def test_certificates_at_their_last_day_are_told_and_renewed(lab: Lab, upgrade: 
         ends = lab.on(host, PYTHON, "-c", ENDS, f"/etc/kubernetes/pki/{name}.crt").stdout
         assert datetime.fromisoformat(ends.strip()) - datetime.now(UTC) > timedelta(days=80)
     upgrade.done()
-    none_failed(load)
+    load.none_failed()

@@ -74,7 +74,7 @@ def holders(places: Places, kubeconfig: str | Path | None = None) -> Iterator[tu
         found: list[Holder] = list(sources.of_masters(revision.hosts))
         # Which images run makes no difference to the commands that are run in them.
         for item in revision.deployments():
-            cluster = stack.enter_context(Cluster(choose(kubeconfig, item.kubeconfig, places.root), patience=10))
+            cluster = stack.enter_context(Cluster(choose(kubeconfig, item.kubeconfig, (places.root,)), patience=10))
             found += data_of(cluster, item.name, item.manifests)
         yield tuple(sorted(found, key=lambda each: each.name))
 

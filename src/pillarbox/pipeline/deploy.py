@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,20 +14,18 @@ from pillarbox.pipeline.alone import alone
 from pillarbox.pipeline.backup import before_expand
 from pillarbox.pipeline.errors import PipelineError
 from pillarbox.pipeline.git import Repository
-from pillarbox.pipeline.hosts import ApplyStates, HostOutcome, HostState
+from pillarbox.pipeline.hosts import ApplyStates
 from pillarbox.pipeline.places import Places
 from pillarbox.pipeline.prepare import Preparation, choose, deployments, last_deployed, newer, prepare, resolve
 from pillarbox.pipeline.record import Run, RunKind
 from pillarbox.pipeline.running import recorded
-from pillarbox.pipeline.updates import Drain, Group, HostUpdate
+from pillarbox.pipeline.stages import Stages
+from pillarbox.pipeline.updates import HostUpdate
 from pillarbox.revision import Deployment, Revision
 from pillarbox.rollout import (
     Cluster,
     GoodStore,
-    ObjectRef,
     ObjectStatus,
-    RolloutError,
-    Unreachable,
     data_of,
     node,
     roll_out,
@@ -37,7 +34,7 @@ from pillarbox.rollout import (
 from pillarbox.rollout.roll import RolloutOutcome
 from pillarbox.secrets import DEFAULT_HOME, Keyring
 from pillarbox.system.errors import PillarboxError
-from pillarbox.system.progress import SILENT, Progress, elapsed
+from pillarbox.system.progress import SILENT, Progress
 
 
 @dataclass(frozen=True)
@@ -120,7 +117,10 @@ def deploy_revision(
                         prepared = Preparation((), deployments(head, places, progress))
                 if noting:
                     deployed.note(places, name, prepared.hosts)
-                well = not states or _apply(run, states, prepared, options, (places.root,), progress)
+                well = True
+                if states:
+                    kubeconfig = partial(choose, options.kubeconfig, pushed=(places.root,))
+                    well = Stages(run, states, options.dry_run, kubeconfig, progress).apply(prepared)
                 if well or options.dry_run:
                     _roll(run, prepared.deployments, options, places, progress, (places.root,))
                 if not well:
@@ -129,136 +129,6 @@ def deploy_revision(
             if noting:
                 deployed.note(places)
     return run
-
-
-def _apply(
-    run: Run,
-    states: ApplyStates,
-    prepared: Preparation,
-    options: DeployOptions,
-    pushed: Sequence[Path],
-    progress: Progress,
-) -> bool:
-    """Forget the hosts that are gone, and apply the states of those that change; whether all is well with them. What
-    became of each so far is on record at any moment."""
-    if prepared.removed:
-        for name in prepared.removed:
-            progress.step(f"host {name} is no longer in the model")
-        if not options.dry_run:
-            states.forget(prepared.removed)
-        run.hosts |= dict.fromkeys(
-            prepared.removed, str(HostState.WOULD_BE_REMOVED if options.dry_run else HostState.REMOVED)
-        )
-    run.hosts |= dict.fromkeys(prepared.hosts, str(HostState.NOT_REACHED))
-    if not options.dry_run:
-        well_already = [drain for host, drain in prepared.nodes.items() if host not in prepared.hosts]
-        _uncordon(well_already, options, pushed, progress)
-    if not prepared.hosts:
-        return True
-    with progress.phase(f"applying the states of {len(prepared.hosts)} hosts"):
-        well = _fit(run, states, prepared.hosts, options, progress)
-        for group in prepared.groups:
-            # A trial is to find all that is wrong.
-            if well or options.dry_run:
-                well = _update(run, group, states, options, pushed, progress) and well
-    if well and not options.dry_run:
-        _uncordon(prepared.nodes.values(), options, pushed, progress)
-    return well
-
-
-def _fit(run: Run, states: ApplyStates, hosts: Sequence[str], options: DeployOptions, progress: Progress) -> bool:
-    """Whether the hosts can be updated: they answer, and their clocks are right. Raises :class:`PipelineError` where
-    one is not fit, unless it is a trial, which says so and goes on."""
-    clocks = states.clocks(hosts)
-    unfit = {}
-    for name in hosts:
-        if (ahead := clocks.get(name)) is None:
-            unfit[name] = "gives no answer"
-        elif abs(ahead) > node.APART:
-            unfit[name] = f"has a clock {elapsed(abs(ahead))} {'ahead of' if ahead > 0 else 'behind'} the master's"
-    for name, why in unfit.items():
-        run.hosts[name] = str(HostOutcome(HostState.NOT_REACHED, f"it {why}"))
-        progress.step(f"host {name} {why}")
-    if unfit and not options.dry_run:
-        raise PipelineError(
-            f"no host was changed: {'; '.join(f'{name} {why}' for name, why in unfit.items())}",
-            hint="Hosts that change have to run, with their salt-minion, room on their disks, and clocks that agree: "
-            "certificates and tokens hold from one moment to another.",
-        )
-    return not unfit
-
-
-def _update(
-    run: Run, group: Group, states: ApplyStates, options: DeployOptions, pushed: Sequence[Path], progress: Progress
-) -> bool:
-    """Apply the states of a group, of a node by itself, once its pods have moved; whether all is well then."""
-    if group.states:
-        progress.step(f"host {', '.join(group.hosts)}: {' '.join(group.states)}, before any host is updated")
-    with _drained(None if options.dry_run else group.drain, options, pushed, progress) as put_back:
-        if not group.states and not options.dry_run:
-            run.hosts |= dict.fromkeys(group.hosts, str(HostState.APPLYING))
-            run.save()
-        outcomes = states(group.hosts, group.states, dry_run=options.dry_run, progress=progress)
-        well = _all_well(outcomes)
-        if not group.states or not well:
-            run.hosts |= {name: str(outcome) for name, outcome in outcomes.items()}
-            run.save()
-        if well:
-            put_back()
-    return well
-
-
-@contextmanager
-def _drained(
-    drain: Drain | None, options: DeployOptions, pushed: Sequence[Path], progress: Progress
-) -> Iterator[Callable[[], None]]:
-    """Take a node out of service; what the block is given puts it back, and waits until what left it is ready again.
-    One that is not put back takes no new pods until a deploy finds its host well."""
-    if drain is None:
-        yield lambda: None
-        return
-    with Cluster(choose(options.kubeconfig, drain.kubeconfig, *pushed)) as cluster:
-        before = node.cordoned(cluster, (drain.node,))
-        out, moved = True, dict[ObjectRef, int]()
-
-        def put_back() -> None:
-            nonlocal out
-            node.uncordon(cluster, drain.node)
-            out = False
-            node.settle(cluster, drain.node, moved, patience=drain.patience, progress=progress)
-
-        progress.step(f"node {drain.node}: no new pods; those that can move to other nodes")
-        node.cordon(cluster, drain.node)
-        try:
-            try:
-                moved |= node.drain(cluster, drain.node, patience=drain.patience, progress=progress)
-            except BaseException:
-                # Nothing was done to it, unless a deploy before this one was cut off.
-                if not before:
-                    with suppress(RolloutError):
-                        put_back()
-                raise
-            yield put_back
-        finally:
-            if out:
-                progress.step(f"node {drain.node}: takes no new pods until a deploy finds its host well")
-
-
-def _all_well(outcomes: Mapping[str, HostOutcome]) -> bool:
-    return all(outcome.state in (HostState.APPLIED, HostState.WOULD_CHANGE) for outcome in outcomes.values())
-
-
-def _uncordon(nodes: Collection[Drain], options: DeployOptions, pushed: Sequence[Path], progress: Progress) -> None:
-    """Let nodes take pods again that a deploy before this one, which did not end well, had taken out of service."""
-    for kubeconfig in {item.kubeconfig for item in nodes}:
-        try:
-            with Cluster(choose(options.kubeconfig, kubeconfig, *pushed), patience=5) as cluster:
-                for name in node.cordoned(cluster, [item.node for item in nodes if item.kubeconfig == kubeconfig]):
-                    node.uncordon(cluster, name)
-                    progress.step(f"node {name}: takes pods again")
-        except Unreachable:
-            # The roll-out says so, if it needs the cluster.
-            continue
 
 
 def state(
@@ -276,7 +146,7 @@ def state(
     revision = Revision.read(model)
 
     def cluster(named: Path | None) -> Cluster:
-        return Cluster(choose(kubeconfig, named, places.root, Path(model)), patience=10)
+        return Cluster(choose(kubeconfig, named, (places.root, Path(model))), patience=10)
 
     nodes: dict[Path | None, list[str]] = {}
     for host in revision.hosts.values():
@@ -309,7 +179,7 @@ def _roll(
         run.rollout = _joined([*results, outcome.as_dict()])
 
     for item in wanted:
-        with Cluster(choose(options.kubeconfig, item.kubeconfig, *pushed)) as cluster:
+        with Cluster(choose(options.kubeconfig, item.kubeconfig, pushed)) as cluster:
             outcome = roll_out(
                 cluster,
                 item.manifests,

@@ -128,18 +128,18 @@ def refuse_return(wanted: Iterable[Deployment], places: Places) -> None:
     """Raise when a cluster's schemas forbid these deployments; a cluster out of reach forbids nothing yet."""
     for item in wanted:
         try:
-            with Cluster(choose(None, item.kubeconfig, places.root), patience=5) as cluster:
+            with Cluster(choose(None, item.kubeconfig, (places.root,)), patience=5) as cluster:
                 memory.refuse_return(cluster, item.manifests)
         except Unreachable:
             continue
 
 
-def choose(given: str | Path | None, named: Path | None, *pushed: Path) -> Kubeconfig:
+def choose(given: str | Path | None, named: Path | None, pushed: Sequence[Path]) -> Kubeconfig:
     """The kubeconfig to use: the one that was asked for, else the model's, else what ``kubectl`` would take.
 
     ``pushed`` are the directories that pushes write to: the model's does not come from there.
     """
     if not given and named:
-        return Kubeconfig(named, pushed)
+        return Kubeconfig(named, tuple(pushed))
     own = given or os.environ.get("KUBECONFIG", "").partition(os.pathsep)[0] or "~/.kube/config"
     return Kubeconfig(Path(own))
