@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
-from tests import programs, turns
+from tests import turns
 
 import salt
 from pillarbox.lab import engine as engines
@@ -64,22 +64,21 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     Where processes share the work (``-n 2 --dist loadgroup``), one begins with the lab, and so with what takes longest;
     another has the rest.
     """
-    unpacked = programs.compiled("kubernetes", "kube-apiserver") is not None
 
     def rank(item: pytest.Item) -> int:
         if item.get_closest_marker("lab"):
             return 2
-        if "apiserver" in getattr(item, "fixturenames", ()):
-            return 1 if unpacked else 3
+        if item.get_closest_marker("compiled") or "apiserver" in getattr(item, "fixturenames", ()):
+            return 3
         return 1 if item.get_closest_marker("engine") else 0
 
     items.sort(key=rank)
     if hasattr(config, "workerinput"):
-        groups = {1: "engine", 2: "lab", 3: "lab"}
+        groups = {1: "engine", 2: "lab", 3: "engine"}
         for item in items:
             if group := groups.get(rank(item)):
                 item.add_marker(pytest.mark.xdist_group(group))
-        items.sort(key=lambda item: rank(item) < 2)
+        items.sort(key=lambda item: rank(item) != 2)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

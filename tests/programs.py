@@ -10,6 +10,8 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
+from tests import turns
+
 from pillarbox.system import files
 
 CACHE = Path(os.environ.get("PILLARBOX_TEST_CACHE") or "/var/cache/pillarbox-lab/programs")
@@ -99,7 +101,11 @@ def debian_layer(name: str, scratch: Path, *packages: str) -> Path | None:
 
 def compiled(name: str, command: str) -> Path | None:
     """A command of a program that a lab compiled, the newest version: beside it lie the program's others. In
-    $PILLARBOX_PROGRAMS, which is like a host's `program:source:directory`, else in the cache of labs."""
+    $PILLARBOX_PROGRAMS, which is like a host's `program:source:directory`, else in the cache of labs; where another
+    process of the tests makes a lab, once that is up. A test that calls this has the fixture ``apiserver`` or the
+    marker ``compiled``, and so comes late."""
+    with turns.held("programs", shared=True):
+        pass
     if "PILLARBOX_PROGRAMS" in os.environ:
         directories = [*Path(os.environ["PILLARBOX_PROGRAMS"]).glob(f"{name}-*")]
     else:

@@ -418,6 +418,7 @@ def test_two_nodes_enforce_what_the_pillar_says(cluster: Cluster) -> None:
 CLIENT = (("certificate", "crt"), ("key", "key"))
 
 
+@pytest.mark.compiled
 def test_of_several_operators_one_works_with_rights_of_its_own(inventory: Inventory, tmp_path: Path) -> None:
     made("cilium", "cilium-operator-generic")
     operator = programs.compiled("cilium", "cilium-operator-generic")

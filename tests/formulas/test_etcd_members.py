@@ -30,6 +30,8 @@ KILLER = """#!/bin/sh
 case " $* " in *" member add "*) kill -9 $PPID;; esac
 """
 
+pytestmark = pytest.mark.compiled
+
 
 class Host:
     """A host of a model, and its etcd."""

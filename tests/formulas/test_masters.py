@@ -293,6 +293,7 @@ def test_connections_go_to_servers_that_are_well(tmp_path: Path) -> None:
             assert answer.status == 200
 
 
+@pytest.mark.compiled
 def test_requests_go_on_when_an_api_server_ends(tmp_path: Path) -> None:
     """Real API servers that know nobody who is anonymous, behind the proxy that the model has for them."""
     haproxy, environment = program("haproxy")

@@ -275,6 +275,7 @@ def test_users_of_a_host_have_their_accounts(
     assert set(json.loads(file.read_text())["auths"]) == {served.address}
 
 
+@pytest.mark.compiled
 def test_a_nodes_containerd_pulls(served: Served, tmp_path: Path) -> None:
     """containerd with the formula's hosts.toml: authority and account, and no pull Secret."""
     if (containerd := programs.compiled("containerd", "containerd")) is None:

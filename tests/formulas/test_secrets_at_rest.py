@@ -23,6 +23,8 @@ ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "formulas/kubernetes/files/secrets-at-rest"
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
+pytestmark = pytest.mark.compiled
+
 
 @pytest.fixture
 def etcd(tmp_path: Path) -> Iterator[Run]:

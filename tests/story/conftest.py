@@ -54,7 +54,10 @@ def up(lab: Lab, config: pytest.Config) -> Iterator[Lab]:
         other.rmdir()
     try:
         # Not captured: it takes minutes, and whoever waits wants to see how far it is.
-        with config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
+        with (
+            config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled(),
+            turns.held("programs"),
+        ):
             print()
             # A lab that was kept has the model of the tests before.
             made = run([*command, "up", "--push"])
