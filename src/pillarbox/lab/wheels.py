@@ -38,9 +38,8 @@ def key(settings: LabSettings) -> str:
 
 
 def clean(settings: LabSettings) -> None:
-    """Delete what a run that was cut off left in the cache."""
-    for scratch in settings.cache.glob("*/.new-*"):
-        shutil.rmtree(scratch, ignore_errors=True)
+    """Delete what a run that was cut off left among the wheels. For the holder of the cache's lock."""
+    files.sweep(settings.cache / "wheels")
 
 
 def dependencies(settings: LabSettings, say: Callable[[str], None]) -> Path:
