@@ -26,11 +26,11 @@ lab-clean: ## Remove the lab and all that was installed for it; KEEP=cache keeps
 
 test: ## The whole test suite, the real cluster included (as root); says what it skips and why
 	@ci/bootstrap-machine lab
-	@$(VENV)/bin/python -m pytest -n 2 --dist loadgroup $(ARGS)
+	@$(VENV)/bin/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder $(ARGS)
 
 long-test: ## The whole test suite, with those that take minutes each (as root)
 	@ci/bootstrap-machine lab
-	@$(VENV)/bin/python -m pytest -n 2 --dist loadgroup --long $(ARGS)
+	@$(VENV)/bin/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder --long $(ARGS)
 
 fast-test: ## The tests that need neither an engine nor a cluster
 	@ci/bootstrap-machine venv

@@ -61,8 +61,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Fast tests first, then those with an engine, then the lab; last what runs programs that the lab compiled.
 
-    Where processes share the work (``-n 2 --dist loadgroup``), one begins with the lab, and so with what takes longest;
-    another has the rest.
+    Where processes share the work (``-n 2 --dist loadgroup --no-loadscope-reorder``), one begins with the lab, and so
+    with what takes longest; another has the rest.
     """
 
     def rank(item: pytest.Item) -> int:
@@ -74,7 +74,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
     items.sort(key=rank)
     if hasattr(config, "workerinput"):
-        groups = {1: "engine", 2: "lab", 3: "engine"}
+        groups = {1: "engine", 2: "lab", 3: "compiled"}
         for item in items:
             if group := groups.get(rank(item)):
                 item.add_marker(pytest.mark.xdist_group(group))
