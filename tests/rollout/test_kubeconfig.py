@@ -65,16 +65,16 @@ def test_a_pusher_runs_no_program_by_a_kubeconfig(tmp_path: Path) -> None:
     trap = tmp_path / "trap"
     file = kubeconfig(tmp_path / "kubeconfig", program(trap))
     with pytest.raises(RolloutError, match="user u has exec, which runs a program"):
-        Cluster(choose(None, file, tmp_path / "srv"))
+        Cluster(choose(None, file, [tmp_path / "srv"]))
     assert not trap.exists()
     helper = {"name": "gcp", "config": {"cmd-path": "touch", "cmd-args": str(trap), "expiry": "2000-01-01T00:00:00Z"}}
     kubeconfig(file, {"auth-provider": helper})
     with pytest.raises(RolloutError, match="user u has auth-provider, which runs a program"):
-        Cluster(choose(None, file, tmp_path / "srv"))
+        Cluster(choose(None, file, [tmp_path / "srv"]))
     assert not trap.exists()
     # The operator's own may.
     kubeconfig(file, program(trap))
-    Cluster(choose(file, Path("/elsewhere"), tmp_path / "srv")).close()
+    Cluster(choose(file, Path("/elsewhere"), [tmp_path / "srv"])).close()
     assert trap.exists()
 
 
@@ -104,7 +104,7 @@ def test_a_pusher_names_no_kubeconfig_of_a_push(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(file)
     for named in (file, tmp_path / "link", tmp_path / "published" / ".." / "link"):
         with pytest.raises(RolloutError, match="lies where pushes are written"):
-            Cluster(choose(None, named, tmp_path / "published"))
+            Cluster(choose(None, named, [tmp_path / "published"]))
     with pytest.raises(RolloutError, match="by an absolute path"):
         Kubeconfig(Path("kubeconfig"), ()).read()
 

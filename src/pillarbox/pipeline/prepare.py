@@ -134,7 +134,7 @@ def refuse_return(wanted: Iterable[Deployment], places: Places) -> None:
             continue
 
 
-def choose(given: str | Path | None, named: Path | None, pushed: Sequence[Path]) -> Kubeconfig:
+def choose(given: str | Path | None, named: Path | None, pushed: Sequence[Path] = ()) -> Kubeconfig:
     """The kubeconfig to use: the one that was asked for, else the model's, else what ``kubectl`` would take.
 
     ``pushed`` are the directories that pushes write to: the model's does not come from there.
