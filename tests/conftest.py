@@ -8,7 +8,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Callable, Generator, Iterator
-from contextlib import nullcontext
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -25,6 +25,7 @@ from pillarbox.system.errors import PillarboxError
 assert salt.__path__
 sys.meta_path[:] = [finder for finder in sys.meta_path if hasattr(finder, "find_spec")]
 
+_TURN = pytest.StashKey[ExitStack]()
 ROOT = Path(__file__).resolve().parent.parent
 
 # Whoever started the tests in the background had them ignore Ctrl-C; some of them are about it.
@@ -48,8 +49,18 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
     """Each test waits where another process needs the machine for itself; those with the lab say when they do."""
-    with nullcontext() if item.get_closest_marker("lab") else turns.working():
+    with item.stash.setdefault(_TURN, ExitStack()) as turn:
+        if not item.get_closest_marker("lab"):
+            turn.enter_context(turns.working())
         return (yield)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    # With its last test a process gives up what it had for all of them, and for that it may have to wait for another,
+    # which waits for its turn.
+    if nextitem is None:
+        item.stash[_TURN].close()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
