@@ -99,22 +99,22 @@ print(json.dumps(salt.client.Caller(mopts=options).cmd("state.apply", ",".join(g
 
 
 class Machine:
-    """A machine that runs."""
+    """A machine that runs. ``enter`` is what runs a command on it."""
 
     def __init__(self, name: str, pid: int) -> None:
         self.name, self.pid = name, pid
-        self._enter = ["nsenter", f"--target={pid}", *(f"--{each}" for each in _NAMESPACES), "--root", "--wd"]
+        self.enter = ["nsenter", f"--target={pid}", *(f"--{each}" for each in _NAMESPACES), "--root", "--wd"]
 
     def run(self, script: str, *, check: bool = True, text: str = "") -> str:
         """What a shell script prints that reads ``text``; it may fail with ``check=False``."""
-        command = [*self._enter, "sh", "-euc", script]
+        command = [*self.enter, "sh", "-euc", script]
         done = subprocess.run(command, input=text, capture_output=True, text=True)
         assert not check or done.returncode == 0, f"{self.name}: {script}\n{done.stdout}{done.stderr}"
         return done.stdout
 
     def succeeds(self, script: str) -> bool:
         """Whether a shell script does."""
-        return subprocess.run([*self._enter, "sh", "-euc", script], capture_output=True).returncode == 0
+        return subprocess.run([*self.enter, "sh", "-euc", script], capture_output=True).returncode == 0
 
     def start(self, name: str, script: str) -> None:
         """A unit of systemd with this name, which runs a shell script and writes what it prints to /run/<name>."""

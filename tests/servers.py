@@ -63,6 +63,18 @@ def servers(scratch: Path, lan: Lan, given: Mapping[str, tuple[str, str]]) -> It
         yield dict(zip(given, found, strict=True))
 
 
+def shell(
+    machine: Machine, script: str, *, data: bytes | None = None, check: bool = False
+) -> subprocess.CompletedProcess[str]:
+    """A shell script that root runs at home on a server; what it prints is all in ``stdout``."""
+    path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+    command = [*machine.enter, "env", "-i", "HOME=/root", f"PATH={path}", "bash", "-c", f"cd /root\n{script}"]
+    done = subprocess.run(command, input=data or b"", stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    found = subprocess.CompletedProcess(command, done.returncode, done.stdout.decode(errors="replace"))
+    assert not check or found.returncode == 0, f"{machine.name}: {script}\n{found.stdout}"
+    return found
+
+
 def debian(suite: str) -> Path:
     """The tree of a release as debootstrap makes it, which reaches what this machine does; made on first use."""
     tree = CACHE / f"server-{suite}"

@@ -109,7 +109,7 @@ def test_a_host_takes_what_the_master_made(host: Host) -> None:
 def test_a_host_waits_until_it_is_made(host: Host) -> None:
     found = host.apply()
     assert found["program_coredns_sums"]["result"] is False
-    assert "not found in saltenv 'programs'" in found["program_coredns_sums"]["comment"]
+    assert "SHA256SUMS?saltenv=programs not found" in found["program_coredns_sums"]["comment"]
     assert not host.target.exists()
     with ThreadPoolExecutor() as pool:
         later = pool.submit(host.apply, 60)

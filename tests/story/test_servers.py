@@ -1,0 +1,167 @@
+"""Three bare Debian machines become a cluster by the page's own files and commands, as `docs/how-to/own-servers.md` has them.
+
+What a test gives besides: addresses and names, a copy of this checkout, a key to push with, and, where
+``PILLARBOX_PROGRAMS`` names a directory like `program:source:directory`, programs that were compiled from the same pins.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from dataclasses import replace
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.docs.pages import DOCS, Command, File, matches, steps
+from tests.machines import Machine
+from tests.servers import Lan, servers, shell
+
+from pillarbox.system.waiting import until
+
+PAGE = DOCS / "how-to" / "own-servers.md"
+SERVERS = {
+    "srv01": ("bookworm", "10.20.0.11"),
+    "srv02": ("bookworm", "10.20.0.12"),
+    "srv03": ("trixie", "10.20.0.13"),
+}
+EXAMPLE = re.compile(r"ssh-ed25519 \S*Example\S* \S+")
+FINGERPRINT = re.compile(r"\b[0-9a-f]{64}\b")
+#: What needs a while until it is so, as the page says or a reader sees.
+LATER = re.compile(r"ci/bootstrap fingerprint|salt \S+ test\.ping|kubectl get nodes|git push")
+
+
+class Reader:
+    """Who does what the page says, on the machine that it says."""
+
+    def __init__(self, machines: dict[str, Machine], key: str) -> None:
+        self._machines, self._key = machines, key
+        self._here = dict.fromkeys(machines, "/root")
+
+    def do(self, step: File | Command, server: str = "srv01") -> str:
+        """What it prints."""
+        machine = self._machines[server]
+        if isinstance(step, File):
+            machine.write(f"{self._here[server]}/{step.path}", EXAMPLE.sub(self._key, step.text))
+            return ""
+        expected = FINGERPRINT.sub("…", step.output)
+        if LATER.match(step.text):
+            found: list[subprocess.CompletedProcess[str]] = []
+
+            def so() -> bool:
+                found[:] = [self._run(machine, server, step.text)]
+                return found[0].returncode == 0 and matches(expected, found[0].stdout)
+
+            until(so, step.text, patience=300, every=2)
+            (done,) = found
+        else:
+            done = self._run(machine, server, step.text)
+        print(f"{server}$ {step.text}\n{done.stdout}", flush=True)
+        assert done.returncode == 0, f"line {step.line}: {step.text} exited {done.returncode}:\n{done.stdout}"
+        assert not expected or matches(expected, done.stdout), f"line {step.line}: {step.text}:\n{done.stdout}"
+        return done.stdout
+
+    def _run(self, machine: Machine, server: str, text: str) -> subprocess.CompletedProcess[str]:
+        here = f"/run/reader-{server}"
+        done = shell(machine, f"cd {self._here[server]}\n{text}\ncode=$?; pwd > {here}; exit $code")
+        self._here[server] = machine.run(f"cat {here}").strip()
+        return done
+
+
+def follow(machines: dict[str, Machine], key: str) -> None:
+    """Do all of the page up to its variants."""
+    reader = Reader(machines, key)
+    text = PAGE.read_text(encoding="utf-8")
+
+    def line(words: str) -> int:
+        return text.count("\n", 0, text.index(words)) + 1
+
+    for step in steps(PAGE):
+        if step.line < line("## Every other server"):
+            reader.do(step)
+    joining = [step for step in steps(PAGE) if line("## Every other server") < step.line < line("The same with `srv03`")]
+    # The master's own minion is there already, and its states were applied.
+    for server in ("srv01", "srv02", "srv03"):
+        fingerprints = set()
+        for step in joining:
+            assert isinstance(step, Command)
+            if server == "srv01" and (step.server != "srv01" or "highstate" in step.text):
+                continue
+            where = server if step.server == "srv02" else step.server
+            words, output = (each.replace("srv02", server) for each in (step.text, step.output))
+            printed = reader.do(replace(step, text=words, output=output), where)
+            if "fingerprint" in words:
+                fingerprints |= {*FINGERPRINT.findall(printed)}
+        assert len(fingerprints) == 1, fingerprints
+    for step in steps(PAGE):
+        if line("The same with `srv03`") < step.line < line("## More of it"):
+            reader.do(step)
+
+
+@pytest.fixture(scope="module")
+def machines(repository: Path) -> Iterator[dict[str, Machine]]:
+    if os.geteuid() != 0:
+        pytest.skip("needs root: it starts machines")
+    # On a disk: containers' layers cannot lie on those of another file system.
+    scratch = Path(tempfile.mkdtemp(prefix="pillarbox-servers-", dir="/var/tmp"))
+    try:
+        with servers(scratch, Lan("pbtests0", "10.20.0"), SERVERS) as found:
+            for machine in found.values():
+                prepare(machine, repository)
+            yield found
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def prepare(machine: Machine, repository: Path) -> None:
+    """A clone of Pillarbox's repository, as this checkout is; on the master programs, and who pushes."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=repository,
+        check=True,
+        capture_output=True,
+    )
+    tar = ["tar", "-C", repository, "--null", "--files-from=-", "--create"]
+    archive = subprocess.run(tar, input=listed.stdout, check=True, capture_output=True).stdout
+    shell(machine, "mkdir -p pillarbox && tar -C pillarbox -x --no-same-owner", data=archive, check=True)
+    shell(
+        machine,
+        "git config --global user.name Alice; git config --global user.email alice@example.com\n"
+        "cd pillarbox && git init --quiet --initial-branch=main && git add --all && git commit --quiet -m Pillarbox",
+        check=True,
+    )
+    if machine.name != "srv01":
+        return
+    shell(machine, "ssh-keygen -q -t ed25519 -N '' -C alice@example.com -f .ssh/id_ed25519", check=True)
+    machine.write("/root/.ssh/config", "StrictHostKeyChecking accept-new\n")
+    if programs := os.environ.get("PILLARBOX_PROGRAMS"):
+        archive = subprocess.run(["tar", "-C", programs, "-c", "."], check=True, capture_output=True).stdout
+        shell(machine, "mkdir -p /srv/programs && tar -C /srv/programs -x", data=archive, check=True)
+
+
+@pytest.mark.long
+def test_three_bare_machines_become_a_cluster(machines: dict[str, Machine]) -> None:
+    master = machines["srv01"]
+    follow(machines, master.run("cat /root/.ssh/id_ed25519.pub").strip())
+    check(machines)
+
+
+def check(machines: dict[str, Machine]) -> None:
+    """What is there at the end: pods of the image of this registry on both nodes, a name, a deploy that changes nothing."""
+    master = machines["srv01"]
+    kubectl = "kubectl --namespace mycloud"
+    shell(master, f"{kubectl} scale deployment memcached-server --replicas=2", check=True)
+    shell(master, f"{kubectl} rollout status deployment memcached-server --timeout=180s", check=True)
+    pods = json.loads(shell(master, f"{kubectl} get pods -o json", check=True).stdout)["items"]
+    assert {pod["spec"]["nodeName"] for pod in pods} == {"srv02", "srv03"}
+    (image,) = {pod["spec"]["containers"][0]["image"] for pod in pods}
+    assert image.startswith("srv01:5000/mycloud/memcached-server:")
+    service = shell(master, f"{kubectl} get service memcached-server -o 'jsonpath={{.spec.clusterIP}}'").stdout
+    for node in ("srv02", "srv03"):
+        for ask in ("memcached-server.mycloud.svc.cluster.local",):
+            printed = shell(machines[node], f"python3 -c {ASK!r} 169.254.20.10 {ask}", check=True).stdout
+            assert printed.strip() == service
