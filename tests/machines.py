@@ -1,7 +1,7 @@
 """Machines of a test: systemd on a network of their own, above the files of this machine, or a system of their own.
 
-Above this machine's files, what is written on one is gone with it. It ends with the test, however that ends: who started
-it waits for the end of a pipe that the test holds.
+Above this machine's files, what is written on one is gone with it. It ends with the test, however that ends: who
+started it waits for the end of a pipe that the test holds.
 """
 
 from __future__ import annotations

@@ -48,9 +48,7 @@ def servers(scratch: Path, lan: Lan, given: Mapping[str, tuple[str, str]]) -> It
         etc = trees[name] / "etc"
         (etc / "hosts").write_text(hosts)
         (etc / "resolv.conf").write_text(Path("/etc/resolv.conf").read_text())
-        (etc / "systemd" / "network" / "lan.network").write_text(
-            _NETWORK.format(address=address, gateway=lan.router)
-        )
+        (etc / "systemd" / "network" / "lan.network").write_text(_NETWORK.format(address=address, gateway=lan.router))
         subprocess.run(["chroot", trees[name], "systemctl", "--quiet", "enable", "systemd-networkd"], check=True)
     with _routed(lan), machines(scratch, *given, trees=trees) as found:
         for number, machine in enumerate(found):

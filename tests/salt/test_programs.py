@@ -101,7 +101,9 @@ def test_a_host_takes_what_the_master_made(host: Host) -> None:
     assert all(each["result"] for each in first.values()), first
     assert host.target.read_text() == "one"
     own = host.root / "host" / host.name()
-    assert {file.name for file in own.iterdir()} == {"SHA256SUMS", "coredns", "other"}, "what it needs, and nothing else"
+    assert {file.name for file in own.iterdir()} == {"SHA256SUMS", "coredns", "other"}, (
+        "what it needs, and nothing else"
+    )
     assert {file.stat().st_mode & 0o777 for file in (own / "coredns", own / "other", host.target)} == {0o755}
     assert not any(each["changes"] for each in host.apply().values())
 
