@@ -1,4 +1,4 @@
-"""Servers of a test: Debian as debootstrap makes it, booted by systemd, on a network of their own that reaches the world.
+"""Servers of a test: Debian as debootstrap makes it, booted by systemd, on a network that reaches the world.
 
 Before anybody works on one it has what an installation leaves: a name, an address, root's way in, and this machine's
 mirrors, proxies and authorities.
@@ -21,7 +21,7 @@ from pillarbox.lab import machine as this_machine
 from pillarbox.lab import settings as lab_settings
 from pillarbox.system import apt, debootstrap, files
 
-#: What every installation of Debian has, besides the smallest set of packages, before somebody can use it over a network.
+#: What an installation has besides the smallest set of packages, before somebody can use it over a network.
 PACKAGES = ("systemd", "systemd-sysv", "dbus", "iproute2", "openssh-server", "git", "ca-certificates")
 _NETWORK = "[Match]\nName=eth0\n\n[Network]\nAddress={address}/24\nGateway={gateway}\n"
 

@@ -1,7 +1,8 @@
 """Three bare Debian machines become a cluster by the files and commands of ``docs/how-to/own-servers.md``.
 
 What a test gives besides: addresses and names, a copy of this checkout, a key to push with, and, where
-``PILLARBOX_PROGRAMS`` names a directory like `program:source:directory`, programs that were compiled from the same pins.
+``PILLARBOX_PROGRAMS`` names a directory like `program:source:directory`, programs that were compiled from the same
+pins. Without it the master compiles them, which takes a quarter of an hour more.
 """
 
 from __future__ import annotations
@@ -77,19 +78,16 @@ def follow(machines: dict[str, Machine], key: str) -> None:
     reader = Reader(machines, key)
     text = PAGE.read_text(encoding="utf-8")
 
-    def line(words: str) -> int:
-        return text.count("\n", 0, text.index(words)) + 1
+    def between(start: str, end: str) -> Iterator[File | Command]:
+        first, last = (text.count("\n", 0, text.index(words)) + 1 for words in (start, end))
+        return (step for step in steps(PAGE) if first < step.line < last)
 
-    for step in steps(PAGE):
-        if step.line < line("## Every other server"):
-            reader.do(step)
-    joining = [
-        step for step in steps(PAGE) if line("## Every other server") < step.line < line("The same with `srv03`")
-    ]
+    for step in between("# ", "## Every other server"):
+        reader.do(step)
     # The master's own minion is there already, and its states were applied.
     for server in ("srv01", "srv02", "srv03"):
         fingerprints = set()
-        for step in joining:
+        for step in between("## Every other server", "The same with `srv03`"):
             assert isinstance(step, Command)
             if server == "srv01" and (step.server != "srv01" or "highstate" in step.text):
                 continue
@@ -99,9 +97,8 @@ def follow(machines: dict[str, Machine], key: str) -> None:
             if "fingerprint" in words:
                 fingerprints |= {*FINGERPRINT.findall(printed)}
         assert len(fingerprints) == 1, fingerprints
-    for step in steps(PAGE):
-        if line("The same with `srv03`") < step.line < line("## More of it"):
-            reader.do(step)
+    for step in between("The same with `srv03`", "## More of it"):
+        reader.do(step)
 
 
 @pytest.fixture(scope="module")
