@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -113,9 +114,11 @@ def test_a_host_waits_until_it_is_made(host: Host) -> None:
     assert found["program_coredns_sums"]["result"] is False
     assert "SHA256SUMS?saltenv=programs not found" in found["program_coredns_sums"]["comment"]
     assert not host.target.exists()
+    name = host.name()
     with ThreadPoolExecutor() as pool:
         later = pool.submit(host.apply, 60)
-        host.make(host.name(), coredns="one", other="two")
+        time.sleep(5)
+        host.make(name, coredns="one", other="two")
         assert all(each["result"] for each in later.result().values())
     assert host.target.read_text() == "one"
 
