@@ -50,7 +50,7 @@ def servers(scratch: Path, lan: Lan, given: Mapping[str, tuple[str, str]]) -> It
         (etc / "resolv.conf").write_text(Path("/etc/resolv.conf").read_text())
         (etc / "systemd" / "network" / "lan.network").write_text(_NETWORK.format(address=address, gateway=lan.router))
         subprocess.run(["chroot", trees[name], "systemctl", "--quiet", "enable", "systemd-networkd"], check=True)
-    with _routed(lan), machines(scratch, *given, trees=trees) as found:
+    with _routed(scratch, lan), machines(scratch, *given, trees=trees) as found:
         for number, machine in enumerate(found):
             outside = f"{lan.bridge}-{number}"
             command = ["ip", "link", "add", outside, "up", "master", lan.bridge, "type", "veth"]
@@ -90,13 +90,13 @@ def debian(suite: str) -> Path:
 
 
 @contextmanager
-def _routed(lan: Lan) -> Iterator[None]:
-    """A bridge whose network is let out of this machine, until the end."""
-    settings = replace(lab_settings.load(), name=f"tests-{lan.bridge}")
-    forward = Path("/proc/sys/net/ipv4/ip_forward")
-    before = forward.read_text()
-    subprocess.run(["ip", "link", "add", lan.bridge, "up", "type", "bridge"], check=True)
+def _routed(scratch: Path, lan: Lan) -> Iterator[None]:
+    """A bridge whose network is let out of this machine, until the end. Kernel settings are put back then, as after a
+    lab: no lab may come or go meanwhile."""
+    settings = replace(lab_settings.load(), name=f"tests-{lan.bridge}", root=scratch)
+    this_machine.record(settings)
     try:
+        subprocess.run(["ip", "link", "add", lan.bridge, "up", "type", "bridge"], check=True)
         subprocess.run(["ip", "address", "add", f"{lan.router}/24", "dev", lan.bridge], check=True)
         this_machine.prepare()
         firewall.open_for(settings, lan.bridge, f"{lan.prefix}.0/24")
@@ -104,4 +104,4 @@ def _routed(lan: Lan) -> Iterator[None]:
     finally:
         firewall.close(settings)
         subprocess.run(["ip", "link", "delete", lan.bridge], check=False)
-        forward.write_text(before)
+        this_machine.restore(settings)

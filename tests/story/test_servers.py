@@ -146,6 +146,8 @@ def prepare(machine: Machine, repository: Path) -> None:
         shell(machine, "mkdir -p /srv/programs && tar -C /srv/programs -x", data=archive, check=True)
 
 
+# Not while another process makes or removes a lab: both change settings of this machine's kernel.
+@pytest.mark.lab
 @pytest.mark.long
 def test_three_bare_machines_become_a_cluster(machines: dict[str, Machine]) -> None:
     master = machines["srv01"]
