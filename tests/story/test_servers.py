@@ -26,7 +26,11 @@ from tests.servers import Lan, servers, shell
 from pillarbox.system.waiting import until
 
 PAGE = DOCS / "how-to" / "own-servers.md"
-ADDRESSES = {"srv01": "10.20.0.11", "srv02": "10.20.0.12", "srv03": "10.20.0.13"}
+SERVERS = {
+    "srv01": ("bookworm", "10.20.0.11"),
+    "srv02": ("bookworm", "10.20.0.12"),
+    "srv03": ("trixie", "10.20.0.13"),
+}
 EXAMPLE = re.compile(r"ssh-ed25519 \S*Example\S* \S+")
 FINGERPRINT = re.compile(r"\b[0-9a-f]{64}\b")
 #: What needs a while until it is so, as the page says or a reader sees.
@@ -101,17 +105,14 @@ def follow(machines: dict[str, Machine], key: str) -> None:
         reader.do(step)
 
 
-@pytest.fixture(scope="module", params=["bookworm", "trixie"])
-def machines(request: pytest.FixtureRequest, repository: Path) -> Iterator[dict[str, Machine]]:
-    """The servers; the parameter is what the master is. Of the nodes one is of Debian 12, and one of 13."""
+@pytest.fixture(scope="module")
+def machines(repository: Path) -> Iterator[dict[str, Machine]]:
     if os.geteuid() != 0:
         pytest.skip("needs root: it starts machines")
     # On a disk: containers' layers cannot lie on those of another file system.
     scratch = Path(tempfile.mkdtemp(prefix="pillarbox-servers-", dir="/var/tmp"))
     try:
-        releases = zip((request.param, "bookworm", "trixie"), ADDRESSES.items(), strict=True)
-        given = {name: (release, address) for release, (name, address) in releases}
-        with servers(scratch, Lan("pbtests0", "10.20.0"), given) as found:
+        with servers(scratch, Lan("pbtests0", "10.20.0"), SERVERS) as found:
             for machine in found.values():
                 prepare(machine, repository)
             yield found
