@@ -1,7 +1,7 @@
-"""Machines of a test: systemd and Salt on a network of their own, above the files of this machine.
+"""Machines of a test: systemd on a network of their own, above the files of this machine, or a system of their own.
 
-What is written on one is gone with it. It ends with the test, however that ends: who started it waits for the end of a
-pipe that the test holds.
+Above this machine's files, what is written on one is gone with it. It ends with the test, however that ends: who
+started it waits for the end of a pipe that the test holds.
 """
 
 from __future__ import annotations
@@ -44,8 +44,14 @@ set -eu
 mount -t tmpfs none "$FOLDER"
 cd "$FOLDER"
 mkdir upper work root
-[ -z "$LAYER" ] || cp -a "$LAYER/." upper
-mount -t overlay overlay -o lowerdir=/,upperdir=upper,workdir=work root
+if [ -n "$TREE" ]; then
+  mount --bind "$TREE" root
+else
+  [ -z "$LAYER" ] || cp -a "$LAYER/." upper
+  mount -t overlay overlay -o lowerdir=/,upperdir=upper,workdir=work root
+  rm -rf root/etc/systemd/system/* root/usr/lib/systemd/system/*.wants root/usr/sbin/policy-rc.d
+  echo '[Unit]' > root/etc/systemd/system/default.target
+fi
 cd root
 mount -t proc proc proc
 mkdir "$FOLDER/net"
@@ -68,8 +74,6 @@ for each in null zero full random urandom tty; do touch dev/$each; mount --bind 
 mkdir dev/shm
 ln -s /proc/self/fd dev/fd
 for each in $SHARED; do mkdir -p ".$each"; mount --bind "$each" ".$each"; done
-rm -rf etc/systemd/system/* usr/lib/systemd/system/*.wants usr/sbin/policy-rc.d
-echo '[Unit]' > etc/systemd/system/default.target
 : > etc/machine-id
 echo "$NAME" > etc/hostname
 hostname "$NAME"
@@ -79,7 +83,7 @@ pivot_root . mnt
 cd /
 exec env -i container=test PATH=/usr/sbin:/usr/bin:/sbin:/bin sh -c '
   umount -l /mnt
-  exec /lib/systemd/systemd --show-status=no
+  exec /lib/systemd/systemd --show-status=no SYSTEMD_CGROUP_ENABLE_LEGACY_FORCE=1
 '
 """
 
@@ -95,22 +99,22 @@ print(json.dumps(salt.client.Caller(mopts=options).cmd("state.apply", ",".join(g
 
 
 class Machine:
-    """A machine that runs."""
+    """A machine that runs. ``enter`` is what runs a command on it."""
 
     def __init__(self, name: str, pid: int) -> None:
         self.name, self.pid = name, pid
-        self._enter = ["nsenter", f"--target={pid}", *(f"--{each}" for each in _NAMESPACES), "--root", "--wd"]
+        self.enter = ["nsenter", f"--target={pid}", *(f"--{each}" for each in _NAMESPACES), "--root", "--wd"]
 
     def run(self, script: str, *, check: bool = True, text: str = "") -> str:
         """What a shell script prints that reads ``text``; it may fail with ``check=False``."""
-        command = [*self._enter, "sh", "-euc", script]
+        command = [*self.enter, "sh", "-euc", script]
         done = subprocess.run(command, input=text, capture_output=True, text=True)
         assert not check or done.returncode == 0, f"{self.name}: {script}\n{done.stdout}{done.stderr}"
         return done.stdout
 
     def succeeds(self, script: str) -> bool:
         """Whether a shell script does."""
-        return subprocess.run([*self._enter, "sh", "-euc", script], capture_output=True).returncode == 0
+        return subprocess.run([*self.enter, "sh", "-euc", script], capture_output=True).returncode == 0
 
     def start(self, name: str, script: str) -> None:
         """A unit of systemd with this name, which runs a shell script and writes what it prints to /run/<name>."""
@@ -150,10 +154,15 @@ class Machine:
 
 @contextmanager
 def machines(
-    scratch: Path, *names: str, layer: Path | None = None, shared: Iterable[Path] = ()
+    scratch: Path,
+    *names: str,
+    layer: Path | None = None,
+    shared: Iterable[Path] = (),
+    trees: Mapping[str, Path] | None = None,
 ) -> Iterator[list[Machine]]:
     """Machines by their names. ``layer`` is laid over this machine's files, and ``shared`` are directories that are a
-    file system of their own here, or may be. Needs root."""
+    file system of their own here, or may be. One that ``trees`` names boots the system in that directory instead, which
+    keeps what is written. Needs root."""
     with ExitStack() as stack:
         found = []
         for name in names:
@@ -161,11 +170,13 @@ def machines(
             folder.mkdir()
             group = f"pillarbox-test-{os.getpid()}-{next(_NUMBER)}"
             unified, controllers = _control_groups()
+            tree = (trees or {}).get(name)
             given = {
                 "NAME": name,
                 "FOLDER": str(folder),
                 "LAYER": str(layer or ""),
-                "SHARED": " ".join(map(str, [*shared, sys.prefix])),
+                "TREE": str(tree or ""),
+                "SHARED": "" if tree else " ".join(map(str, [*shared, sys.prefix])),
                 "CONTROLLERS": " ".join(controllers.values()),
                 "CONTROL_GROUPS": " ".join(f"{each}/{group}" for each in (unified, *controllers)),
             }
@@ -185,11 +196,19 @@ def machines(
             outer = int(supervisor.stdout.readline())
             assert until(lambda outer=outer: _systemd(outer), f"{name} to boot", patience=60), f"{name} did not boot"
             machine = Machine(name, _systemd(outer) or 0)
-            assert until(
-                lambda machine=machine: machine.succeeds("systemctl is-system-running"), f"{name}", patience=60
-            )
+            # A system of its own may wait for its network, which nobody has connected yet.
+            if not tree:
+                up(machine)
             found.append(machine)
         yield found
+
+
+def up(machine: Machine, patience: float = 60, without: Iterable[str] = ()) -> None:
+    """Wait until a machine has booted, with every unit as it should be but those that it is to go ``without``."""
+    booted = "systemctl is-system-running | grep -qxE 'running|degraded'"
+    assert until(lambda: machine.succeeds(booted), f"{machine.name} to boot", patience=patience), machine.name
+    failed = {line.split()[0] for line in machine.run("systemctl --failed --plain --no-legend").splitlines()}
+    assert failed <= {*without}, machine.run("systemctl --failed", check=False)
 
 
 def _systemd(outer: int) -> int | None:
@@ -202,8 +221,13 @@ def _systemd(outer: int) -> int | None:
 
 
 def _control_groups() -> tuple[str, dict[str, str]]:
-    """Where control groups of version 2 are, and for each place of those of version 1 how it is mounted."""
+    """This process's own control group of version 2, and for each of version 1 how its hierarchy is mounted."""
     mounts = [line.split()[1:3] for line in Path("/proc/mounts").read_text().splitlines()]
-    named = {place: place.rpartition("/")[2] for place, kind in mounts if kind == "cgroup"}
-    controllers = {place: "none,name=systemd" if name == "systemd" else name for place, name in named.items()}
-    return next(place for place, kind in mounts if kind == "cgroup2"), controllers
+    own = dict(line.split(":", 2)[1:] for line in Path("/proc/self/cgroup").read_text().splitlines())
+    controllers = {}
+    for place, kind in mounts:
+        if kind == "cgroup":
+            name = place.rpartition("/")[2]
+            name = "name=systemd" if name == "systemd" else name
+            controllers[place + own[name].rstrip("/")] = f"none,{name}" if "=" in name else name
+    return next(place for place, kind in mounts if kind == "cgroup2") + own[""].rstrip("/"), controllers

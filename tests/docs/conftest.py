@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from tests.docs.pages import environment
+from tests.gnupg import armored, keyring
 
 PARTS = ("classes", "nodes", "formulas", "images", "manifests")
 
@@ -21,7 +22,7 @@ def commands(tmp_path: Path, repository: Path) -> dict[str, str]:
 
 @pytest.fixture
 def clone(tmp_path: Path, repository: Path, commands: dict[str, str]) -> Path:
-    """A clone of the reference model, as `pillarbox lab clone model` gives."""
+    """A clone of the reference model, as `pillarbox lab clone model` gives. Beside it is a master's public key."""
     model = tmp_path / "model"
     for part in PARTS:
         shutil.copytree(repository / part, model / part)
@@ -31,6 +32,8 @@ def clone(tmp_path: Path, repository: Path, commands: dict[str, str]) -> Path:
         ["commit", "--quiet", "-m", "Model"],
     ):
         subprocess.run(["git", *command], cwd=model, env=commands, check=True)
+    with keyring() as home:
+        (tmp_path / "srv01.asc").write_text(armored(home))
     return model
 
 

@@ -3,7 +3,8 @@
 A paragraph that ends in a path in code and a colon names the file that the block after it is. A block ``console`` is
 commands after ``$``, and what they print; ``…`` stands for any text, and output that a page leaves out is not compared.
 What follows ``console`` says where it runs: nothing, here; ``lab``, where a lab is up; ``elsewhere``, on a machine that
-no test has, with the reason in ``test_pages.py``. ``fails`` says that the last command exits with an error.
+no test has, with the reason in ``test_pages.py``; a server's name after that says which. ``fails`` says that the last
+command exits with an error.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ class Command:
     output: str
     where: str
     fails: bool
+    server: str = ""
 
 
 def steps(page: Path) -> Iterator[File | Command]:
@@ -55,7 +57,8 @@ def steps(page: Path) -> Iterator[File | Command]:
 
 
 def _commands(body: str, line: int, info: list[str]) -> Iterator[Command]:
-    where = next((word for word in info if word != "fails"), "")
+    words = [word for word in info if word != "fails"]
+    where, server = (*words, "", "")[:2]
     found = re.split(r"^\$ ", body, flags=re.MULTILINE)
     assert found[0] == "", f"line {line}: a console block starts with a command"
     line += 1
@@ -63,9 +66,8 @@ def _commands(body: str, line: int, info: list[str]) -> Iterator[Command]:
         # A command goes on in the next line after a backslash, and to the end of a here-document.
         command = re.match(r"[^\n]*<<EOF\n(?:.*\n)*?EOF\n|(?:[^\n]*\\\n)*[^\n]*\n", part)
         assert command
-        yield Command(
-            line, command[0].strip(), part[command.end() :], where, "fails" in info and number == len(found) - 2
-        )
+        fails = "fails" in info and number == len(found) - 2
+        yield Command(line, command[0].strip(), part[command.end() :], where, fails, server)
         line += part.count("\n")
 
 

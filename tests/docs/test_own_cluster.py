@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -45,6 +46,21 @@ def test_a_cluster_of_ones_own(clone: Path, commands: dict[str, str], apiserver:
     for step in steps(DOCS / "how-to" / "own-servers.md"):
         if not isinstance(step, Command) or step.where == "":
             reader.do(step)
+    # What the page's variant says: no cluster of these servers.
+    shutil.rmtree(clone / "classes/cluster/mycloud/kubernetes")
+    for name in ("srv02", "srv03"):
+        (clone / f"nodes/hosts/{name}.yml").unlink()
+    for file, line in (
+        ("nodes/hosts/srv01.yml", "- cluster.mycloud.kubernetes.master\n"),
+        ("classes/cluster/mycloud/master.yml", "- service.program.source.salt\n"),
+    ):
+        text = (clone / file).read_text()
+        assert line in text
+        (clone / file).write_text(text.replace(line, ""))
+    file = clone / "classes/cluster/mycloud/control.yml"
+    file.write_text(f"{file.read_text()}      kubeconfig: /etc/pillarbox/kubeconfig\n")
+    checked = subprocess.run(["pillarbox", "check"], cwd=clone, env=commands, capture_output=True, text=True)
+    assert (checked.returncode, checked.stdout) == (0, "The model is sound.\n"), checked.stdout + checked.stderr
     # Nothing that a node would have to run: this cluster has no nodes.
     (clone / "classes/cluster/mycloud/control.yml").write_text(CONTROL)
     (clone / "nodes/images/memcached-server.yml").unlink()

@@ -19,7 +19,8 @@ IN_THE_MODEL = (
     "how-to/own-servers.md",
 )
 BESIDE_IT = ("tutorial/first-cloud.md", "tutorial/own-service.md")
-#: Pages with nothing that runs here, and why. Single commands elsewhere (`console elsewhere`) are those of servers.
+#: Pages with nothing that runs here, and why. Single commands elsewhere (`console elsewhere`) are those of servers;
+#: tests/story/test_servers.py runs those of own-servers.md.
 NOTHING_HERE = {
     "operations.md": "a running deployment's commands",
     "how-to/backup.md": "what is done to a deployment that runs; tests/story/test_backup.py does it",

@@ -221,6 +221,19 @@ def test_salt_compiles_the_highstate(inventory: Inventory, tmp_path: Path, host:
         assert "--node-labels=role=control" in files["/etc/systemd/system/kubelet.service"]
 
 
+def test_a_master_serves_directories_as_environments_of_their_own(inventory: Inventory, tmp_path: Path) -> None:
+    node = inventory.node("cfg01")
+    parameters = json.loads(json.dumps(node.parameters))
+    parameters["salt"]["master"]["environment"] = {"programs": "/srv/programs"}
+    assert complaints(parameters) == []
+    _, files = compiled_states("cfg01", parameters, ["salt"], tmp_path)
+    roots = yaml.safe_load(files["/etc/salt/master.d/pillarbox.conf"])["file_roots"]
+    assert roots["programs"] == ["/srv/programs"]
+    assert not any(directory.startswith("/srv/programs") for directory in roots["base"])
+    parameters["salt"]["master"]["environment"] = {"base": "/"}
+    assert complaints(parameters)
+
+
 def test_no_key_shows_in_a_states_data(inventory: Inventory, tmp_path: Path) -> None:
     low, _ = compiled("kmst01", inventory, tmp_path)
     assert "PRIVATE KEY" not in json.dumps(low)

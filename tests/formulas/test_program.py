@@ -27,6 +27,8 @@ import pytest
 import yaml
 from tests.formulas.test_hosts import ROOT, compiled_states, schema
 
+from pillarbox.model import Inventory
+
 FORMULA = ROOT / "formulas" / "program"
 PROGRAMS = FORMULA / "files"
 SCRIPT = PROGRAMS / "provide"
@@ -98,6 +100,8 @@ def test_sums_cover_the_modules_that_are_asked_for(directory: str) -> None:
         {"program": {"runc": {"version": "1.5.3", "hash": f"sha256={'0' * 64}"}}},
         {"program": {"runc": {"version": "1.5.3", "url": "a://b", "hash": f"sha256={'0' * 64}", "path": "/opt"}}},
         {"directory": "relative"},
+        {"saltenv": "base"},
+        {"saltenv": "__env__"},
         {"programs": {}},
     ],
 )
@@ -197,6 +201,45 @@ def test_a_host_that_makes_nothing_only_waits(formulas: Path, tmp_path: Path) ->
     copy = low["program_binary_coredns"]
     assert (copy["fun"], copy["name"]) == ("managed", "/usr/local/bin/coredns")
     assert copy["source"] == f"{path([*low.values()])}/coredns"
+
+
+def test_a_host_that_shares_nothing_takes_it_from_the_master(formulas: Path, tmp_path: Path) -> None:
+    given = {"saltenv": "programs", "link": True, "timeout": 60, **COREDNS}
+    low = {chunk["__id__"]: chunk for chunk in states(formulas, tmp_path / "states", **given)}
+    target = path([*low.values()])
+    sums, taken, complete = (low[f"program_coredns_{name}"] for name in ("sums", "taken_coredns", "complete"))
+    assert (sums["name"], taken["name"]) == (f"{target}/SHA256SUMS", f"{target}/coredns")
+    folder = target.rsplit("/", 1)[1]
+    assert sums["source"] == f"salt://{folder}/SHA256SUMS?saltenv=programs"
+    assert taken["source"] == f"salt://{folder}/coredns?saltenv=programs"
+    assert sums["retry"] == {"attempts": 7, "interval": 10}
+    assert "sha256sum --check" in complete["unless"]
+    assert low["program_binary_coredns"]["target"] == f"{target}/coredns"
+    # Who makes it has it.
+    low = {chunk["__id__"]: chunk for chunk in states(formulas, tmp_path / "source", enabled=True, **given)}
+    assert "program_coredns_waiter" in low and "program_coredns_sums" not in low
+
+
+@pytest.mark.parametrize("host", ["kmst01", "ctl01"])
+def test_every_formula_takes_its_programs_from_the_master(tmp_path: Path, host: str) -> None:
+    node = Inventory(ROOT).node(host)
+    parameters = json.loads(json.dumps(node.parameters))
+    parameters["program"]["source"] |= {"saltenv": "programs", "link": False}
+    low, _ = compiled_states(host, parameters, node.applications, tmp_path)
+    assert all(isinstance(chunk, dict) for chunk in low), low
+    known = {(chunk["state"], chunk["__id__"]) for chunk in low}
+    asked = {
+        (state, name)
+        for chunk in low
+        for kind in ("require", "watch")
+        for each in chunk.get(kind, [])
+        for state, name in each.items()
+        if name.startswith("program_")
+    }
+    assert asked and asked <= known
+    taken = {chunk["name"] for chunk in low if chunk["__id__"].startswith("program_") and "_taken_" in chunk["__id__"]}
+    used = {chunk["source"] for chunk in low if chunk["__id__"].startswith("program_binary_")}
+    assert used and used <= taken
 
 
 def test_what_stands_in_for_a_module_comes_along(formulas: Path, tmp_path: Path) -> None:

@@ -144,7 +144,8 @@ MODEL: dict[str, Any] = {
 
 class Salt:
     """A master and minions, started and stopped at will; ``run`` is the command salt-run. ``options`` are further ones
-    of both the master and the minions, ``jobs`` what the master schedules, ``minion_jobs`` what each minion does."""
+    of both the master and the minions, ``jobs`` what the master schedules, ``minion_jobs`` what each minion does, and
+    ``environments`` directories that the master serves as environments of their own."""
 
     def __init__(
         self,
@@ -153,6 +154,7 @@ class Salt:
         *,
         jobs: dict[str, Any] | None = None,
         minion_jobs: dict[str, Any] | None = None,
+        environments: dict[str, Path] | None = None,
         **options: Any,
     ) -> None:
         self.deployment = deployment
@@ -171,7 +173,10 @@ class Salt:
             "ret_port": answer,
             "auto_accept": True,
             "worker_threads": 3,
-            "file_roots": {"base": [str(ORCHESTRATIONS), str(places.current / "formulas"), str(places.staging)]},
+            "file_roots": {
+                "base": [str(ORCHESTRATIONS), str(places.current / "formulas"), str(places.staging)],
+                **{name: [str(directory)] for name, directory in (environments or {}).items()},
+            },
             "fileserver_list_cache_time": 0,
             "ext_pillar": [{"pillarbox": {"model": str(places.current), "pki": str(self.root / "pki")}}],
             "master_tops": {"pillarbox": {"model": str(places.current)}},

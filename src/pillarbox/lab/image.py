@@ -75,7 +75,7 @@ def debian(settings: LabSettings, say: Callable[[str], None]) -> Path:
 
         log = settings.root / "debootstrap.log"
         debootstrap.bootstrap(root, mirror, _packages(settings), log=log, on_line=follow)
-        _configure(root, sources)
+        configure(root, sources)
         say("Debian: packing")
         run(["tar", "--numeric-owner", "--one-file-system", "-C", root, "-cf", packed, "."])
         files.adopt(packed, archive)
@@ -122,7 +122,8 @@ def _packages(settings: LabSettings) -> list[str]:
     return [line for line in lines if line and not line.startswith("#")]
 
 
-def _configure(root: Path, sources: tuple[apt.Source, ...]) -> None:
+def configure(root: Path, sources: tuple[apt.Source, ...]) -> None:
+    """Let a new Debian tree reach what this machine does: its mirrors, module proxy and authorities."""
     etc = root / "etc" / "apt"
     (etc / "sources.list").unlink(missing_ok=True)
     (etc / "sources.list.d" / "debian.sources").write_text("\n".join(source.stanza() for source in sources))
