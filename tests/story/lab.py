@@ -57,14 +57,16 @@ def change(file: Path, pattern: str, new: str) -> None:
 
 @dataclass(frozen=True)
 class Deploying:
-    """A deploy that goes on."""
+    """A deploy that goes on, or went on."""
 
     process: subprocess.Popen[bytes]
-    file: Path
+    #: It is there for as long as somebody has this.
+    file: Any
 
     @property
     def said(self) -> str:
-        return self.file.read_text()
+        """What it printed so far."""
+        return Path(self.file.name).read_text()
 
     def end(self) -> int:
         """Wait for its end; its exit code."""
@@ -120,16 +122,15 @@ class Lab:
         """The administrator's step while the block lasts; it has to end in it."""
         command = [*COMMAND, "--model", str(self.model), "lab", "--name", self.name, "exec", "cfg01", "--"]
         command += ["salt-run", "state.orchestrate", "orch.deploy"]
-        with (
-            tempfile.NamedTemporaryFile() as file,
-            subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=file, stderr=file) as process,
-        ):
+        file = tempfile.NamedTemporaryFile()  # noqa: SIM115
+        with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=file, stderr=file) as process:
+            found = Deploying(process, file)
             try:
-                yield Deploying(process, Path(file.name))
+                yield found
             finally:
                 if process.poll() is None:
                     process.kill()
-                print(f"$ orch.deploy\n{Path(file.name).read_text()}")
+                print(f"$ orch.deploy\n{found.said}")
 
     def report(self) -> dict[str, Any]:
         """The record of the last run, which may go on."""
@@ -144,14 +145,20 @@ class Lab:
         engine, _ = lab_status.connect(settings)
         return engine.client.containers.get(hosts.container_name(settings, host))
 
-    def boot(self, host: str) -> None:
-        """Start a host that was without power, and wait until the master reaches it."""
-        self.container(host).start()
-        assert until(
-            lambda: self.on(host, "systemctl", "is-system-running", check=False).stdout.strip() == "running",
-            f"{host} runs", patience=PATIENCE, every=1,
-        )  # fmt: skip
-        self.answering()
+    @contextmanager
+    def off(self, host: str) -> Iterator[None]:
+        """A host loses its power, and has it again after the block; then it is waited for until the master reaches
+        it."""
+        self.container(host).kill()
+        try:
+            yield
+        finally:
+            self.container(host).start()
+            assert until(
+                lambda: self.on(host, "systemctl", "is-system-running", check=False).stdout.strip() == "running",
+                f"{host} runs", patience=PATIENCE, every=1,
+            )  # fmt: skip
+            self.answering()
 
     def answering(self) -> None:
         """Wait until every minion answers the master."""

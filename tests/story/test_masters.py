@@ -127,13 +127,11 @@ def test_one_master_becomes_three_by_three_lines(lab: Lab, clone: Path) -> None:
 
 def test_the_master_with_the_address_is_away(lab: Lab) -> None:
     (name,) = holder(lab)
-    with lab.load() as load:
-        lab.container(name).kill()
+    with lab.load() as load, lab.off(name):
         assert until(answered, "another master has the address", patience=60)
         writes(lab)
         # As if nothing were amiss.
         lab.deploy()
-        lab.boot(name)
     settled(lab, *MASTERS)
     assert len(holder(lab)) == 1 and holder(lab) != [name], "it keeps away from the address when it is back"
     load.none_failed()
