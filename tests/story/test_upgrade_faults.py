@@ -6,6 +6,7 @@ by one as they are for another version, and what runs from the new directory has
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -210,9 +211,13 @@ def test_pods_that_no_registry_gives_images_to_hold_it_until_one_does(lab: Lab, 
     forget = "ctr --namespace k8s.io images ls -q | grep /keystone-server | xargs -r ctr --namespace k8s.io images rm"
 
     def waiting() -> bool:
+        listed = lab.kubectl("get", "pods", "-o", "json", "-l", "app=keystone-server", check=False)
+        if listed.returncode:
+            # The API server is updated just now.
+            return False
         states = [
             each.get("state", {}).get("waiting", {}).get("reason", "")
-            for pod in lab.objects("pods", "app=keystone-server")
+            for pod in json.loads(listed.stdout)["items"]
             for each in pod["status"].get("containerStatuses", ())
         ]
         return bool({"ErrImagePull", "ImagePullBackOff"} & set(states))
