@@ -66,7 +66,7 @@ haproxy_proxy_config:
   - require:
     - pkg: haproxy_proxy_packages
 
-# Connections go on over a reload.
+# New connections are taken all the time; those that are there have some seconds.
 haproxy_proxy_service:
   service.running:
   - name: haproxy

@@ -11,13 +11,16 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
+import socket
+import socketserver
 import ssl
 import subprocess
 import sys
 import threading
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -133,10 +136,10 @@ def program(name: str) -> tuple[str, dict[str, str]]:
 
 def proxy_config(text: str, scratch: Path, pki_folder: Path) -> Path:
     """The proxy's configuration where this machine lacks its account and directories."""
-    own = {"user haproxy": "user root", "group haproxy": "group root", "/etc/haproxy/pki": str(pki_folder)}
-    for old, new in own.items():
+    for old, new in {"user haproxy": "user root", "group haproxy": "group root"}.items():
         assert old in text
         text = text.replace(old, new)
+    text = text.replace("/etc/haproxy/pki", str(pki_folder))
     file = scratch / "haproxy.cfg"
     file.write_text(text.replace("chroot /var/lib/haproxy", f"chroot {scratch}"))
     return file
@@ -291,6 +294,62 @@ def test_connections_go_to_servers_that_are_well(tmp_path: Path) -> None:
         assert seen({""})
         with urllib.request.urlopen(f"http://127.0.0.1:{health}/", timeout=5) as answer:
             assert answer.status == 200
+
+
+def test_a_server_that_is_taken_away_keeps_no_connection(tmp_path: Path) -> None:
+    """A process of the proxy with the servers of before does not look after them any more: it has to end."""
+    haproxy, environment = program("haproxy")
+
+    class Name(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            self.request.sendall(str(self.server.server_address[1]).encode())
+            self.request.recv(1)
+
+    with ExitStack() as stack:
+        servers = [socketserver.ThreadingTCPServer(("127.0.0.1", 0), Name) for _ in range(2)]
+        for server in servers:
+            stack.callback(server.server_close)
+            stack.callback(server.shutdown)
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+        ports = [int(server.server_address[1]) for server in servers]
+        port, health = free_port(), free_port()
+
+        def configured(backend: int) -> Path:
+            scratch = tmp_path / str(backend)
+            scratch.mkdir()
+            servers = {"one": {"host": "127.0.0.1", "port": backend}}
+            listen = {"binds": [{"address": "127.0.0.1", "port": port}], "servers": servers}
+            proxy = {"enabled": True, "health_port": health, "listen": {"api": listen}}
+            pillar = {"_reclass_": {"name": {"full": "host"}}, "haproxy": {"proxy": proxy}}
+            text = compiled_states("host", pillar, ["haproxy"], scratch)[1]
+            return proxy_config(text["/etc/haproxy/haproxy.cfg"], tmp_path, tmp_path)
+
+        def connected(backend: int) -> socket.socket | None:
+            """A connection that has reached this server."""
+            with suppress(OSError):
+                connection = socket.create_connection(("127.0.0.1", port), timeout=60)
+                if connection.recv(100) == str(backend).encode():
+                    return connection
+                connection.close()
+            return None
+
+        running = subprocess.Popen([haproxy, "-W", "-db", "-f", configured(ports[0])], env=environment)
+        stack.callback(running.wait)
+        stack.callback(running.terminate)
+        found: list[socket.socket] = []
+        for backend in ports:
+            if found:
+                configured(backend)
+                running.send_signal(signal.SIGUSR2)
+            assert until(
+                lambda backend=backend: (got := connected(backend)) is not None and not found.append(got),
+                f"the server at port {backend}", patience=60,
+            )  # fmt: skip
+        before, after = (stack.enter_context(each) for each in found)
+        assert before.recv(1) == b"", "it was told to make another connection"
+        after.settimeout(0)
+        with pytest.raises(BlockingIOError):
+            after.recv(1)
 
 
 @pytest.mark.compiled
