@@ -49,7 +49,8 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
     """Each test waits where another process needs the machine for itself; those with the lab say when they do."""
-    with item.stash.setdefault(_TURN, ExitStack()) as turn:
+    with ExitStack() as turn:
+        item.stash[_TURN] = turn
         if not item.get_closest_marker("lab"):
             turn.enter_context(turns.working())
         return (yield)

@@ -42,16 +42,26 @@ def _unpack(packages: Iterable[str], root: Path) -> bool:
     except OSError:
         return False
     with tempfile.TemporaryDirectory() as archives:
-        # apt wants to download as its own user, who may not write here; and it may never have read its lists.
-        download = ["apt-get", "-qq", "-o", "APT::Sandbox::User=root", "download", *packages]
-        if subprocess.run(download, cwd=archives, capture_output=True).returncode != 0:
-            subprocess.run(["apt-get", "-qq", "update"], capture_output=True, check=False)
-            if subprocess.run(download, cwd=archives, capture_output=True).returncode != 0:
-                return False
+        if not _fetched("download", *packages, into=archives):
+            return False
         with files.making(root) as scratch:
             for archive in Path(archives).glob("*.deb"):
                 subprocess.run(["dpkg", "-x", archive, scratch], check=True)
     return True
+
+
+def _fetched(*command: str, into: str | Path) -> bool:
+    """Whether apt could fetch packages into a directory by this command, with new lists where that fails at first."""
+    # apt wants to download as its own user, who may not write there; and it may never have read its lists.
+    fetch = ["apt-get", "-qq", "-o", "APT::Sandbox::User=root", "-o", f"Dir::Cache::archives={into}", *command]
+
+    def done() -> bool:
+        return subprocess.run(fetch, cwd=into, capture_output=True).returncode == 0
+
+    if done():
+        return True
+    subprocess.run(["apt-get", "-qq", "update"], capture_output=True, check=False)
+    return done()
 
 
 # What it writes, and files that it takes away as overlayfs writes that down.
@@ -78,12 +88,8 @@ def debian_layer(name: str, scratch: Path, *packages: str) -> Path | None:
         archives.parent.mkdir(parents=True, exist_ok=True)
         with files.making(archives) as fetched:
             (fetched / "partial").mkdir()
-            into = ["-o", f"Dir::Cache::archives={fetched}", "-o", "APT::Sandbox::User=root"]
-            fetch = ["apt-get", "-qq", "-y", *into, "--no-install-recommends", "--download-only", "install", *packages]
-            if subprocess.run(fetch, capture_output=True).returncode != 0:
-                subprocess.run(["apt-get", "-qq", "update"], capture_output=True, check=False)
-                if subprocess.run(fetch, capture_output=True).returncode != 0:
-                    return None
+            if not _fetched("-y", "--no-install-recommends", "--download-only", "install", *packages, into=fetched):
+                return None
             (fetched / "partial").rmdir()
     mount, layer = scratch / "install", scratch / "layer"
     mount.mkdir()

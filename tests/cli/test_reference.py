@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from tests import knobs
 from tests.cli.test_inventory import pillarbox
 
 
@@ -30,10 +31,7 @@ def test_stale_manifests_fail_the_check(repository: Path, tmp_path: Path) -> Non
 def test_the_upgrade_is_one_changed_line(repository: Path, tmp_path: Path) -> None:
     for part in ("classes", "nodes", "formulas", "images"):
         shutil.copytree(repository / part, tmp_path / part)
-    knobs = tmp_path / "classes/cluster/lab/init.yml"
-    text = knobs.read_text()
-    assert text.count("openstack_version: zed") == 1
-    knobs.write_text(text.replace("openstack_version: zed", "openstack_version: epoxy"))
+    knobs.turn(tmp_path, "openstack_version: zed", "openstack_version: epoxy")
     before = pillarbox("--model", repository, "images", "list", "--offline").stdout.split("\n")
     after = pillarbox("--model", tmp_path, "images", "list", "--offline").stdout.split("\n")
     changed, were = (
@@ -81,8 +79,7 @@ def test_a_key_that_no_formula_knows_is_a_warning(repository: Path, tmp_path: Pa
 def test_an_unknown_release_is_an_error(repository: Path, tmp_path: Path) -> None:
     for part in ("classes", "nodes", "formulas", "images"):
         shutil.copytree(repository / part, tmp_path / part)
-    knobs = tmp_path / "classes/cluster/lab/init.yml"
-    knobs.write_text(knobs.read_text().replace("openstack_version: zed", "openstack_version: epoxi"))
+    knobs.turn(tmp_path, "openstack_version: zed", "openstack_version: epoxi")
     done = pillarbox("--model", tmp_path, "check")
     assert done.returncode == 1
     assert "system.openstack.release.epoxi" in done.stderr

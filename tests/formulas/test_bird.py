@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests import programs
+from tests import knobs, programs
 from tests.docs.pages import DOCS, File, Reader, environment, steps
 from tests.formulas.test_hosts import ROOT, as_root, compiled_states, complaints
 from tests.machines import Machine, machines
@@ -438,8 +438,7 @@ def test_the_engine_changes_without_a_moment_without_a_route(settled: Network, m
     for engine in ("bridge", "bgp"):
         shutil.copytree(model, tmp_path / engine)
         (tmp_path / engine / "nodes/hosts/ctl03.yml").unlink()
-        knobs = tmp_path / engine / "classes/cluster/lab/init.yml"
-        knobs.write_text(knobs.read_text().replace("kubernetes_network: bgp", f"kubernetes_network: {engine}"))
+        knobs.turn(tmp_path / engine, "kubernetes_network: bgp", f"kubernetes_network: {engine}")
         inventories[engine] = Inventory(tmp_path / engine)
     one, two = (settled.machines[name] for name in ("ctl01", "ctl02"))
     traffic = [Traffic.between(one, 2), Traffic.between(two, 1)]

@@ -22,7 +22,7 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
-from tests import programs
+from tests import knobs, programs
 from tests.controlplane import control_plane, free_port
 from tests.formulas.test_hosts import ROOT, as_root, compiled, compiled_states, complaints, schema
 from tests.machines import Machine, machines
@@ -65,10 +65,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("model")
     for folder in ("nodes", "classes", "formulas", "images"):
         shutil.copytree(ROOT / folder, root / folder)
-    knobs = root / "classes/cluster/lab/init.yml"
-    text = knobs.read_text()
-    assert text.count("kubernetes_network: bridge") == 1
-    knobs.write_text(text.replace("kubernetes_network: bridge", "kubernetes_network: cilium"))
+    knobs.turn(root, "kubernetes_network: bridge", "kubernetes_network: cilium")
     return root
 
 
@@ -466,13 +463,17 @@ def test_of_several_operators_one_works_with_rights_of_its_own(inventory: Invent
             lease = "leases --namespace kube-system --ignore-not-found cilium-operator-resource-lock"
             return ask(f"get {lease} --output jsonpath={{.spec.holderIdentity}}")
 
+        def known() -> bool:
+            return "ciliumnetworkpolicies.cilium.io" in ask("get customresourcedefinitions --output name")
+
+        def waiting() -> bool:
+            return b"Waiting for leader election" in (tmp_path / "operator2.log").read_bytes()
+
         first = start(1)
-        known = lambda: "ciliumnetworkpolicies.cilium.io" in ask("get customresourcedefinitions --output name")  # noqa: E731
         assert until(known, "Cilium's kinds of objects", patience=120), (tmp_path / "operator1.log").read_text()[-3000:]
         before = holder()
         assert before
         start(2)
-        waiting = lambda: b"Waiting for leader election" in (tmp_path / "operator2.log").read_bytes()  # noqa: E731
         assert until(waiting, "the other operator to wait", patience=60)
         assert holder() == before
         end(first)

@@ -8,6 +8,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 import yaml
+from tests import knobs
 
 from pillarbox.images.dynamic import names
 from pillarbox.images.spec import ImageSpec, image_specs
@@ -41,10 +42,7 @@ def upgraded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     model = tmp_path_factory.mktemp("upgraded")
     for folder in ("classes", "nodes", "formulas", "images"):
         shutil.copytree(ROOT / folder, model / folder)
-    knobs = model / "classes" / "cluster" / "lab" / "init.yml"
-    text = knobs.read_text()
-    assert text.count(KNOB) == 1
-    knobs.write_text(text.replace(KNOB, "openstack_version: epoxy"))
+    knobs.turn(model, KNOB, "openstack_version: epoxy")
     return model
 
 
@@ -93,8 +91,7 @@ def test_third_release_is_one_more_class(upgraded: Path, tmp_path: Path) -> None
     shutil.copytree(upgraded, model)
     releases = model / "classes/system/openstack/release"
     (releases / "next.yml").write_text((releases / "epoxy.yml").read_text().replace("2025.1", "2025.2"))
-    knobs = model / "classes/cluster/lab/init.yml"
-    knobs.write_text(knobs.read_text().replace("openstack_version: epoxy", "openstack_version: next"))
+    knobs.turn(model, "openstack_version: epoxy", "openstack_version: next")
     specs = image_specs(Inventory(model))
     assert specs["keystone-server"].reference.endswith("/keystone-server:next")
 

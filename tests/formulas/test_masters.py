@@ -21,13 +21,15 @@ import threading
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 import yaml
-from tests import programs
+from tests import knobs, programs
 from tests.controlplane import control_plane, free_port
 from tests.formulas.test_hosts import ROOT, as_root, compiled_states, complaints
 
@@ -50,10 +52,7 @@ def three(tmp_path_factory: pytest.TempPathFactory) -> Inventory:
         shutil.copytree(ROOT / folder, root / folder)
     for name in MASTERS[1:]:
         shutil.copy(root / "nodes/hosts/kmst01.yml", root / f"nodes/hosts/{name}.yml")
-    knobs = root / "classes/cluster/lab/init.yml"
-    text = knobs.read_text()
-    assert text.count("kubernetes_masters: single") == 1
-    knobs.write_text(text.replace("kubernetes_masters: single", "kubernetes_masters: cluster"))
+    knobs.turn(root, "kubernetes_masters: single", "kubernetes_masters: cluster")
     return Inventory(root)
 
 
@@ -381,6 +380,15 @@ def test_requests_go_on_when_an_api_server_ends(tmp_path: Path) -> None:
         proxy = {"enabled": True, "health_port": free_port(), "listen": {"api": listen}}
         files = compiled_states("host", {**pillar, "haproxy": {"proxy": proxy}}, ["haproxy"], tmp_path)[1]
         file = proxy_config(files["/etc/haproxy/haproxy.cfg"], tmp_path, tmp_path / "certificates")
+        # An API server answers before it is ready, and the proxy believes that each is until it has asked it twice.
+        own = f"{tmp_path}/certificates/kubernetes-haproxy.crt"
+
+        def ready(at: int) -> bool:
+            url = f"https://127.0.0.1:{at}/readyz"
+            return requests.get(url, cert=(own, f"{own}.key"), verify=False, timeout=5).status_code == 200
+
+        for each in ports:
+            assert until(partial(ready, each), "the API server to be ready", patience=60)
         log = stack.enter_context((tmp_path / "log").open("w"))
         running = subprocess.Popen([haproxy, "-db", "-f", file], env=environment, stdout=log, stderr=log)
         stack.callback(running.wait)

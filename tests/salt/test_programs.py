@@ -117,6 +117,7 @@ def test_a_host_waits_until_it_is_made(host: Host) -> None:
     name = host.name()
     with ThreadPoolExecutor() as pool:
         later = pool.submit(host.apply, 60)
+        # Time for a look that finds nothing. Where that takes longer, it finds it at the first one.
         time.sleep(5)
         host.make(name, coredns="one", other="two")
         assert all(each["result"] for each in later.result().values())
