@@ -29,9 +29,9 @@ def debian(package: str, name: str) -> Path | None:
     return next((path for folder in ("bin", "sbin") for path in (root / "usr" / folder).glob(name)), None)
 
 
-def debian_root(name: str, *packages: str) -> Path | None:
-    """A directory into which Debian's ``packages`` are unpacked together, cached as ``name``; nothing as above."""
-    root = CACHE / name
+def debian_root(*packages: str) -> Path | None:
+    """A directory into which Debian's ``packages`` are unpacked together, which is kept; nothing as above."""
+    root = CACHE / "+".join(packages)
     return root if root.is_dir() or _unpack(packages, root) else None
 
 

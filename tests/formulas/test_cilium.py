@@ -199,7 +199,7 @@ def made(name: str, command: str) -> dict[str, str]:
 
 def image() -> bytes:
     """An archive with an image that holds busybox and a page."""
-    busybox = programs.debian_root("busybox-static", "busybox-static")
+    busybox = programs.debian_root("busybox-static")
     if busybox is None:
         pytest.skip("Debian's busybox-static cannot be fetched here")
     layer, archive = io.BytesIO(), io.BytesIO()

@@ -86,7 +86,7 @@ class Server:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    tree = programs.debian_root("mariadb-server", *PACKAGES)
+    tree = programs.debian_root(*PACKAGES)
     if tree is None or os.geteuid() != 0:
         pytest.skip("no MariaDB server of Debian 12 can be had here")
     # A socket has a short path.

@@ -120,13 +120,21 @@ def test_masters_share_the_keys_of_the_cluster(three: Inventory, tmp_path: Path)
 #: The libraries that this machine may lack.
 LIBRARIES = {
     "haproxy": ("liblua5.3-0", "libopentracing-c-wrapper0", "libopentracing1"),
-    "keepalived": ("libnl-3-200", "libnl-genl-3-200", "libsnmp40", "libpci3", "libwrap0"),
+    "keepalived": (
+        "libglib2.0-0",
+        "libnl-3-200",
+        "libnl-genl-3-200",
+        "libpci3",
+        "libsensors5",
+        "libsnmp40",
+        "libwrap0",
+    ),
 }
 
 
 def program(name: str) -> tuple[str, dict[str, str]]:
     """A program of Debian and its environment; skips where it cannot be had."""
-    root = programs.debian_root(name, name, *LIBRARIES[name])
+    root = programs.debian_root(name, *LIBRARIES[name])
     if root is None:
         pytest.skip(f"Debian's {name} cannot be fetched here")
     folders = [str(path) for parent in (root / "usr/lib", root / "lib") for path in parent.glob("*-linux-gnu")]

@@ -182,7 +182,7 @@ def test_an_update_that_is_cut_off_is_carried_on(
 def test_a_clock_that_is_wrong_is_told_before_anything_is_changed(
     deployment: Deployment, salt: Salt, model: dict[str, Any], apiserver: ControlPlane
 ) -> None:
-    root = programs.debian_root("libfaketime", "libfaketime")
+    root = programs.debian_root("libfaketime")
     if root is None:
         pytest.skip("apt has no libfaketime here")
     (library,) = root.rglob("libfaketime.so.1")
