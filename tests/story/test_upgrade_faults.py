@@ -7,6 +7,8 @@ by one as they are for another version, and what runs from the new directory has
 from __future__ import annotations
 
 import json
+import random
+import subprocess
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -124,6 +126,14 @@ def restarts(lab: Lab) -> dict[str, int]:
     }
 
 
+def none_started_again(lab: Lab, before: dict[str, int]) -> None:
+    """Of the pods that are still there, none was started again in its place since ``before``."""
+    after = restarts(lab)
+    assert {name: after[name] for name in before.keys() & after} == {
+        name: before[name] for name in before.keys() & after
+    }
+
+
 @pytest.mark.parametrize("what", ["deploy", "master"])
 def test_a_deploy_that_is_cut_off_is_carried_on(lab: Lab, upgrade: Upgrade, what: str) -> None:
     before = restarts(lab)
@@ -150,10 +160,32 @@ def test_a_deploy_that_is_cut_off_is_carried_on(lab: Lab, upgrade: Upgrade, what
     upgrade.done("ctl03")
     lab.kubectl("uncordon", "ctl03")
     load.none_failed()
-    after = restarts(lab)
-    assert {name: after[name] for name in before.keys() & after} == {
-        name: before[name] for name in before.keys() & after
-    }
+    none_started_again(lab, before)
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_it_is_cut_off_at_any_moment(lab: Lab, upgrade: Upgrade, seed: int) -> None:
+    """One deploy after another is killed, each after some seconds; the last is left alone."""
+    before, chance = restarts(lab), random.Random(seed)
+    upgrade.push()
+    killed = 0
+    with lab.load() as load:
+        while killed < 12:
+            with lab.deploying() as deploy:
+                try:
+                    # Of no use before it has begun: that takes a few.
+                    assert deploy.process.wait(timeout=chance.uniform(5, 45)) == 0, "nobody killed it"
+                except subprocess.TimeoutExpired:
+                    lab.on("cfg01", "pkill", "--signal", "KILL", "--full", "[s]alt-run.*orch.deploy", check=False)
+                if deploy.end() == 0:
+                    break
+                killed += 1
+        else:
+            lab.deploy()
+    assert killed, "none was killed before its end"
+    upgrade.done()
+    load.none_failed()
+    none_started_again(lab, before)
 
 
 def test_a_host_that_dies_meanwhile_is_told_and_made_well(lab: Lab, upgrade: Upgrade) -> None:
