@@ -1,0 +1,3 @@
+module pillarbox/runc
+go 1.24.0
+require github.com/opencontainers/runc v1.4.4
