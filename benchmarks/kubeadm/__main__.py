@@ -31,7 +31,7 @@ from benchmarks.kubeadm.cluster import Kubeadm
 from benchmarks.kubeadm.hosts import Host
 from benchmarks.kubeadm.release import Release
 from benchmarks.lab import runs
-from tests.story.lab import KNOBS, change, own_model
+from tests.story.lab import change, own_model
 from tests.story.load import Tally
 
 from pillarbox.lab import settings as lab_settings
@@ -120,7 +120,7 @@ def pillarbox_in_lab(model: Path, name: str, old: str, new: str, keep: bool) -> 
     """A lab, and its upgrade by one changed line."""
     shutil.rmtree(model / "nodes/images")
     change(model / "classes/cluster/lab/openstack.yml", OPENSTACK, "")
-    change(model / KNOBS, kubernetes.LINE, f"kubernetes_version: {old}")
+    kubernetes.name_versions(model, {"kubernetes": old})
     with kubernetes.made(model, name, keep=keep) as lab, tempfile.TemporaryDirectory() as folder:
         booted, steps = since_boot(name)
         ready = max(map(ready_since, lab.objects("nodes"))) - booted
@@ -133,7 +133,7 @@ def pillarbox_in_lab(model: Path, name: str, old: str, new: str, keep: bool) -> 
         lab.command("clone", clone)
 
         def upgrade() -> None:
-            done = kubernetes.upgrade(lab, new, clone)
+            done = kubernetes.upgrade(lab, {"kubernetes": new}, clone)
             steps.update({"git push": done.pushed, "orch.deploy": done.deployed})
             if done.code:
                 sys.exit(f"orch.deploy exited {done.code}")
