@@ -1,6 +1,7 @@
 """Several Kubernetes masters behind one address: what the model says by three lines, and the programs that keep it.
 
 model       three masters are three lines; each knows the others, nodes and administrators know one address
+updates     who runs a program is updated by itself when it changes, and no program goes back to an older minor version
 states      Salt compiles each master's highstate; HAProxy and keepalived take what it writes
 proxy       connections go to servers that are well by TLS of the right authority, and away from those that are not
 address     it is on one host at a time, and moves when that one is gone or does not work
@@ -35,7 +36,9 @@ from tests.formulas.test_hosts import ROOT, as_root, compiled_states, complaints
 
 from pillarbox import pki
 from pillarbox.lab import layout
-from pillarbox.model import Inventory
+from pillarbox.model import Inventory, Node
+from pillarbox.pipeline.errors import PipelineError
+from pillarbox.pipeline.updates import groups, refuse_skips
 from pillarbox.rollout import Cluster
 from pillarbox.system.waiting import until
 
@@ -87,6 +90,52 @@ def test_three_masters_know_each_other_and_others_know_one_address(three: Invent
     assert nodes["kubernetes"]["pool"]["master"]["host"] == nodes["coredns"]["server"]["master"]["host"] == ADDRESS
     assert admin["kubernetes"]["client"]["apiserver"]["host"] == ADDRESS
     assert set(admin["etcd"]["client"]["members"]) == set(MASTERS)
+
+
+NODES = ("ctl01", "ctl02", "ctl03")
+
+
+def hosts_of(model: Inventory) -> dict[str, Node]:
+    nodes = {name: model.node(name) for name in model.nodes}
+    return {name: node for name, node in nodes.items() if "minion" in node.parameters.get("salt", {})}
+
+
+@pytest.mark.parametrize(
+    ("changed", "masters", "nodes"),
+    [
+        ("program:kubernetes:version", True, True),
+        ("program:etcd:version", True, False),
+        ("program:containerd:version", False, True),
+        ("program:runc:version", False, True),
+        ("program:coredns:version", False, True),
+        ("program:cni-plugins:version", False, False),
+        ("toolchain:version", True, True),
+    ],
+)
+def test_who_runs_a_program_is_updated_by_itself(three: Inventory, changed: str, masters: bool, nodes: bool) -> None:
+    path = f"program.source.{changed.replace(':', '.')}"
+    for model, names in ((Inventory(ROOT), MASTERS[:1]), (three, MASTERS)):
+        hosts = hosts_of(model)
+        found = groups(dict.fromkeys(hosts, (path,)), hosts)
+        # Made first; the host that makes them is a host like others, at last.
+        assert (found[0].hosts, found[0].states) == (("cfg01",), ("program.complete",))
+        single = [(name,) for name in names if masters], [(name,) for name in NODES if nodes]
+        expected = [*(single[0] or [names]), *(single[1] or [NODES]), ("cfg01",)]
+        assert [group.hosts for group in found[1:]] == expected
+        drained = [group.drain.node for group in found if group.drain]
+        assert drained == [name for name in NODES if nodes]
+
+
+def test_etcd_and_kubernetes_go_back_to_no_older_minor_version(tmp_path: Path) -> None:
+    for program, older in (("etcd", "3.6.16"), ("kubernetes", "1.36.3")):
+        root = tmp_path / program
+        for folder in ("nodes", "classes"):
+            shutil.copytree(ROOT / folder, root / folder)
+        now = Inventory(ROOT).node("kmst01").parameters["program"]["source"]["program"][program]["version"]
+        knobs.turn(root, f"{program}_version: {now}", f"{program}_version: {older}")
+        with pytest.raises(PipelineError, match=f"program:source:program:{program}:version goes from {now}"):
+            refuse_skips(hosts_of(Inventory(ROOT)), hosts_of(Inventory(root)))
+        refuse_skips(hosts_of(Inventory(root)), hosts_of(Inventory(ROOT)))
 
 
 def test_a_master_may_have_another_name_and_its_own_proxy(three: Inventory, tmp_path: Path) -> None:
