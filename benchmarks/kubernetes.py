@@ -32,15 +32,18 @@ from pillarbox.model.merge.query import MISSING, lookup
 
 NAME, PREFIX = "pillarbox-kubernetes", "172.30.22"
 REPOSITORY = Path(__file__).resolve().parents[1]
-#: Each program with a line in the model, and how hosts say which version they have, by the pillar of these hosts.
-#: What a service runs may be another file than the one that a new process would be.
-RUNNING = '"/proc/$(systemctl show --property=MainPID --value {})/exe" --version'
-SAID = {
-    "kubernetes": {"kubernetes:master": RUNNING.format("kube-apiserver"), "kubernetes:pool": RUNNING.format("kubelet")},
-    "etcd": {"etcd:server": RUNNING.format("etcd")},
-    "containerd": {"containerd:server": RUNNING.format("containerd")},
+# What a service runs may be another file than the one that it would start with now.
+_RUNNING = '"/proc/$(systemctl show --property=MainPID --value {})/exe" --version'
+#: Each program with a line in the model: the command that prints its version, by what is in the pillar of its hosts.
+PROGRAMS = {
+    "kubernetes": {
+        "kubernetes:master": _RUNNING.format("kube-apiserver"),
+        "kubernetes:pool": _RUNNING.format("kubelet"),
+    },
+    "etcd": {"etcd:server": _RUNNING.format("etcd")},
+    "containerd": {"containerd:server": _RUNNING.format("containerd")},
     "runc": {"containerd:server": "runc --version"},
-    "coredns": {"coredns:server": RUNNING.format("coredns")},
+    "coredns": {"coredns:server": _RUNNING.format("coredns")},
 }
 
 
@@ -123,12 +126,12 @@ def versions(cluster: Cluster) -> dict[str, str]:
     return {"apiserver": server, **found}
 
 
-def said(lab: Lab, programs: Iterable[str]) -> Iterator[tuple[str, str, str]]:
+def running(lab: Lab, programs: Iterable[str]) -> Iterator[tuple[str, str, str]]:
     """Each host that has one of these programs, the program, and the version that it says it is."""
     inventory = Inventory(lab.model)
     nodes = {name: inventory.node(name).parameters for name in inventory.nodes}
     for program in programs:
-        for path, command in SAID[program].items():
+        for path, command in PROGRAMS[program].items():
             for host, pillar in nodes.items():
                 if lookup(pillar, tuple(path.split(":"))) is not MISSING:
                     answer = lab.on(host, "sh", "-ec", command, check=False).stdout
@@ -173,7 +176,7 @@ def measure(lab: Lab, old: Mapping[str, str], new: Mapping[str, str], folder: Pa
     clone = folder / "clone"
     lab.command("clone", clone)
     before = containers(lab)
-    if others := differing(said(lab, old), old):
+    if others := differing(running(lab, old), old):
         sys.exit("\n".join(others))
     with lab.load() as load:
         done = upgrade(lab, new, clone)
@@ -187,7 +190,7 @@ def measure(lab: Lab, old: Mapping[str, str], new: Mapping[str, str], folder: Pa
     again = started_again(before, after)
     stayed = len(before.keys() & after.keys())
     yield "pods", f"{stayed} of {len(before)} stayed, the others moved; started again in their place: {again or 'none'}"
-    now = list(said(lab, new))
+    now = list(running(lab, new))
     yield "versions", ", ".join(" ".join(found) for found in now)
     failures = [failure for tally in load.tallies.values() for failure in tally.failures]
     problems = [
@@ -203,20 +206,20 @@ def measure(lab: Lab, old: Mapping[str, str], new: Mapping[str, str], folder: Pa
 def chosen(given: str) -> tuple[str, str]:
     """A program and its version. Raises ValueError, which argparse reports, for anything else."""
     program, _, version = given.partition("=")
-    if program not in SAID or not re.fullmatch(r"\d+\.\d+\.\d+", version):
+    if program not in PROGRAMS or not re.fullmatch(r"\d+\.\d+\.\d+", version):
         raise ValueError
     return program, version
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("program", nargs="*", help=f"what is upgraded: {', '.join(SAID)}; by default all")
+    parser.add_argument("program", nargs="*", help=f"what is upgraded: {', '.join(PROGRAMS)}; by default all")
     parser.add_argument("--old", type=chosen, action="append", default=[], metavar="NAME=VERSION", help="begin with it")
     parser.add_argument("--masters", type=int, choices=[1, 3], default=1, help="how many Kubernetes masters there are")
     parser.add_argument("--keep", action="store_true", help="leave the lab running, whatever comes")
     arguments = parser.parse_args()
-    programs, wanted = arguments.program or [*SAID], dict(arguments.old)
-    if unknown := ({*programs} - SAID.keys()) | (wanted.keys() - {*programs}):
+    programs, wanted = arguments.program or [*PROGRAMS], dict(arguments.old)
+    if unknown := ({*programs} - PROGRAMS.keys()) | (wanted.keys() - {*programs}):
         parser.error(f"not among what is upgraded: {', '.join(sorted(unknown))}")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
