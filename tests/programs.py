@@ -106,7 +106,13 @@ def debian_layer(name: str, scratch: Path, *packages: str) -> Path | None:
 
 
 def compiled(name: str, command: str) -> Path | None:
-    """A command of a program that a lab compiled, the newest version: beside it lie the program's others. In
+    """A command of a program that a lab compiled, the newest version: beside it lie the program's others. Nothing where
+    there is none; from where, and what a test needs for it, as below."""
+    return next(reversed(versions(name, command)), None)
+
+
+def versions(name: str, command: str) -> list[Path]:
+    """That command of each version that there is, the newest last. In
     $PILLARBOX_PROGRAMS, which is like a host's `program:source:directory`, else in the cache of labs; where another
     process of the tests makes a lab, once that is up. A test that calls this has the fixture ``apiserver`` or the
     marker ``compiled``, and so comes late."""
@@ -118,7 +124,7 @@ def compiled(name: str, command: str) -> Path | None:
         cache = Path(os.environ.get("PILLARBOX_LAB_CACHE") or "/var/cache/pillarbox-lab")
         directories = [_unpacked(file) for file in (cache / "volumes" / "programs").glob(f"{name}-*.tar")]
     found = [each / command for each in directories if (each / "SHA256SUMS").is_file() and (each / command).is_file()]
-    return max(found, key=lambda file: [int(each) for each in file.parent.name.split("-")[-2].split(".")], default=None)
+    return sorted(found, key=lambda file: [int(each) for each in file.parent.name.split("-")[-2].split(".")])
 
 
 def _unpacked(archive: Path) -> Path:
