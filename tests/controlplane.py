@@ -47,7 +47,7 @@ class ControlPlane:
         self.root = root
         self._folders = folders
         self._running: dict[str, subprocess.Popen[bytes]] = {}
-        self._token = secrets.token_hex(16)
+        self.token = secrets.token_hex(16)
         self._port, self._etcd, peer = free_port(), free_port(), free_port()
         key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
         (root / "sa.key").write_bytes(
@@ -55,7 +55,7 @@ class ControlPlane:
                 serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
             )
         )
-        (root / "tokens.csv").write_text(f'{self._token},admin,admin,"system:masters"\n')
+        (root / "tokens.csv").write_text(f'{self.token},admin,admin,"system:masters"\n')
         self._commands = {
             "etcd": [
                 *("--data-dir", str(root / "etcd"), "--listen-client-urls", self.etcd),
@@ -161,7 +161,7 @@ class ControlPlane:
                             },
                         }
                     ],
-                    "users": [{"name": "admin", "user": {"token": self._token}}],
+                    "users": [{"name": "admin", "user": {"token": self.token}}],
                 }
             )
         )

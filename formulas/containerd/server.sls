@@ -1,4 +1,5 @@
-{%- from 'linux/map.jinja' import container, sys_resource with context %}
+{%- from 'linux/map.jinja' import sys_resource with context %}
+{%- from 'containerd/map.jinja' import systemd_cgroup with context %}
 {%- from 'program/map.jinja' import wait, binary with context %}
 {%- set server = pillar.containerd.server %}
 
@@ -17,7 +18,7 @@ containerd_server_config:
   - context:
       server: {{ server | json }}
       sys_resource: {{ sys_resource }}
-      systemd_cgroup: {{ server.get('systemd_cgroup', not container) }}
+      systemd_cgroup: {{ systemd_cgroup }}
 
 {%- for name, registry in server.get('registry', {}).items() %}
 {%- set folder = '/etc/containerd/certs.d/' ~ registry.address %}

@@ -66,6 +66,7 @@ kubernetes_master_audit:
   - name: /etc/kubernetes/audit.yml
   - source: salt://kubernetes/files/audit.yml
   - template: jinja
+  - mode: '0600'
   - makedirs: true
   - dir_mode: '0755'
   - watch_in:

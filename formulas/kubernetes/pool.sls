@@ -1,4 +1,5 @@
 {%- from 'linux/map.jinja' import container, sys_resource with context %}
+{%- from 'containerd/map.jinja' import systemd_cgroup with context %}
 {%- from 'program/map.jinja' import path with context %}
 {%- from 'kubernetes/map.jinja' import pki, certificate, authority, kubeconfig, unit with context %}
 {%- set pool = pillar.kubernetes.pool %}
@@ -9,7 +10,7 @@
 {%- if pool.network.engine == 'bgp' and not (bird.get('enabled') and pool.network.range in bird.get('announce', {}).values()) %}
 {{- raise('kubernetes:pool:network:engine is bgp: bird:server has to be enabled, and to announce ' ~ pool.network.range) }}
 {%- endif %}
-{%- set context = {'pool': pool, 'pki': pki, 'sys_resource': sys_resource} %}
+{%- set context = {'pool': pool, 'pki': pki, 'sys_resource': sys_resource, 'systemd_cgroup': systemd_cgroup} %}
 include:
 - kubernetes.program
 {%- if container %}

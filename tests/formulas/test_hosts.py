@@ -221,6 +221,42 @@ def test_salt_compiles_the_highstate(inventory: Inventory, tmp_path: Path, host:
         assert "--node-labels=role=control" in files["/etc/systemd/system/kubelet.service"]
 
 
+@pytest.mark.parametrize(
+    ("place", "given", "driver"),
+    [
+        ("server", {}, "systemd"),
+        ("container", {}, "cgroupfs"),
+        ("container", {"systemd_cgroup": True}, "systemd"),
+    ],
+)
+def test_one_makes_control_groups(
+    inventory: Inventory,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    place: str,
+    given: dict[str, bool],
+    driver: str,
+) -> None:
+    """Containerd and the kubelet are of one mind: systemd on a server, each by itself in a container."""
+    detect = tmp_path / "bin" / "systemd-detect-virt"
+    detect.parent.mkdir()
+    detect.write_text(f"#!/bin/sh\ncase $1 in --container) exit {int(place == 'server')};; esac\n")
+    detect.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{detect.parent}:{os.environ['PATH']}")
+    node = inventory.node("ctl01")
+    parameters = json.loads(json.dumps(node.parameters))
+    parameters["containerd"]["server"].update(given)
+    # Not even by what goes into the kubelet's configuration as it is.
+    parameters["kubernetes"]["pool"]["kubelet"]["config"]["cgroupDriver"] = "another"
+    low, files = compiled_states("ctl01", parameters, ["containerd", "kubernetes"], tmp_path)
+    modules = {chunk["__id__"] for chunk in low if chunk["state"] == "kmod"}
+    assert bool(modules) == (place == "server"), "the place is not the one that was meant"
+    plugins = tomllib.loads(files["/etc/containerd/config.toml"])["plugins"]
+    runc = plugins["io.containerd.cri.v1.runtime"]["containerd"]["runtimes"]["runc"]["options"]
+    assert {True: "systemd", False: "cgroupfs"}[runc["SystemdCgroup"]] == driver
+    assert yaml.safe_load(files["/etc/kubernetes/kubelet.yml"])["cgroupDriver"] == driver
+
+
 def test_a_master_serves_directories_as_environments_of_their_own(inventory: Inventory, tmp_path: Path) -> None:
     node = inventory.node("cfg01")
     parameters = json.loads(json.dumps(node.parameters))

@@ -227,6 +227,8 @@ def test_a_version_whose_api_is_not_known_is_told_once(model: Any, version: str,
     (doubt,) = doubts(render(model(control)))
     assert f"fields are checked against {nearest}, and API versions are not" in doubt.message
     assert "nodes/cfg01.yml" in str(doubt)
+    # A newer package knows newer versions, and no older ones.
+    assert ("newer" in (doubt.hint or "")) == (version == "1.99")
     assert "unknown key" in mistake(model, service(no_such_field=1) | {"version": version}).message
     assert doubts(render(model(service() | {"version": "1.36"}))) == ()
 

@@ -5,6 +5,7 @@ The cluster's own story (images, rolling, load) is ``test_story``; here are the 
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -99,6 +100,21 @@ def test_secrets_are_encrypted_in_etcd(lab: Lab, secret: str) -> None:
     raw = bytes(int(byte, 16) for byte in stored.replace("\\x", " ").split())
     assert b"k8s:enc:secretbox" in raw
     assert MARKER.encode() not in raw
+
+
+def test_the_audit_log_names_who_deployed_and_holds_no_secret(lab: Lab, secret: str) -> None:
+    log = "/var/log/kubernetes/audit.log"
+    logs = "/var/log/kubernetes/audit*.log"
+    modes = lab.on("kmst01", "stat", "--format=%a %U", "/var/log/kubernetes", log).stdout.splitlines()
+    assert modes == ["700 root", "600 root"]
+    rolled = f"""grep -h '"resource":"deployments"' {logs} | grep '"name":"keystone-server"' | grep '"verb":"patch"'"""
+    events = [json.loads(line) for line in lab.on("kmst01", "sh", "-c", rolled).stdout.splitlines()]
+    assert "admin@cfg01" in {event["user"]["username"] for event in events}
+    asked = [json.loads(line) for line in lab.on("kmst01", "grep", f'"name":"{secret}"', log).stdout.splitlines()]
+    assert "create" in {event["verb"] for event in asked if event["objectRef"]["resource"] == "secrets"}
+    hidden = (MARKER, base64.b64encode(MARKER.encode()).decode())
+    found = lab.on("kmst01", "sh", "-c", f"grep -c -F -e '{hidden[0]}' -e '{hidden[1]}' {log}", check=False)
+    assert found.stdout.strip() == "0"
 
 
 def test_keys_on_hosts_are_roots_alone(lab: Lab) -> None:

@@ -227,7 +227,9 @@ def doubts(manifests: Iterable[Manifest]) -> tuple[PillarboxError, ...]:
     for version, each in {each.kubernetes: each for each in manifests}.items():
         if text := openapi.approximate(version):
             place = PillarPlace(each.node, each.place.written, each.place.path[:2])
-            problems.add(place, text, "A newer Python package kubernetes-validate knows newer versions.", key="version")
+            newer = "A newer Python package kubernetes-validate knows newer versions."
+            older = version < openapi.api(version).release
+            problems.add(place, text, None if older else newer, key="version")
     return tuple(problems.found)
 
 
