@@ -66,6 +66,20 @@ def test_a_host_that_may_have_been_updated_is_drained_to_go_back(deployment: Dep
     assert drained == [("m1",), ("m2",), ("m3",)]
 
 
+def test_versions_that_do_not_go_together_are_not_deployed(deployment: Deployment, commit: Commit) -> None:
+    """Of a branch, say, that no hook looked at."""
+    commit(version="1.36.1")
+    node = {"parameters": {"salt": {"minion": {}}, "demo": {"version": "1.37.1"}}}
+    for name, leads in (("m1", True), ("m2", False)):
+        rule = {"path": "demo:version", "group": "g", "leads": leads, "behind": 1}
+        node["parameters"] |= {"pillarbox": {"update": {"side_by_side": [rule]}}}
+        revision = deployment.commit({f"nodes/{name}.yml": node})
+        node["parameters"]["demo"]["version"] = "1.38.1"
+    deployment.push()
+    with pytest.raises(PipelineError, match=r"host m2: demo:version is 1.38.1, newer than 1.37.1 of host m1"):
+        prepared(deployment, revision)
+
+
 def test_no_version_is_skipped_that_any_host_may_have(deployment: Deployment, commit: Commit) -> None:
     old, new, newest = (commit(version=f"1.{minor}.1") for minor in (35, 36, 37))
     deployment.places.ensure()

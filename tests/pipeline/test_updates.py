@@ -1,4 +1,4 @@
-"""In which order hosts are updated, and which steps of versions are refused."""
+"""In which order hosts are updated."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pillarbox.model import Node
 from pillarbox.pipeline.errors import PipelineError
-from pillarbox.pipeline.updates import Drain, Group, described, groups, refuse_skips
+from pillarbox.pipeline.updates import Drain, Group, described, groups
 
 
 def host(name: str, update: dict[str, Any] | None = None, **parameters: Any) -> Node:
@@ -96,33 +96,18 @@ def test_every_host_is_updated_once_and_no_stage_before_a_lower_one(
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "why"),
+    "wrong",
     [
-        ("1.36.1", "1.36.3", None),
-        ("1.36.3", "1.36.1", None),
-        ("1.36.3", "1.37.0", None),
-        ("1.35.4", "1.37.2", "up by one minor version at a time"),
-        ("1.37.2", "1.36.3", "does not go back to another minor version"),
-        ("1.37.2", "2.0.0", "up by one minor version at a time"),
-        ("zed", "epoxy", None),
+        [],
+        {"stage": "x"},
+        {"alone": "a"},
+        {"drain": {}},
+        {"drain": {"node": "n", "timeout": []}},
+        {"side_by_side": ["a"]},
+        {"side_by_side": [{"path": "a", "behind": 1}]},
+        {"side_by_side": [{"path": "a", "group": "g", "behind": -1}]},
+        {"side_by_side": [{"path": "a", "group": "g", "behind": 1, "leads": "no"}]},
     ],
-)
-def test_minor_versions_are_taken_one_by_one(old: str, new: str, why: str | None) -> None:
-    before, after = (
-        {"c1": host("c1", {"step_by_step": ["kubernetes:version"]}, kubernetes={"version": version})}
-        for version in (old, new)
-    )
-    if why is None:
-        refuse_skips(before, after)
-        return
-    with pytest.raises(PipelineError, match=f"host c1: kubernetes:version goes from {old} to {new}: it .*{why}"):
-        refuse_skips(before, after)
-    # A host that is new has nothing to skip.
-    refuse_skips({}, after)
-
-
-@pytest.mark.parametrize(
-    "wrong", [[], {"stage": "x"}, {"alone": "a"}, {"drain": {}}, {"drain": {"node": "n", "timeout": []}}]
 )
 def test_what_cannot_be_meant_is_named_with_its_file(wrong: Any) -> None:
     hosts = {"c1": host("c1", wrong)}

@@ -15,7 +15,8 @@ from pillarbox.system.errors import raise_all
 @format_option("text", "json")
 @click.pass_obj
 def command(model: Path, output_format: str) -> int:
-    """Check that every node renders, every image can be built, and every manifest stands.
+    """Check that every node renders, every image can be built, every manifest stands, and versions of hosts go
+    together.
 
     Keys that no schema of a formula knows, as `pillarbox lint` finds them, are warnings. The model repository's hook
     asks the same of every push.

@@ -6,15 +6,17 @@ from pathlib import Path
 
 from pillarbox import manifests
 from pillarbox.pipeline.enforcement import unenforced
+from pillarbox.pipeline.versions import refuse_apart
 from pillarbox.revision import Revision
 from pillarbox.system.errors import ErrorGroup, PillarboxError
 
 
 def check(model: Path) -> tuple[tuple[PillarboxError, ...], tuple[PillarboxError, ...]]:
     """All errors of the model at ``model``, and what is doubtful where there are none: no errors mean that it renders,
-    its images and its manifests included."""
+    its images and its manifests included, and that its hosts' versions go together."""
     try:
         revision = Revision.read(model)
+        refuse_apart(revision)
     except PillarboxError as error:
         return each(error), ()
     return (), doubts(revision)

@@ -10,7 +10,7 @@ from pillarbox.pipeline.check import doubts, each
 from pillarbox.pipeline.git import Repository
 from pillarbox.pipeline.publish import read
 from pillarbox.pipeline.update import Update
-from pillarbox.pipeline.updates import refuse_skips
+from pillarbox.pipeline.versions import refuse_apart, refuse_skips
 from pillarbox.system.errors import PillarboxError
 
 
@@ -24,8 +24,9 @@ def pre_receive(
 ) -> tuple[PillarboxError, ...]:
     """Why a push is refused; nothing for one that may go in, whose plan ``say`` is given line by line.
 
-    Only the branch that is deployed is looked at: it can neither be deleted nor rewritten, must always render, and
-    skips no version from those that hosts have, which may be at the revisions ``deployed``.
+    Only the branch that is deployed is looked at: it can neither be deleted nor rewritten, must always render, its
+    hosts' versions must go together, and it skips none from those that hosts have, which may be at the revisions
+    ``deployed``.
     """
     repo = Repository(repository)
     errors: list[PillarboxError] = []
@@ -53,6 +54,7 @@ def _show(
     all of that."""
     try:
         revision = read(repository, update.new)
+        refuse_apart(revision)
         for name, hosts in deployed.items():
             known = plan.known(repository, name)
             refuse_skips({host: node for host, node in known.items() if host in hosts}, revision.hosts)

@@ -14,7 +14,8 @@ from pillarbox.pipeline.git import Repository
 from pillarbox.pipeline.places import Places
 from pillarbox.pipeline.plan import HostChange
 from pillarbox.pipeline.record import Run, RunKind, Runs
-from pillarbox.pipeline.updates import Drain, Group, HostUpdate, groups, refuse_skips
+from pillarbox.pipeline.updates import Drain, Group, HostUpdate, groups
+from pillarbox.pipeline.versions import refuse_apart, refuse_skips
 from pillarbox.revision import Deployment, Revision
 from pillarbox.rollout import Cluster, Kubeconfig, Unreachable, memory
 from pillarbox.system.progress import SILENT, Progress
@@ -72,6 +73,7 @@ def prepare(places: Places, name: str, *, dry_run: bool, progress: Progress) -> 
     schemas forbid; the master serves what it did, then. A dry run leaves it so in any case.
     """
     head = Revision.read(publish.prepare(places, name), name)
+    refuse_apart(head)
     wanted = deployments(head, places, progress)
     refuse_return(wanted, places)
     runs = deployed.since(places)

@@ -1,5 +1,5 @@
-"""How a deploy updates hosts: which before which, which by itself, which with its pods moved first, and what no update
-may skip. The pillar ``pillarbox:update`` of each host says so."""
+"""How a deploy updates hosts: which before which, which by itself, which with its pods moved first, and which versions
+are compared. The pillar ``pillarbox:update`` of each host says so."""
 
 from __future__ import annotations
 
@@ -12,8 +12,6 @@ from typing import Any
 from pillarbox.model import Node
 from pillarbox.model.merge.query import MISSING, lookup
 from pillarbox.pipeline.errors import PipelineError
-
-_VERSION = re.compile(r"(\d+)\.(\d+)(\.\d+)*")
 
 
 @dataclass(frozen=True)
@@ -36,6 +34,17 @@ class Group:
 
 
 @dataclass(frozen=True)
+class Beside:
+    """A path that holds a version, compared with that of all hosts of the same path and ``group``. It may be so many
+    minor versions ``behind`` the newest of those that lead; one that follows is not newer than any of them."""
+
+    path: str
+    group: str
+    leads: bool
+    behind: int
+
+
+@dataclass(frozen=True)
 class HostUpdate:
     """What the pillar ``pillarbox:update`` of a host says; paths have dots."""
 
@@ -44,6 +53,7 @@ class HostUpdate:
     alone: tuple[str, ...] = ()
     drain: Drain | None = None
     step_by_step: tuple[str, ...] = ()
+    side_by_side: tuple[Beside, ...] = ()
 
     @classmethod
     def of(cls, node: Node) -> HostUpdate:
@@ -58,6 +68,7 @@ class HostUpdate:
                 _paths(given.get("alone", ())),
                 _drain(given.get("drain")),
                 _paths(given.get("step_by_step", ())),
+                tuple(map(_beside, given.get("side_by_side", ()))),
             )
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise PipelineError(
@@ -114,34 +125,6 @@ def described(node: Node, changed: Iterable[str]) -> str:
     return "; ".join(words)
 
 
-def refuse_skips(before: Mapping[str, Node], after: Mapping[str, Node]) -> None:
-    """Raise :class:`PipelineError` where a version goes another way from ``before`` to ``after`` than step by step."""
-    for name, node in sorted(after.items()):
-        if name not in before:
-            continue
-        for path in HostUpdate.of(node).step_by_step:
-            old, new = (lookup(each.parameters, tuple(path.split("."))) for each in (before[name], node))
-            if old is MISSING or new is MISSING or (why := _skipped(str(old), str(new))) is None:
-                continue
-            raise PipelineError(
-                f"host {name}: {path.replace('.', ':')} goes from {old} to {new}: {why}",
-                file=node.file,
-                hint=f"Deploy the minor versions between them one after another, from {old} on.",
-            )
-
-
-def _skipped(old: str, new: str) -> str | None:
-    found = [_VERSION.fullmatch(version) for version in (old, new)]
-    if not all(found) or old == new:
-        return None
-    (major, minor), (wanted_major, wanted_minor) = ((int(one[1]), int(one[2])) for one in found if one)
-    if (wanted_major, wanted_minor) < (major, minor):
-        return "it does not go back to another minor version"
-    if (major, wanted_minor - minor) != (wanted_major, min(wanted_minor - minor, 1)):
-        return "it goes up by one minor version at a time"
-    return None
-
-
 def _paths(given: Any) -> tuple[str, ...]:
     return tuple(path.replace(":", ".") for path in _texts(given))
 
@@ -150,6 +133,13 @@ def _texts(given: Any) -> tuple[str, ...]:
     if isinstance(given, str):
         raise ValueError(f"expected a list, found {given!r}")
     return tuple(str(text) for text in given)
+
+
+def _beside(given: Any) -> Beside:
+    (path,), leads, behind = _paths([given["path"]]), given.get("leads", False), int(given["behind"])
+    if not isinstance(leads, bool) or behind < 0:
+        raise ValueError(f"expected leads to be true or false, and behind a number from 0 on, found {given!r}")
+    return Beside(path, str(given["group"]), leads, behind)
 
 
 def _drain(given: Any) -> Drain | None:
