@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pillarbox.model import Node
 from pillarbox.pipeline.errors import PipelineError
-from pillarbox.pipeline.updates import Drain, Group, described, groups, refuse_skips
+from pillarbox.pipeline.updates import Drain, Group, described, groups, refuse_disorder, refuse_skips
 
 
 def host(name: str, update: dict[str, Any] | None = None, **parameters: Any) -> Node:
@@ -119,6 +119,44 @@ def test_minor_versions_are_taken_one_by_one(old: str, new: str, why: str | None
         refuse_skips(before, after)
     # A host that is new has nothing to skip.
     refuse_skips({}, after)
+
+
+def test_a_skip_names_the_line_and_a_way_out() -> None:
+    before, after = (
+        {"c1": host("c1", {"step_by_step": ["a:version"]}, a={"version": version})} for version in ("1.37.2", "1.36.3")
+    )
+    with pytest.raises(PipelineError) as raised:
+        refuse_skips(before, after, lambda name, path: (f"{name}/{'/'.join(path)}", 7))
+    assert (str(raised.value.file), raised.value.line) == ("c1/a/version", 7)
+    assert raised.value.hint == "Stay at 1.37.2, or take another patch release of its minor version."
+
+
+@pytest.mark.parametrize(
+    ("master", "node", "cluster", "refused"),
+    [
+        ("1.37.2", "1.37.2", "a", False),
+        ("1.37.2", "1.36.3", "a", False),
+        ("1.37.0", "1.37.2", "a", False),
+        ("1.36.3", "1.37.2", "b", False),
+        ("zed", "1.37.2", "a", False),
+        ("1.36.3", "1.37.2", "a", True),
+    ],
+)
+def test_no_host_is_newer_than_one_that_is_updated_before_it(
+    master: str, node: str, cluster: str, refused: bool
+) -> None:
+    hosts = {
+        name: host(name, {"stage": stage, "step_by_step": ["a:version"]}, a={"version": version}, _param=param)
+        for name, stage, version, param in (
+            ("m1", 1, master, {"cluster_name": "a"}),
+            ("c1", 2, node, {"cluster_name": cluster}),
+        )
+    }
+    if not refused:
+        refuse_disorder(hosts)
+        return
+    with pytest.raises(PipelineError, match=r"host c1: a:version is 1\.37\.2, newer than the 1\.36\.3 of host m1"):
+        refuse_disorder(hosts)
 
 
 @pytest.mark.parametrize(

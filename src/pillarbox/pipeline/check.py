@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
-from pillarbox import manifests
+from pillarbox import manifests, pki
 from pillarbox.pipeline.enforcement import unenforced
+from pillarbox.pipeline.updates import refuse_disorder
 from pillarbox.revision import Revision
 from pillarbox.system.errors import ErrorGroup, PillarboxError
 
@@ -17,7 +19,28 @@ def check(model: Path) -> tuple[tuple[PillarboxError, ...], tuple[PillarboxError
         revision = Revision.read(model)
     except PillarboxError as error:
         return each(error), ()
-    return (), doubts(revision)
+    return wrong(revision), doubts(revision)
+
+
+def wrong(revision: Revision) -> tuple[PillarboxError, ...]:
+    """What is wrong with a revision that renders: values that a schema of a formula refuses, versions in an order
+    that hosts must not have, and certificates that nobody would issue."""
+    try:
+        found = revision.inventory.refused(revision.nodes.values())
+        refuse_disorder(revision.hosts, revision.inventory.place)
+    except PillarboxError as error:
+        return each(error)
+    hint = "A comment `# lint: ignore[schema]` in that line lets it in."
+    values = (PillarboxError(one.message, file=one.file, line=one.line or None, hint=hint) for one in found)
+    return (*values, *_requests(revision))
+
+
+def _requests(revision: Revision) -> Iterator[PillarboxError]:
+    """Certificates and keys that hosts ask for, and would not get."""
+    for name, node in revision.hosts.items():
+        for path, text in pki.mistakes(node.parameters):
+            file, line = revision.inventory.place(name, path)
+            yield PillarboxError(f"host {name}: {text}", file=file, line=line)
 
 
 def doubts(revision: Revision) -> tuple[PillarboxError, ...]:

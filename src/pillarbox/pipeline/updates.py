@@ -4,7 +4,7 @@ may skip. The pillar ``pillarbox:update`` of each host says so."""
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -114,31 +114,64 @@ def described(node: Node, changed: Iterable[str]) -> str:
     return "; ".join(words)
 
 
-def refuse_skips(before: Mapping[str, Node], after: Mapping[str, Node]) -> None:
+#: Where a host's value at a path of its pillar is set: the file, and the line where that is known.
+Place = Callable[[str, Sequence[str]], tuple[str, int | None]]
+
+
+def refuse_skips(before: Mapping[str, Node], after: Mapping[str, Node], place: Place | None = None) -> None:
     """Raise :class:`PipelineError` where a version goes another way from ``before`` to ``after`` than step by step."""
     for name, node in sorted(after.items()):
         if name not in before:
             continue
         for path in HostUpdate.of(node).step_by_step:
             old, new = (lookup(each.parameters, tuple(path.split("."))) for each in (before[name], node))
-            if old is MISSING or new is MISSING or (why := _skipped(str(old), str(new))) is None:
+            if old is MISSING or new is MISSING or (skipped := _skipped(str(old), str(new))) is None:
                 continue
-            raise PipelineError(
-                f"host {name}: {path.replace('.', ':')} goes from {old} to {new}: {why}",
-                file=node.file,
-                hint=f"Deploy the minor versions between them one after another, from {old} on.",
-            )
+            why, hint = skipped
+            text = f"host {name}: {path.replace('.', ':')} goes from {old} to {new}: {why}"
+            raise _at(node, path, place, text, hint.format(old=old))
 
 
-def _skipped(old: str, new: str) -> str | None:
+def refuse_disorder(hosts: Mapping[str, Node], place: Place | None = None) -> None:
+    """Raise :class:`PipelineError` where a host has a newer minor version than one that is updated before it.
+
+    That is one of a lower stage with the same ``_param:cluster_name``, and the same path under ``step_by_step``.
+    """
+    oldest: dict[tuple[str, str], list[tuple[int, tuple[int, int], str, str]]] = {}
+    for name, node in sorted(hosts.items()):
+        update, cluster = HostUpdate.of(node), lookup(node.parameters, ("_param", "cluster_name"))
+        for path in update.step_by_step:
+            version = str(lookup(node.parameters, tuple(path.split("."))))
+            if found := _VERSION.fullmatch(version):
+                known = oldest.setdefault((path, str(cluster)), [])
+                known.append((update.stage, (int(found[1]), int(found[2])), name, version))
+    for (path, _), known in oldest.items():
+        for stage, minor, name, version in known:
+            for earlier, other, first, of_first in known:
+                if earlier < stage and other < minor:
+                    where = path.replace(".", ":")
+                    text = f"host {name}: {where} is {version}, newer than the {of_first} of host {first}"
+                    hint = f"Host {first} is updated before {name}, and has to be as new."
+                    raise _at(hosts[name], path, place, text, hint)
+
+
+def _at(node: Node, path: str, place: Place | None, text: str, hint: str) -> PipelineError:
+    file, line = place(node.name, path.split(".")) if place else (node.file, None)
+    return PipelineError(text, file=file, line=line, hint=hint)
+
+
+def _skipped(old: str, new: str) -> tuple[str, str] | None:
+    """What is wrong with a step, and what to do instead; ``None`` for a step that is allowed."""
     found = [_VERSION.fullmatch(version) for version in (old, new)]
     if not all(found) or old == new:
         return None
     (major, minor), (wanted_major, wanted_minor) = ((int(one[1]), int(one[2])) for one in found if one)
     if (wanted_major, wanted_minor) < (major, minor):
-        return "it does not go back to another minor version"
+        hint = "Stay at {old}, or take another patch release of its minor version."
+        return "it does not go back to another minor version", hint
     if (major, wanted_minor - minor) != (wanted_major, min(wanted_minor - minor, 1)):
-        return "it goes up by one minor version at a time"
+        hint = "Deploy the minor versions between them one after another, from {old} on."
+        return "it goes up by one minor version at a time", hint
     return None
 
 
