@@ -38,7 +38,8 @@ from pillarbox import pki
 from pillarbox.lab import layout
 from pillarbox.model import Inventory, Node
 from pillarbox.pipeline.errors import PipelineError
-from pillarbox.pipeline.updates import groups, refuse_skips
+from pillarbox.pipeline.updates import groups
+from pillarbox.pipeline.versions import refuse_skips
 from pillarbox.rollout import Cluster
 from pillarbox.system.waiting import until
 
