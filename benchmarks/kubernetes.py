@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -25,6 +24,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from benchmarks.lab import phases, push
+from tests.knobs import three_masters
+from tests.programs import numbers
 from tests.story.lab import COMMAND, KNOBS, Lab, change, own_model, run
 
 from pillarbox.model import Inventory
@@ -103,18 +104,6 @@ def older(program: str, new: str) -> str:
     if not found:
         sys.exit(f"{folder} has no version before {new}: ci/pin-go-modules {program} VERSION makes one")
     return max(found, key=numbers)
-
-
-def numbers(version: str) -> list[int]:
-    """A version such that a newer one is more."""
-    return [int(each) for each in version.split(".")]
-
-
-def three_masters(model: Path) -> None:
-    """As docs/how-to/topology.md says."""
-    for name in ("kmst02", "kmst03"):
-        shutil.copy2(model / "nodes/hosts/kmst01.yml", model / f"nodes/hosts/{name}.yml")
-    change(model / KNOBS, "kubernetes_masters: single", "kubernetes_masters: cluster")
 
 
 def versions(cluster: Cluster) -> dict[str, str]:

@@ -25,14 +25,19 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def folders() -> dict[str, Path]:
+    """Where the binaries of etcd and of Kubernetes (``kube``) are; skips where the machine has none."""
+    etcd, apiserver = programs.compiled("etcd", "etcd"), programs.compiled("kubernetes", "kube-apiserver")
+    if etcd is None or apiserver is None:
+        pytest.skip("no programs of Kubernetes here: set PILLARBOX_PROGRAMS, or make the lab, which compiles them")
+    return {"etcd": etcd.parent, "kube": apiserver.parent}
+
+
 @contextmanager
 def control_plane(root: Path, *flags: str) -> Iterator[ControlPlane]:
     """A running control plane with its files in ``root``, the API server with ``flags`` besides its own; skips where
     the machine has no Kubernetes binaries."""
-    etcd, apiserver = programs.compiled("etcd", "etcd"), programs.compiled("kubernetes", "kube-apiserver")
-    if etcd is None or apiserver is None:
-        pytest.skip("no programs of Kubernetes here: set PILLARBOX_PROGRAMS, or make the lab, which compiles them")
-    plane = ControlPlane({"etcd": etcd.parent, "kube": apiserver.parent}, root, flags)
+    plane = ControlPlane(folders(), root, flags)
     try:
         plane.up()
         yield plane

@@ -131,6 +131,12 @@ class Machine:
         subprocess.run([*command, "peer", "name", its, "netns", str(other.pid)], check=True)
         other.run(f"ip link set {its} up")
 
+    def plug(self, interface: str, bridge: str, outside: str) -> None:
+        """Connect an interface of this machine, which stays down, with a bridge where the tests run, at which its other
+        end is ``outside``."""
+        command = ["ip", "link", "add", outside, "up", "master", bridge, "type", "veth", "peer", "name", interface]
+        subprocess.run([*command, "netns", str(self.pid)], check=True)
+
     def apply(self, states: Iterable[str], pillar: Mapping[str, Any], formulas: Path) -> dict[str, dict[str, Any]]:
         """What Salt says of each state, in their order, having applied these with this pillar."""
         self.write("/run/pillar/top.sls", "base:\n  '*':\n  - data\n")

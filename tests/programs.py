@@ -124,7 +124,17 @@ def versions(name: str, command: str) -> list[Path]:
         cache = Path(os.environ.get("PILLARBOX_LAB_CACHE") or "/var/cache/pillarbox-lab")
         directories = [_unpacked(file) for file in (cache / "volumes" / "programs").glob(f"{name}-*.tar")]
     found = [each / command for each in directories if (each / "SHA256SUMS").is_file() and (each / command).is_file()]
-    return sorted(found, key=lambda file: [int(each) for each in file.parent.name.split("-")[-2].split(".")])
+    return sorted(found, key=lambda file: numbers(version(file)))
+
+
+def version(file: Path) -> str:
+    """The version of a compiled program, of which this is a command."""
+    return file.parent.name.split("-")[-2]
+
+
+def numbers(version: str) -> list[int]:
+    """A version such that a newer one is more."""
+    return [int(each) for each in version.split(".")]
 
 
 def _unpacked(archive: Path) -> Path:

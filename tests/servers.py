@@ -52,9 +52,7 @@ def servers(scratch: Path, lan: Lan, given: Mapping[str, tuple[str, str]]) -> It
         subprocess.run(["chroot", trees[name], "systemctl", "--quiet", "enable", "systemd-networkd"], check=True)
     with _routed(scratch, lan), machines(scratch, *given, trees=trees) as found:
         for number, machine in enumerate(found):
-            outside = f"{lan.bridge}-{number}"
-            command = ["ip", "link", "add", outside, "up", "master", lan.bridge, "type", "veth"]
-            subprocess.run([*command, "peer", "name", "eth0", "netns", str(machine.pid)], check=True)
+            machine.plug("eth0", lan.bridge, f"{lan.bridge}-{number}")
         for machine in found:
             # Modules are this machine's kernel's, which may have none to load.
             up(machine, patience=180, without=["systemd-modules-load.service"])

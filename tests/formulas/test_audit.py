@@ -11,14 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests import programs
-from tests.controlplane import control_plane
-from tests.formulas.test_hosts import compiled_states
+from tests.controlplane import control_plane, folders
+from tests.formulas.test_hosts import ROOT, compiled_states
 
 from pillarbox.model import Inventory
 from pillarbox.system.waiting import until
 
-ROOT = Path(__file__).resolve().parents[2]
 LOG = "/var/log/kubernetes/audit.log"
 POLICY = "/etc/kubernetes/audit.yml"
 
@@ -42,8 +40,7 @@ def test_who_asked_for_what_is_on_record_and_no_secret(tmp_path: Path) -> None:
     given = flags(tmp_path / "salt")
     log = tmp_path / "salt/log/audit.log"
     with control_plane(tmp_path, *given) as plane:
-        kubectl = programs.compiled("kubernetes", "kubectl")
-        assert kubectl
+        kubectl = folders()["kube"] / "kubectl"
 
         def ask(*arguments: str, stdin: dict[str, Any] | None = None, fails: bool = False) -> str:
             command = [str(kubectl), f"--kubeconfig={plane.kubeconfig}", "--namespace=test", *arguments]

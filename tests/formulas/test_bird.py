@@ -44,9 +44,8 @@ FOREIGN = ("10.99.0.0/16", "10.244.1.128/25", "0.0.0.0/0")
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The reference model with racks, as the page has it."""
-    home, root = tmp_path_factory.mktemp("home"), tmp_path_factory.mktemp("model")
-    for part in ("classes", "nodes", "formulas", "images", "manifests"):
-        shutil.copytree(ROOT / part, root / part)
+    home = tmp_path_factory.mktemp("home")
+    root = knobs.copy(tmp_path_factory.mktemp("model"), "classes", "nodes", "formulas", "images", "manifests")
     commands = environment(home, ROOT)
     reader = Reader(root, commands)
     for step in steps(PAGE):

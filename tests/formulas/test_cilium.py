@@ -11,7 +11,6 @@ import hashlib
 import io
 import json
 import re
-import shutil
 import subprocess
 import tarfile
 from collections.abc import Iterator
@@ -26,7 +25,7 @@ from tests import knobs, programs
 from tests.controlplane import control_plane, free_port
 from tests.formulas.test_hosts import ROOT, as_root, compiled, compiled_states, complaints, schema
 from tests.machines import Machine, machines
-from tests.manifests.reach import End, reaches
+from tests.manifests.reach import End, asking, reaches, soon
 from tests.manifests.test_manifest_properties import OneNode
 
 from pillarbox import pki
@@ -62,9 +61,7 @@ def test_schema_refuses(role: str, wrong: dict[str, Any]) -> None:
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The reference model with Cilium, as docs/how-to/policies.md has it."""
-    root = tmp_path_factory.mktemp("model")
-    for folder in ("nodes", "classes", "formulas", "images"):
-        shutil.copytree(ROOT / folder, root / folder)
+    root = knobs.copy(tmp_path_factory.mktemp("model"), "nodes", "classes", "formulas", "images")
     knobs.turn(root, "kubernetes_network: bridge", "kubernetes_network: cilium")
     return root
 
@@ -161,7 +158,8 @@ PACKAGES = (
 APPS, OPEN, CLOSED = ("db", "api", "other"), 8080, 9090
 IMAGE = "localhost/web:test"
 SERVE = f"httpd -p {CLOSED} -h /www; exec httpd -f -p {OPEN} -h /www"
-ASK = 'for each; do { timeout 5 %s "http://$each" > /dev/null 2>&1 && echo "$each"; } & done; wait'
+#: What asks for a page, in pods and outside of the cluster.
+WGET, CURL = asking('wget -q -O - "http://$each"'), asking('curl --silent --fail "http://$each"')
 PORTS = [{"name": "web", "port": OPEN}, {"name": "metrics", "port": CLOSED}]
 #: Denied by default; api asks db, and everybody may ask api.
 CONTROL: dict[str, Any] = {
@@ -194,7 +192,7 @@ def made(name: str, command: str) -> dict[str, str]:
     found = programs.compiled(name, command)
     if found is None:
         pytest.skip(f"no {name} here: python -m tests.compile makes it, and PILLARBOX_PROGRAMS says where")
-    return {"version": found.parent.name.split("-")[-2], "path": str(found.parent)}
+    return {"version": programs.version(found), "path": str(found.parent)}
 
 
 def image() -> bytes:
@@ -281,18 +279,13 @@ class Cluster:
     def reaches(self, client: str, targets: dict[str, bool]) -> None:
         """A pod, or somebody outside of the cluster, gets a page from targets that are true, and from no other."""
         names = " ".join(targets)
-        allowed = {target for target, may in targets.items() if may}
 
-        def asked() -> bool:
+        def asked() -> str:
             if client == "outside":
-                found = self.master.run(f"ip netns exec outside sh -s {names}", text=ASK % "curl --silent --fail")
-            else:
-                script = ASK % "wget -q -O -"
-                found = self.kubectl(f"exec --stdin {client} -- sh -s {names}", text=script, check=False)
-            assert set(found.split()) <= allowed, (client, found)
-            return set(found.split()) == allowed
+                return self.master.run(f"ip netns exec outside sh -s {names}", text=CURL)
+            return self.kubectl(f"exec --stdin {client} -- sh -s {names}", text=WGET, check=False)
 
-        assert until(asked, f"{client} to reach {allowed}", patience=180), (client, allowed)
+        soon(client, targets, asked, patience=180)
 
     def addresses(self) -> dict[str, str]:
         """The pods' addresses by name."""

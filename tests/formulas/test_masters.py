@@ -40,6 +40,7 @@ from pillarbox.model import Inventory, Node
 from pillarbox.pipeline.errors import PipelineError
 from pillarbox.pipeline.updates import groups
 from pillarbox.pipeline.versions import refuse_skips
+from pillarbox.revision import is_host
 from pillarbox.rollout import Cluster
 from pillarbox.system.waiting import until
 
@@ -51,12 +52,8 @@ ADDRESS = "172.30.20.250"
 @pytest.fixture(scope="module")
 def three(tmp_path_factory: pytest.TempPathFactory) -> Inventory:
     """The reference model with three masters, as docs/how-to/topology.md has it."""
-    root = tmp_path_factory.mktemp("model")
-    for folder in ("nodes", "classes"):
-        shutil.copytree(ROOT / folder, root / folder)
-    for name in MASTERS[1:]:
-        shutil.copy(root / "nodes/hosts/kmst01.yml", root / f"nodes/hosts/{name}.yml")
-    knobs.turn(root, "kubernetes_masters: single", "kubernetes_masters: cluster")
+    root = knobs.copy(tmp_path_factory.mktemp("model"), "nodes", "classes")
+    knobs.three_masters(root)
     return Inventory(root)
 
 
@@ -98,7 +95,7 @@ NODES = ("ctl01", "ctl02", "ctl03")
 
 def hosts_of(model: Inventory) -> dict[str, Node]:
     nodes = {name: model.node(name) for name in model.nodes}
-    return {name: node for name, node in nodes.items() if "minion" in node.parameters.get("salt", {})}
+    return {name: node for name, node in nodes.items() if is_host(node)}
 
 
 @pytest.mark.parametrize(
@@ -129,9 +126,7 @@ def test_who_runs_a_program_is_updated_by_itself(three: Inventory, changed: str,
 
 def test_etcd_and_kubernetes_go_back_to_no_older_minor_version(tmp_path: Path) -> None:
     for program, older in (("etcd", "3.6.16"), ("kubernetes", "1.36.3")):
-        root = tmp_path / program
-        for folder in ("nodes", "classes"):
-            shutil.copytree(ROOT / folder, root / folder)
+        root = knobs.copy(tmp_path / program, "nodes", "classes")
         now = Inventory(ROOT).node("kmst01").parameters["program"]["source"]["program"][program]["version"]
         knobs.turn(root, f"{program}_version: {now}", f"{program}_version: {older}")
         with pytest.raises(PipelineError, match=f"program:source:program:{program}:version goes from {now}"):

@@ -26,6 +26,7 @@ import jsonschema
 import pytest
 import yaml
 from tests.formulas.test_hosts import ROOT, compiled_states, schema
+from tests.programs import numbers
 
 from pillarbox.model import Inventory
 
@@ -36,10 +37,6 @@ TOOLCHAIN = yaml.safe_load((PROGRAMS / "toolchain.yml").read_text())
 VERSIONS = sorted(str(file.parent.relative_to(PROGRAMS)) for file in PROGRAMS.glob("*/*/program.yml"))
 WORDS = {"version", "major", "minor"}
 KEYS = {"modules", "replace", "commands", "tags", "ldflags", "cgo", "c", "archives", "packages"}
-
-
-def numbers(version: str) -> list[int]:
-    return [int(each) for each in re.findall(r"\d+", version)]
 
 
 @pytest.mark.parametrize("directory", VERSIONS)

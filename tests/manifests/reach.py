@@ -1,11 +1,13 @@
-"""Who reaches whom, by rendered NetworkPolicies: what the API's reference says that an engine does with them."""
+"""Who reaches whom: by rendered NetworkPolicies, as the API's reference has them taken, and in a cluster."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 from typing import Any
+
+from pillarbox.system.waiting import until
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,27 @@ def reaches(policies: Iterable[Mapping[str, Any]], client: End, server: End, por
     return _may(found, client, server, port, protocol, "Egress", "to") and _may(
         found, server, client, port, protocol, "Ingress", "from"
     )
+
+
+def asking(command: str) -> str:
+    """A shell script that prints which of its arguments answer, all asked at the same time, each by this command, in
+    which it is ``$each``."""
+    return f'for each; do {{ timeout 5 {command} > /dev/null 2>&1 && echo "$each"; }} & done; wait'
+
+
+def soon(client: str, targets: Mapping[str, bool], asked: Callable[[], str], *, patience: float) -> None:
+    """Assert that a client has answers of targets that are true, within so many seconds, and never of another.
+
+    ``asked`` asks all of them and gives what the script printed.
+    """
+    allowed = {target for target, may in targets.items() if may}
+
+    def so() -> bool:
+        found = set(asked().split())
+        assert found <= allowed, (client, found - allowed)
+        return found == allowed
+
+    assert until(so, f"{client} to reach {allowed}", patience=patience), (client, allowed)
 
 
 def _may(

@@ -163,15 +163,12 @@ def test_what_cannot_be_meant_is_no_sound_model(tmp_path: Path) -> None:
     assert "pillarbox:update of host m1" in error.message and error.file == "nodes/m1.yml"
 
 
-def reference(repository: Path, model: Path) -> Path:
-    for part in ("classes", "nodes", "formulas", "images"):
-        shutil.copytree(repository / part, model / part)
-    return model
+PARTS = ("classes", "nodes", "formulas", "images")
 
 
-def test_the_reference_deployment_goes_up_by_one_line(tmp_path: Path, repository: Path) -> None:
+def test_the_reference_deployment_goes_up_by_one_line(tmp_path: Path) -> None:
     deployment = Deployment(tmp_path)
-    model = reference(repository, deployment.work)
+    model = knobs.copy(deployment.work, *PARTS)
     deployment.places.ensure()
 
     def pushed(deployed: bool) -> str:
@@ -212,8 +209,8 @@ def test_the_reference_deployment_goes_up_by_one_line(tmp_path: Path, repository
     assert f"{path} goes from 1.37.2 to 1.36.3: it does not go back" in pushed(deployed=False)
 
 
-def test_of_the_reference_deployment_no_master_is_left_behind(tmp_path: Path, repository: Path) -> None:
-    model = reference(repository, tmp_path)
+def test_of_the_reference_deployment_no_master_is_left_behind(tmp_path: Path) -> None:
+    model = knobs.copy(tmp_path, *PARTS)
     knobs.turn(model, "kubernetes_masters: single", "kubernetes_masters: cluster")
     file = model / "nodes/hosts/kmst01.yml"
     shutil.copy(file, model / "nodes/hosts/kmst03.yml")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 from tests import turns
@@ -24,16 +25,36 @@ def own_choice_of_engine() -> Iterator[None]:
         yield
 
 
+class LabOf(Protocol):
+    """Brings up and deploys a lab of the reference model with a name and a network of its own; ``prepare`` changes that
+    model before. ``PILLARBOX_TEST_LAB=keep`` leaves it running afterwards."""
+
+    def __call__(
+        self, name: str, prefix: str, prepare: Callable[[Path], None] = ...
+    ) -> AbstractContextManager[Lab]: ...
+
+
 @pytest.fixture(scope="session")
-def lab(
+def lab_of(
     tmp_path_factory: pytest.TempPathFactory,
     repository: Path,
     pytestconfig: pytest.Config,
     own_choice_of_engine: None,
-) -> Iterator[Lab]:
-    """The lab, up and deployed. ``PILLARBOX_TEST_LAB=keep`` leaves it running afterwards."""
-    model = own_model(repository, tmp_path_factory.mktemp("lab") / "model", NAME, PREFIX)
-    with up(Lab(model), pytestconfig) as lab:
+) -> LabOf:
+    @contextmanager
+    def made(name: str, prefix: str, prepare: Callable[[Path], None] = lambda model: None) -> Iterator[Lab]:
+        model = own_model(repository, tmp_path_factory.mktemp("lab") / "model", name, prefix)
+        prepare(model)
+        with up(Lab(model, name), pytestconfig) as lab:
+            yield lab
+
+    return made
+
+
+@pytest.fixture(scope="session")
+def lab(lab_of: LabOf) -> Iterator[Lab]:
+    """The lab that most tests share."""
+    with lab_of(NAME, PREFIX) as lab:
         yield lab
 
 

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import requests
-from tests.story.conftest import up
-from tests.story.lab import COMMAND, KNOBS, Lab, change, own_model, run
+from tests.knobs import three_masters
+from tests.story.conftest import LabOf
+from tests.story.lab import COMMAND, Lab, run
 from tests.story.test_story import clone, git, push
 from tests.story.test_underlay import ETCDCTL
 
@@ -32,15 +32,9 @@ PATIENCE = 600.0
 
 
 @pytest.fixture(scope="module")
-def lab(
-    tmp_path_factory: pytest.TempPathFactory,
-    repository: Path,
-    pytestconfig: pytest.Config,
-    own_choice_of_engine: None,
-) -> Iterator[Lab]:
+def lab(lab_of: LabOf) -> Iterator[Lab]:
     """A lab with one master, to begin with."""
-    model = own_model(repository, tmp_path_factory.mktemp("masters") / "model", NAME, PREFIX)
-    with up(Lab(model, NAME), pytestconfig) as lab:
+    with lab_of(NAME, PREFIX) as lab:
         yield lab
 
 
@@ -108,9 +102,7 @@ def writes(lab: Lab) -> None:
 
 def test_one_master_becomes_three_by_three_lines(lab: Lab, clone: Path) -> None:
     first = settled(lab, "kmst01")
-    for name in MASTERS[1:]:
-        shutil.copy2(clone / "nodes/hosts/kmst01.yml", clone / f"nodes/hosts/{name}.yml")
-    change(clone / KNOBS, "kubernetes_masters: single", "kubernetes_masters: cluster")
+    three_masters(clone)
     with lab.load() as load:
         said = push(clone, "Three masters")
         assert re.search(r"kmst01: .*by itself", said) and "kmst02" in said
