@@ -80,6 +80,64 @@ def test_keys_that_no_schema_knows_are_found_without_all_the_rest(make: Make) ->
     assert one in inventory.lint(), "in the same words"
 
 
+KEYWORDS: dict[str, object] = {
+    "formulas/web/schemas/server.yml": (
+        "additionalProperties: false\n"
+        "properties:\n"
+        "  word: {type: string, pattern: '^[a-z]+$', description: A word.}\n"
+        "  secret: {type: string, pattern: '^x', writeOnly: true}\n"
+        "  address: {type: string, format: ipv4}\n"
+        "  program:\n"
+        "    x-needs-file: {path: 'formulas/web/files/{name}/{version}.yml', unless: [url], hint: 'make {name}'}\n"
+        "  route: {x-distinct: to}\n"
+        "  network: {x-apart: [pods, services, hosts/*/address], x-within: {own: pods}}\n"
+    ),
+    "formulas/web/files/a/1.yml": "",
+}
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("word: ab", None),
+        ("word: 1a", "word: '1a' does not match '^[a-z]+$': A word."),
+        ('word: "ab\\n"', "word: 'ab\\n' does not match '^[a-z]+$': A word."),
+        ("secret: hidden", "secret: it does not match '^x'"),
+        ("address: 192.0.2.300", "address: '192.0.2.300' is not a 'ipv4'"),
+        ("program: {a: {version: '1'}, b: {version: '9', url: x}, c: {}, d: 1}", None),
+        (
+            "program: {a: {version: '2'}}",
+            "program:a: the model has no formulas/web/files/a/2.yml: make a",
+        ),
+        ("route: {a: {to: x}, b: {to: y}, c: {to: x, enabled: false}, d: {}}", None),
+        ("route: {a: {to: x}, b: {to: x}}", "route:b:to: a has x already"),
+        (
+            "network: {pods: 10.1.0.0/16, own: 10.1.2.0/24, services: 10.2.0.0/16, hosts: {a: {address: 10.0.0.1}}}",
+            None,
+        ),
+        ("network: {pods: [], own: x, services: 10.2.0.0/16, hosts: 1}", None),
+        (
+            "network: {pods: 10.1.0.0/16, own: 10.2.0.0/24}",
+            "network:own: 10.2.0.0/24 is no part of pods, which is 10.1.0.0/16",
+        ),
+        (
+            "network: {pods: 10.1.0.0/16, hosts: {a: {address: 10.1.0.1}}}",
+            "network:hosts:a:address: 10.1.0.1 overlaps pods, which is 10.1.0.0/16",
+        ),
+        ("typo: 1", None),
+    ],
+)
+def test_values_that_a_schema_refuses_are_found_without_all_the_rest(
+    make: Make, value: str, expected: str | None
+) -> None:
+    inventory = make({N: f"parameters:\n  web:\n    server:\n      {value}\n", "classes/unused.yml": "", **KEYWORDS})
+    found = inventory.refused(inventory.all())
+    assert [each.message for each in found] == ([] if expected is None else [f"web:server:{expected}"])
+    assert all((each.file, each.line) == (N, 4) and each in inventory.lint() for each in found)
+    hidden = make({N: f"parameters:\n  web:\n    server:\n      {value}  # lint: ignore[schema]\n", **KEYWORDS})
+    assert hidden.refused(hidden.all()) == ()
+
+
 def test_same_values_count_only_where_they_always_are(make: Make) -> None:
     files = {
         "classes/a.yml": "parameters: {x: 1}\n",

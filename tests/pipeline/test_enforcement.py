@@ -77,6 +77,22 @@ def test_nothing_is_said_where_nothing_is_known_to_be_missing(tmp_path: Path, co
     assert check(written(tmp_path, content)) == ((), ())
 
 
+def test_a_push_that_a_schema_refuses_does_not_go_in(tmp_path: Path) -> None:
+    deployment = Deployment(tmp_path)
+    model = {**files(policies=True), "classes/none.yml": {}}
+    schema = {"properties": {"network": {"properties": {"engine": {"enum": ["bridge"], "description": "How."}}}}}
+    deployment.commit({**model, "formulas/kubernetes/schemas/pool.yml": schema})
+    assert deployment.push().returncode == 0
+    model["nodes/n2.yml"]["parameters"]["kubernetes"]["pool"]["network"]["engine"] = "brigde"
+    model["nodes/n3.yml"]["parameters"]["pki"] = {"key": {"k": {"type": "aes", "serial": 0}}}
+    deployment.commit({**model, "formulas/kubernetes/schemas/pool.yml": schema})
+    done = deployment.push(check=False)
+    assert done.returncode != 0
+    assert "kubernetes:pool:network:engine: 'brigde' is not one of ['bridge']: How." in done.stderr
+    assert "host n3: pki:key:k:serial: expected a number from 1 on, found 0" in done.stderr
+    assert "nodes/n2.yml:" in done.stderr and "nodes/n3.yml:" in done.stderr and "lint: ignore[schema]" in done.stderr
+
+
 def test_a_push_says_it_and_goes_in(tmp_path: Path) -> None:
     deployment = Deployment(tmp_path)
     deployment.commit({**files(policies=False), "classes/none.yml": {}})

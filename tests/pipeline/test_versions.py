@@ -11,13 +11,13 @@ import pytest
 import yaml
 from tests import knobs
 from tests.pipeline.support import Deployment, git
-from tests.pipeline.test_updates import host
 
 from pillarbox.pipeline.check import check
 from pillarbox.pipeline.deployed import note
 from pillarbox.pipeline.errors import PipelineError
 from pillarbox.pipeline.record import RunKind, RunState
 from pillarbox.pipeline.versions import refuse_skips
+from pillarbox.revision import Revision
 from pillarbox.system.errors import PillarboxError
 
 
@@ -33,18 +33,29 @@ from pillarbox.system.errors import PillarboxError
         ("zed", "epoxy", None),
     ],
 )
-def test_minor_versions_are_taken_one_by_one(old: str, new: str, why: str | None) -> None:
-    before, after = (
-        {"c1": host("c1", {"step_by_step": ["kubernetes:version"]}, kubernetes={"version": version})}
-        for version in (old, new)
-    )
+def test_minor_versions_are_taken_one_by_one(tmp_path: Path, old: str, new: str, why: str | None) -> None:
+    def revision(version: str) -> Revision:
+        write(tmp_path / version, {"c1": stepwise(version)})
+        return Revision.read(tmp_path / version)
+
+    after = revision(new)
     if why is None:
-        refuse_skips(before, after)
+        refuse_skips(revision(old).hosts, after)
         return
-    with pytest.raises(PipelineError, match=f"host c1: kubernetes:version goes from {old} to {new}: it .*{why}"):
-        refuse_skips(before, after)
+    with pytest.raises(
+        PipelineError, match=f"host c1: server:version goes from {old} to {new}: it .*{why}"
+    ) as raised:
+        refuse_skips(revision(old).hosts, after)
+    assert (raised.value.file, raised.value.line) == ("nodes/c1.yml", 3)
+    assert raised.value.hint and old in raised.value.hint
     # A host that is new has nothing to skip.
     refuse_skips({}, after)
+
+
+def stepwise(version: str) -> dict[str, Any]:
+    data = written(version)
+    data["parameters"]["pillarbox"]["update"]["step_by_step"] = ["server:version"]
+    return data
 
 
 def leads(version: Any, group: str = "one", behind: int = 1) -> dict[str, Any]:
@@ -69,11 +80,15 @@ def written(version: Any, *rules: dict[str, Any]) -> dict[str, Any]:
 
 def found(model: Path, hosts: dict[str, dict[str, Any]]) -> tuple[PillarboxError, ...]:
     """What is wrong with a model of these hosts."""
+    write(model, hosts)
+    return check(model)[0]
+
+
+def write(model: Path, hosts: dict[str, dict[str, Any]]) -> None:
     for folder in ("nodes", "classes"):
-        (model / folder).mkdir()
+        (model / folder).mkdir(parents=True, exist_ok=True)
     for name, data in hosts.items():
         (model / f"nodes/{name}.yml").write_text(yaml.safe_dump(data, sort_keys=False))
-    return check(model)[0]
 
 
 @pytest.mark.parametrize(

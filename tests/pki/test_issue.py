@@ -288,6 +288,18 @@ def test_nobody_skips_a_serial(tmp_path: Path) -> None:
     pki.issue(rotated(3), tmp_path / "new")
 
 
+def test_mistakes_are_what_would_be_refused_with_its_path() -> None:
+    good = pillar(key={"k": {"type": "aes", "serial": 2}}, kubelet=request())
+    assert list(pki.mistakes(good)) == []
+    assert list(pki.mistakes({"pki": []})) == []
+    assert list(pki.mistakes({})) == []
+    wrong = pillar(key={"k": {"type": "aes", "serial": 0}}, kubelet=request(common_name="x" * 65))
+    assert [path for path, _ in pki.mistakes(wrong)] == [("pki", "certificate", "kubelet"), ("pki", "key", "k")]
+    assert "k:serial: expected a number from 1 on, found 0" in list(pki.mistakes(wrong))[1][1]
+    for strange in ("x", {"certificate": "x"}, {"key": ["x"]}):
+        assert all(text.endswith(("found str", "found list")) for _, text in pki.mistakes({"pki": strange}))
+
+
 @pytest.mark.parametrize("serial", [0, -1, "2", True, 1.5, None])
 def test_a_serial_that_is_none_is_refused(tmp_path: Path, serial: Any) -> None:
     with pytest.raises(pki.PkiError, match="expected a number from 1 on"):

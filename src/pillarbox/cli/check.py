@@ -18,8 +18,8 @@ def command(model: Path, output_format: str) -> int:
     """Check that every node renders, every image can be built, every manifest stands, and versions of hosts go
     together.
 
-    Keys that no schema of a formula knows, as `pillarbox lint` finds them, are warnings. The model repository's hook
-    asks the same of every push.
+    Values that a schema of a formula refuses are errors; keys that none knows, as `pillarbox lint` finds them, are
+    warnings. The model repository's hook asks the same of every push.
     """
     errors, doubtful = check(model)
     for doubt in doubtful:

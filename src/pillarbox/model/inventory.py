@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -165,13 +165,26 @@ class Inventory:
         """
         from pillarbox.model.ask.schemas import Schemas
 
-        schemas = Schemas(self.tree)
-        found = [(node.name, *each) for node in nodes for each in schemas.unknown(node.parameters)]
+        return self._findings(nodes, Schemas(self.tree).unknown)
+
+    def refused(self, nodes: Iterable[Node]) -> tuple[Finding, ...]:
+        """The values of ``nodes`` that a schema of their formula refuses, as ``lint`` finds them, and nothing else.
+
+        Raises :class:`ModelError` for a schema that is none.
+        """
+        from pillarbox.model.ask.schemas import Schemas
+
+        return self._findings(nodes, Schemas(self.tree).refused)
+
+    def _findings(
+        self, nodes: Iterable[Node], ask: Callable[[Mapping[str, Any]], Iterable[tuple[tuple[str, ...], str]]]
+    ) -> tuple[Finding, ...]:
+        found = [(node.name, *each) for node in nodes for each in ask(node.parameters)]
         if not found:
             return ()
-        from pillarbox.model.ask.lint import unknown_keys
+        from pillarbox.model.ask.lint import of_schemas
 
-        return unknown_keys(self._model, found)
+        return of_schemas(self._model, found)
 
     def changes_since(self, before: Inventory, node: str | None = None) -> Iterator[Difference]:
         """Which values of which nodes differ from ``before``. Raises at the end what does not render."""

@@ -6,11 +6,11 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 
 from pillarbox.pipeline import plan
-from pillarbox.pipeline.check import doubts, each
+from pillarbox.pipeline.check import doubts, each, wrong
 from pillarbox.pipeline.git import Repository
 from pillarbox.pipeline.publish import read
 from pillarbox.pipeline.update import Update
-from pillarbox.pipeline.versions import refuse_apart, refuse_skips
+from pillarbox.pipeline.versions import refuse_skips
 from pillarbox.system.errors import PillarboxError
 
 
@@ -54,12 +54,13 @@ def _show(
     all of that."""
     try:
         revision = read(repository, update.new)
-        refuse_apart(revision)
         for name, hosts in deployed.items():
             known = plan.known(repository, name)
-            refuse_skips({host: node for host, node in known.items() if host in hosts}, revision.hosts)
+            refuse_skips({host: node for host, node in known.items() if host in hosts}, revision)
     except PillarboxError as error:
         return each(error)
+    if errors := wrong(revision):
+        return errors
     try:
         text = plan.make(repository, None if update.creates else update.old, revision).as_text()
     except PillarboxError as error:

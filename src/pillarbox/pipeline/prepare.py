@@ -78,7 +78,7 @@ def prepare(places: Places, name: str, *, dry_run: bool, progress: Progress) -> 
     refuse_return(wanted, places)
     runs = deployed.since(places)
     for _, hosts in deployed.at(places, runs):
-        refuse_skips(hosts, head.hosts)
+        refuse_skips(hosts, head)
     changed = tuple(_changed(places, head, runs))
     changes = [host for host in changed if host.name in head.hosts]
     for host in changes:

@@ -28,19 +28,23 @@ class _Version:
     rule: Beside
 
 
-def refuse_skips(before: Mapping[str, Node], after: Mapping[str, Node]) -> None:
-    """Raise :class:`PipelineError` where a version goes another way from ``before`` to ``after`` than step by step."""
-    for name, node in sorted(after.items()):
+def refuse_skips(before: Mapping[str, Node], after: Revision) -> None:
+    """Raise :class:`PipelineError` where a version goes another way from ``before`` to ``after`` than step by step; it
+    has the file and line in which the version is written out."""
+    for name, node in sorted(after.hosts.items()):
         if name not in before:
             continue
         for path in HostUpdate.of(node).step_by_step:
             old, new = (lookup(each.parameters, tuple(path.split("."))) for each in (before[name], node))
-            if old is MISSING or new is MISSING or (why := _skipped(str(old), str(new))) is None:
+            if old is MISSING or new is MISSING or (skipped := _skipped(str(old), str(new))) is None:
                 continue
+            why, hint = skipped
+            file, line = _written(name, path, after.inventory)
             raise PipelineError(
                 f"host {name}: {path.replace('.', ':')} goes from {old} to {new}: {why}",
-                file=node.file,
-                hint=f"Deploy the minor versions between them one after another, from {old} on.",
+                file=file,
+                line=line,
+                hint=hint.format(old=old),
             )
 
 
@@ -75,8 +79,8 @@ def _apart(group: Sequence[_Version], inventory: Inventory) -> Iterator[Pipeline
         else:
             other, why = newest, f"more than {behind} minor version{'' if behind == 1 else 's'} behind"
             hint = f"Raise {first.host} before {other.host}, whose version is at"
-        file, line = _written(first, inventory)
-        raised = ":".join(str(part) for part in _written(other, inventory) if part is not None)
+        file, line = _written(first.host, first.rule.path, inventory)
+        raised = ":".join(str(part) for part in _written(other.host, other.rule.path, inventory) if part is not None)
         yield PipelineError(
             f"host {first.host}{f' and {len(others)} more' if others else ''}: {first.rule.path.replace('.', ':')} is "
             f"{text}, {why} {other.text} of host {other.host}",
@@ -86,15 +90,15 @@ def _apart(group: Sequence[_Version], inventory: Inventory) -> Iterator[Pipeline
         )
 
 
-def _written(version: _Version, inventory: Inventory) -> tuple[str, int | None]:
-    """The file and line in which a version is written out."""
-    path = version.rule.path.split(".")
+def _written(host: str, path: str, inventory: Inventory) -> tuple[str, int | None]:
+    """The file and line in which a host's version is written out."""
+    keys = path.split(".")
     try:
-        origin = inventory.explain(version.host, ":".join(path)).origin
+        origin = inventory.explain(host, ":".join(keys)).origin
     except PillarboxError:
         # A key that has the delimiter in it.
         origin = None
-    return (origin.file, origin.line) if origin else inventory.place(version.host, path)
+    return (origin.file, origin.line) if origin else inventory.place(host, keys)
 
 
 def _minor(version: str) -> _Minor | None:
@@ -107,12 +111,15 @@ def _further(newer: _Minor, older: _Minor, most: int) -> bool:
     return newer[0] != older[0] or newer[1] - older[1] > most
 
 
-def _skipped(old: str, new: str) -> str | None:
+def _skipped(old: str, new: str) -> tuple[str, str] | None:
+    """What is wrong with a step, and what to do instead; ``None`` for a step that is allowed."""
     have, wanted = _minor(old), _minor(new)
     if have is None or wanted is None:
         return None
     if wanted < have:
-        return "it does not go back to another minor version"
+        hint = "Stay at {old}, or take another patch release of its minor version."
+        return "it does not go back to another minor version", hint
     if _further(wanted, have, 1):
-        return "it goes up by one minor version at a time"
+        hint = "Deploy the minor versions between them one after another, from {old} on."
+        return "it goes up by one minor version at a time", hint
     return None

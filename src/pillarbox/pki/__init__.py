@@ -27,7 +27,7 @@ answers one host. Hosts ask twice a day, and get a new certificate while a third
 """
 
 from pillarbox.pki.errors import PkiError
-from pillarbox.pki.issue import issue
+from pillarbox.pki.issue import issue, mistakes
 from pillarbox.pki.store import DIRECTORY, Issued, forget, near_end
 
-__all__ = ["DIRECTORY", "Issued", "PkiError", "forget", "issue", "near_end"]
+__all__ = ["DIRECTORY", "Issued", "PkiError", "forget", "issue", "mistakes", "near_end"]

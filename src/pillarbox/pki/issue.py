@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from pillarbox.pki.errors import PkiError
 from pillarbox.pki.request import CertificateRequest, KeyRequest, authority, file_name
 from pillarbox.pki.store import IssuedStore
 
@@ -51,6 +52,26 @@ def issue(pillar: Mapping[str, Any], directory: str | Path) -> dict[str, Any]:
                 for name, data in trusted.items()
             }
     return {"pki": result}
+
+
+def mistakes(pillar: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Path and reason of every request in the pillar of a minion that ``issue`` would refuse."""
+    wanted = pillar.get("pki") or {}
+    if not isinstance(wanted, Mapping):
+        yield ("pki",), f"pki: expected a mapping, found {type(wanted).__name__}"
+        return
+    kinds = (("certificate", CertificateRequest.parse), ("key", KeyRequest.parse), ("authority", authority))
+    for section, parse in kinds:
+        asked = wanted.get(section) or {}
+        if not isinstance(asked, Mapping):
+            yield ("pki", section), f"pki:{section}: expected a mapping, found {type(asked).__name__}"
+            continue
+        for name, data in asked.items():
+            try:
+                if section != "certificate" or not _supplied(data, section):
+                    parse(name, data)
+            except PkiError as error:
+                yield ("pki", section, str(name)), error.message
 
 
 def _supplied(data: Any, part: str) -> bool:

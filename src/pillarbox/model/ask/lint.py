@@ -78,8 +78,8 @@ def lint(model: Model) -> tuple[Finding, ...]:
     return tuple(sorted(finding for finding in found if not _ignored(survey, finding)))
 
 
-def unknown_keys(model: Model, found: Iterable[tuple[str, tuple[str, ...], str]]) -> tuple[Finding, ...]:
-    """The findings for keys that schemas do not know (node, path, reason), sorted, without those that comments hide."""
+def of_schemas(model: Model, found: Iterable[tuple[str, tuple[str, ...], str]]) -> tuple[Finding, ...]:
+    """The findings for what schemas say (node, path, reason), sorted, without those that comments hide."""
     survey = Survey(model)
     findings = {_refused(model, model.merged(node), path, reason) for node, path, reason in found}
     for file in {finding.file for finding in findings}:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import json
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from pillarbox.model.ask import keywords
 from pillarbox.model.errors import ModelError
 from pillarbox.model.read import yaml11
 from pillarbox.model.read.tree import Tree
@@ -27,6 +29,8 @@ class Schemas:
         self._files: dict[str, dict[str, str]] = {}
         self._loaded: dict[str, Any] = {}
         self._validators: dict[str, Any] = {}
+        self._every: frozenset[str] | None = None
+        self._found: dict[tuple[str, str], tuple[tuple[Path, str, str], ...]] = {}
         try:
             files = tree.files(FOLDER)
         except ModelError:
@@ -55,17 +59,36 @@ class Schemas:
 
     def check(self, parameters: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
         """Path and reason of everything that a schema refuses. Raises :class:`ModelError` for what is no schema."""
-        unknown = dict(self.unknown(parameters))
-        yield from unknown.items()
-        above = {path[:-1] for path in unknown}
+        yield from self.unknown(parameters)
+        yield from self.refused(parameters)
+
+    def refused(self, parameters: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
+        """The same without the keys that its schema does not know. Raises :class:`ModelError` for what is no schema."""
+        above: set[Path] | None = None
         for service, files in self._files.items():
             for role, file in files.items():
-                validator, roles = self._validator(file), parameters.get(service)
+                roles = parameters.get(service)
                 if not isinstance(roles, dict) or role not in roles:
                     continue
-                for path, keyword, message in _refused(validator, roles[role], (service, role)):
-                    if keyword != "additionalProperties" or path not in above:
-                        yield path, message
+                for path, keyword, message in self._of_role(file, roles[role]):
+                    if keyword == "additionalProperties":
+                        above = {each[:-1] for each, _ in self.unknown(parameters)} if above is None else above
+                        if (service, role, *path) in above:
+                            continue
+                    yield (service, role, *path), message
+
+    def _of_role(self, file: str, value: Any) -> tuple[tuple[Path, str, str], ...]:
+        """What one schema refuses in a value: looked at once for all nodes that have the same."""
+        key = (file, json.dumps(value, sort_keys=True, default=repr, ensure_ascii=False))
+        if key not in self._found:
+            self._found[key] = tuple(_refused(self._validator(file), value))
+        return self._found[key]
+
+    def _has(self, file: str) -> bool:
+        """Whether the tree has a file of a formula."""
+        if self._every is None:
+            self._every = frozenset(self._tree.files(FOLDER))
+        return file in self._every
 
     def _schema(self, file: str) -> Any:
         if file not in self._loaded:
@@ -74,7 +97,7 @@ class Schemas:
 
     def _validator(self, file: str) -> Any:
         if file not in self._validators:
-            self._validators[file] = _validator(self._schema(file), file)
+            self._validators[file] = _validator(self._schema(file), file, self._has)
         return self._validators[file]
 
 
@@ -112,20 +135,24 @@ def _resolved(root: Any, schema: Any) -> Mapping[str, Any]:
     return {}
 
 
-def _refused(validator: Any, value: Any, place: Path) -> Iterator[tuple[Path, str, str]]:
+def _refused(validator: Any, value: Any) -> Iterator[tuple[Path, str, str]]:
     """Path, keyword and message of everything in ``value`` that a validator refuses."""
     from referencing.exceptions import Unresolvable
 
     try:
         for error in validator.iter_errors(value):
-            yield (*place, *map(str, error.absolute_path)), str(error.validator), str(error.message)[:300]
+            # A reason in words of our own says it all; a pattern, say, does not.
+            own = str(error.validator).startswith("x-")
+            told = None if own or not isinstance(error.schema, dict) else error.schema.get("description")
+            message = str(error.message)[:300] + (f": {told}" if told else "")
+            yield tuple(map(str, error.absolute_path)), str(error.validator), message
     except (Unresolvable, RecursionError, OverflowError) as error:
-        yield place, "", f"the schema cannot be applied: {type(error).__name__}: {error}"[:300]
+        yield (), "", f"the schema cannot be applied: {type(error).__name__}: {error}"[:300]
 
 
-def _validator(schema: Any, file: str) -> Any:
+def _validator(schema: Any, file: str, has: Callable[[str], bool]) -> Any:
     try:
-        from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
+        from jsonschema import Draft202012Validator, ValidationError, validators  # type: ignore[import-untyped]
         from jsonschema.exceptions import SchemaError  # type: ignore[import-untyped]
     except ImportError:
         raise ModelError("cannot check schemas without the Python package jsonschema", hint="Install it.") from None
@@ -133,4 +160,14 @@ def _validator(schema: Any, file: str) -> Any:
         Draft202012Validator.check_schema(schema)
     except SchemaError as error:
         raise ModelError(f"not a JSON schema: {error.message}", file=file) from None
-    return Draft202012Validator(schema)
+
+    def keyword(judge: keywords.Judge) -> Callable[..., Iterator[Any]]:
+        def judged(_: Any, wanted: Any, value: Any, around: Any) -> Iterator[Any]:
+            for path, text in judge(wanted, value, around):
+                yield ValidationError(text, path=path)
+
+        return judged
+
+    known = {name: keyword(judge) for name, judge in keywords.every(has).items()}
+    extended = validators.extend(Draft202012Validator, known)
+    return extended(schema, format_checker=Draft202012Validator.FORMAT_CHECKER)
