@@ -52,6 +52,26 @@ CASES: dict[str, tuple[Any, str, str | None]] = {
     "unknown key": (service(replica=3), f"{PATH}: unknown key replica", "Did you mean replicas?"),
     "unknown container key": (container(comand=["x"]), "container:api: unknown key comand", "Did you mean command?"),
     "one key in two spellings": (service(hostNetwork=True, host_network=True), "are one key, given twice", None),
+    "a level of pod security that is none": (
+        {"namespaces": {"a": {"labels": {"pod-security.kubernetes.io/enforce": "baselin"}}}},
+        "enforce: expected privileged or baseline or restricted, found baselin",
+        "Did you mean baseline?",
+    ),
+    "a mode of pod security that is none": (
+        {"namespaces": {"a": {"labels": {"pod-security.kubernetes.io/enforced": "baseline"}}}},
+        "pod security has no enforced",
+        "Did you mean enforce?",
+    ),
+    "a version of pod security that is none": (
+        {"namespaces": {"a": {"labels": {"pod-security.kubernetes.io/warn-version": "1.37"}}}},
+        "warn-version: expected latest or a version such as v1.37, found 1.37",
+        None,
+    ),
+    "a priority class misspelt": (
+        service(priority_class="system-node-criticl"),
+        "no PriorityClass is called system-node-criticl",
+        "Did you mean system-node-critical?",
+    ),
     "unsupported kind": (service(kind="ReplicaSett"), "unsupported kind ReplicaSett", "StatefulSet"),
     "a number that is none": (service(replicas="three"), "replicas: expected a whole number, found three", None),
     "what no change can be ignored of": (

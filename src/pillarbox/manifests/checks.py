@@ -24,6 +24,11 @@ ENTRYPOINT = "/entrypoint.sh"
 _INJECTED = re.compile(r"\$\(([A-Z][A-Z0-9_]*_SERVICE_(?:HOST|PORT))\)")
 # What a container's environment holds whatever the manifest says.
 _RUNTIME = frozenset({"HOSTNAME", "PATH"})
+_PRIORITIES = ("system-cluster-critical", "system-node-critical")
+_POD_SECURITY = "pod-security.kubernetes.io"
+_MODES = ("enforce", "audit", "warn")
+_LEVELS = ("privileged", "baseline", "restricted")
+_RELEASE = re.compile(r"latest|v1\.\d+")
 
 
 #: Something that exists in a cluster and not in the model: deployment, kind, namespace, name.
@@ -233,6 +238,36 @@ def doubts(manifests: Iterable[Manifest]) -> tuple[PillarboxError, ...]:
     return tuple(problems.found)
 
 
+def priority_classes(world: World) -> None:
+    """A priority class that a pod misspells. Others may have made one that the model does not have."""
+    made = {(each.deployment, each.name) for each in world.manifests if each.kind == "PriorityClass"}
+    for each in world.manifests:
+        name = each.template["spec"].get("priorityClassName") if each.template else None
+        known = {*_PRIORITIES, *(own for deployment, own in made if deployment == each.deployment)}
+        if name and name not in known and (hint := did_you_mean(name, known)):
+            world.problems.add(each.place, f"no PriorityClass is called {name}", hint)
+
+
+def pod_security(world: World) -> None:
+    """Labels of namespaces that say what pods may do: with one that is misspelt, all of them might do everything."""
+    for each in world.manifests:
+        if each.type is not kinds.NAMESPACE:
+            continue
+        place = each.place / "labels"
+        for label, value in mapping(each.object, "metadata", "labels").items():
+            prefix, _, mode = str(label).partition("/")
+            if prefix != _POD_SECURITY:
+                continue
+            if mode.removesuffix("-version") not in _MODES:
+                hint = did_you_mean(mode, _MODES) or f"Expected {' or '.join(_MODES)}."
+                world.problems.add(place, f"pod security has no {mode}", hint)
+            elif mode not in _MODES and not _RELEASE.fullmatch(str(value)):
+                world.problems.add(place, f"{label}: expected latest or a version such as v1.37, found {value}")
+            elif mode in _MODES and value not in _LEVELS:
+                text = f"{label}: expected {' or '.join(_LEVELS)}, found {value}"
+                world.problems.add(place, text, did_you_mean(str(value), _LEVELS))
+
+
 RULES: tuple[Callable[[World], None], ...] = (
     node_ports,
     target_ports,
@@ -241,6 +276,8 @@ RULES: tuple[Callable[[World], None], ...] = (
     supply,
     secrets,
     custom_resources,
+    priority_classes,
+    pod_security,
     api,
 )
 
