@@ -6,6 +6,12 @@
 {%- do etcd.append('https://' ~ member.host ~ ':' ~ member.get('port', 2379)) %}
 {%- endfor %}
 {%- set serial = pillar.pki.get('key', {}).get('kubernetes-encryption', {}).get('serial', 1) if not master.get('encryption', {}).get('key') else 1 %}
+{#- Each would do the same work as the others, at the same time. #}
+{%- set members = salt['pillar.get']('etcd:server:members', {}) %}
+{%- for role in ('controller_manager', 'scheduler') if members | length > 1 and not master.get(role, {}).get('leader_elect', true) %}
+{{- raise('kubernetes:master:' ~ role ~ ':leader_elect is false, and there are several masters: ' ~ members | sort | join(', ')
+  ~ '. The class service.kubernetes.master.cluster has one of them elected') }}
+{%- endfor %}
 {%- set at_rest = '/usr/local/lib/kubernetes/secrets-at-rest' %}
 {%- set local = 'https://' ~ apiserver.address ~ ':' ~ apiserver.get('port', 6443) %}
 include:

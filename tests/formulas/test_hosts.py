@@ -113,6 +113,54 @@ def test_unknown_key_is_refused() -> None:
     assert complaints({"program": {"source": {"engine": "url"}}})
 
 
+LINE = "a\n[Service]\nExecStartPre=/bin/false"
+
+
+@pytest.mark.parametrize(
+    ("formula", "role", "path"),
+    [
+        ("kubernetes", "master", "apiserver:admission_plugins:-"),
+        ("kubernetes", "master", "apiserver:arguments:v"),
+        ("kubernetes", "master", "service_addresses"),
+        ("kubernetes", "master", "service_node_ports"),
+        ("kubernetes", "master", "scheduler:arguments:v"),
+        ("kubernetes", "pool", "name"),
+        ("kubernetes", "pool", "master:host"),
+        ("kubernetes", "pool", "network:range"),
+        ("kubernetes", "pool", "network:cluster_range"),
+        ("kubernetes", "pool", "network:bridge"),
+        ("kubernetes", "pool", "label:a"),
+        ("kubernetes", "pool", "taint:-"),
+        ("kubernetes", "pool", "kubelet:arguments:v"),
+        ("etcd", "server", "name"),
+        ("etcd", "server", "data_dir"),
+        ("etcd", "server", "token"),
+        ("containerd", "server", "registry:a:address"),
+        ("coredns", "server", "domain"),
+        ("cilium", "agent", "arguments:v"),
+        ("cilium", "agent", "devices:-"),
+        ("haproxy", "proxy", "timeout"),
+        ("haproxy", "proxy", "listen:a:balance"),
+        ("keepalived", "cluster", "name"),
+        ("keepalived", "cluster", "instance:a:check"),
+        ("keepalived", "cluster", "instance:a:interface"),
+        ("linux", "system", "name"),
+        ("linux", "system", "timezone"),
+        ("program", "source", "directory"),
+        ("program", "source", "program:a:path"),
+        ("program", "source", "program:a:url"),
+    ],
+)
+def test_no_text_can_end_its_line_or_add_a_command(formula: str, role: str, path: str) -> None:
+    for text in (LINE, "a; $(reboot) b", "a' b", "../../etc x"):
+        value: Any = text
+        for key in reversed(path.split(":")):
+            value = [value] if key == "-" else {key: value}
+        validator = jsonschema.Draft202012Validator(schema(formula, role))
+        found = [error for error in validator.iter_errors(value) if error.validator == "pattern"]
+        assert found, (path, text)
+
+
 @pytest.mark.parametrize("host", hosts())
 def test_lab_hosts_satisfy_the_schemas(inventory: Inventory, host: str) -> None:
     parameters = inventory.node(host).parameters

@@ -235,6 +235,16 @@ def test_the_states_of_each_master_compile(three: Inventory, tmp_path: Path, nam
     assert {each for each in ADDRESSES.values() if each in found} == set(ADDRESSES.values()) - {ADDRESSES[name]}
 
 
+def test_several_masters_of_which_none_is_elected_are_refused(three: Inventory, tmp_path: Path) -> None:
+    for folder in ("nodes", "classes"):
+        shutil.copytree(Path(three.path) / folder, tmp_path / folder)
+    knobs.turn(tmp_path, "kubernetes_masters: cluster", "kubernetes_masters: single")
+    node = Inventory(tmp_path).node("kmst01")
+    (tmp_path / "salt").mkdir()
+    low, _ = compiled_states("kmst01", dict(node.parameters), ["kubernetes"], tmp_path / "salt")
+    assert "leader_elect is false, and there are several masters: kmst01, kmst02, kmst03" in str(low)
+
+
 def test_who_is_no_member_is_refused(tmp_path: Path) -> None:
     instance = {"address": ADDRESS, "virtual_router_id": 51, "members": {"other": "192.0.2.1"}}
 
