@@ -143,8 +143,8 @@ def _refused(validator: Any, value: Any) -> Iterator[tuple[Path, str, str]]:
         for error in validator.iter_errors(value):
             # A reason in words of our own says it all; a pattern, say, does not.
             own = str(error.validator).startswith("x-")
-            told = None if own or not isinstance(error.schema, dict) else error.schema.get("description")
-            message = str(error.message)[:300] + (f": {told}" if told else "")
+            meaning = None if own or not isinstance(error.schema, dict) else error.schema.get("description")
+            message = str(error.message)[:300] + (f": {meaning}" if meaning else "")
             yield tuple(map(str, error.absolute_path)), str(error.validator), message
     except (Unresolvable, RecursionError, OverflowError) as error:
         yield (), "", f"the schema cannot be applied: {type(error).__name__}: {error}"[:300]
