@@ -42,9 +42,7 @@ def test_minor_versions_are_taken_one_by_one(tmp_path: Path, old: str, new: str,
     if why is None:
         refuse_skips(revision(old).hosts, after)
         return
-    with pytest.raises(
-        PipelineError, match=f"host c1: server:version goes from {old} to {new}: it .*{why}"
-    ) as raised:
+    with pytest.raises(PipelineError, match=f"host c1: server:version goes from {old} to {new}: it .*{why}") as raised:
         refuse_skips(revision(old).hosts, after)
     assert (raised.value.file, raised.value.line) == ("nodes/c1.yml", 3)
     assert raised.value.hint and old in raised.value.hint
@@ -233,7 +231,8 @@ def test_of_the_reference_deployment_no_master_is_left_behind(tmp_path: Path) ->
     (model / "nodes/hosts/kmst02.yml").write_text(file.read_text() + knob)
     kubernetes, etcd = (f"program:source:program:{each}:version is" for each in ("kubernetes", "etcd"))
     errors, _ = check(model)
-    assert {error.message for error in errors} == {
+    # That nothing is pinned for a version as old is said besides.
+    assert {error.message for error in errors if error.message.startswith("host ")} == {
         f"host ctl01 and 2 more: {kubernetes} 1.37.2, newer than 1.35.4 of host kmst02",
         f"host kmst02: {kubernetes} 1.35.4, more than 1 minor version behind 1.37.2 of host kmst01",
         f"host kmst02: {etcd} 3.5.1, more than 1 minor version behind 3.7.3 of host kmst01",
