@@ -101,20 +101,26 @@ print(json.dumps(salt.client.Caller(mopts=options).cmd("state.apply", ",".join(g
 class Machine:
     """A machine that runs. ``enter`` is what runs a command on it."""
 
+    #: Its Python that has Salt, and where the formulas are.
+    python, formulas = sys.executable, Path(__file__).resolve().parent.parent / "formulas"
+
     def __init__(self, name: str, pid: int) -> None:
         self.name, self.pid = name, pid
         self.enter = ["nsenter", f"--target={pid}", *(f"--{each}" for each in _NAMESPACES), "--root", "--wd"]
 
+    def shell(self, script: str) -> list[str]:
+        """The command that runs a shell script on it."""
+        return [*self.enter, "sh", "-euc", script]
+
     def run(self, script: str, *, check: bool = True, text: str = "") -> str:
         """What a shell script prints that reads ``text``; it may fail with ``check=False``."""
-        command = [*self.enter, "sh", "-euc", script]
-        done = subprocess.run(command, input=text, capture_output=True, text=True)
+        done = subprocess.run(self.shell(script), input=text, capture_output=True, text=True)
         assert not check or done.returncode == 0, f"{self.name}: {script}\n{done.stdout}{done.stderr}"
         return done.stdout
 
     def succeeds(self, script: str) -> bool:
         """Whether a shell script does."""
-        return subprocess.run([*self.enter, "sh", "-euc", script], capture_output=True).returncode == 0
+        return subprocess.run(self.shell(script), capture_output=True).returncode == 0
 
     def start(self, name: str, script: str) -> None:
         """A unit of systemd with this name, which runs a shell script and writes what it prints to /run/<name>."""
@@ -137,14 +143,14 @@ class Machine:
         command = ["ip", "link", "add", outside, "up", "master", bridge, "type", "veth", "peer", "name", interface]
         subprocess.run([*command, "netns", str(self.pid)], check=True)
 
-    def apply(self, states: Iterable[str], pillar: Mapping[str, Any], formulas: Path) -> dict[str, dict[str, Any]]:
+    def apply(self, states: Iterable[str], pillar: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         """What Salt says of each state, in their order, having applied these with this pillar."""
         self.write("/run/pillar/top.sls", "base:\n  '*':\n  - data\n")
         self.write("/run/pillar/data.sls", "#!json\n" + json.dumps(pillar))
         options = {
             "id": self.name,
             "file_client": "local",
-            "file_roots": {"base": [str(formulas)]},
+            "file_roots": {"base": [str(self.formulas)]},
             "pillar_roots": {"base": ["/run/pillar"]},
             "root_dir": "/run/salt",
             "cachedir": "/run/salt/cache",
@@ -152,7 +158,7 @@ class Machine:
             "pki_dir": "/run/salt/pki",
         }
         given = json.dumps({"options": options, "sls": list(states)})
-        printed = self.run(f"{shlex.quote(sys.executable)} -c {shlex.quote(_SALT)}", text=given)
+        printed = self.run(f"{shlex.quote(self.python)} -c {shlex.quote(_SALT)}", text=given)
         found = json.loads(printed.splitlines()[-1])
         assert isinstance(found, dict), found
         return dict(sorted(found.items(), key=lambda item: item[1]["__run_num__"]))

@@ -16,6 +16,9 @@ from pillarbox.system import files
 
 CACHE = Path(os.environ.get("PILLARBOX_TEST_CACHE") or "/var/cache/pillarbox-lab/programs")
 
+#: What tests compiled themselves.
+MADE = CACHE / "made"
+
 
 def debian(package: str, name: str) -> Path | None:
     """The program ``name``: from the PATH, else out of Debian's ``package``, which is unpacked in a cache and not
@@ -112,17 +115,18 @@ def compiled(name: str, command: str) -> Path | None:
 
 
 def versions(name: str, command: str) -> list[Path]:
-    """That command of each version that there is, the newest last. In
+    """That command of each version that there is, the newest last: those that tests compiled, and those in
     $PILLARBOX_PROGRAMS, which is like a host's `program:source:directory`, else in the cache of labs; where another
     process of the tests makes a lab, once that is up. A test that calls this has the fixture ``apiserver`` or the
     marker ``compiled``, and so comes late."""
     with turns.held("programs", shared=True):
         pass
+    directories = [*MADE.glob(f"{name}-*")]
     if "PILLARBOX_PROGRAMS" in os.environ:
-        directories = [*Path(os.environ["PILLARBOX_PROGRAMS"]).glob(f"{name}-*")]
+        directories += Path(os.environ["PILLARBOX_PROGRAMS"]).glob(f"{name}-*")
     else:
         cache = Path(os.environ.get("PILLARBOX_LAB_CACHE") or "/var/cache/pillarbox-lab")
-        directories = [_unpacked(file) for file in (cache / "volumes" / "programs").glob(f"{name}-*.tar")]
+        directories += [_unpacked(file) for file in (cache / "volumes" / "programs").glob(f"{name}-*.tar")]
     found = [each / command for each in directories if (each / "SHA256SUMS").is_file() and (each / command).is_file()]
     return sorted(found, key=lambda file: numbers(version(file)))
 

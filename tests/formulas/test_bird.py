@@ -245,7 +245,7 @@ class Network:
         """What Salt says of a host's states, with some keys of `bird:server` changed."""
         given = pillar(inventory or self.inventory, host)
         given["bird"]["server"] |= changed
-        return self.machines[host].apply(states, given, ROOT / "formulas")
+        return self.machines[host].apply(states, given)
 
 
 def expected(host: str) -> dict[str, list[str]]:
@@ -510,7 +510,7 @@ def test_a_host_with_two_cables_takes_its_routes_back_when_it_goes_down(layer: P
             },
         }
         assert complaints({"bird": {"server": server}}) == []
-        results = host.apply(["bird"], {"bird": {"server": server}}, ROOT / "formulas")
+        results = host.apply(["bird"], {"bird": {"server": server}})
         assert [each for each in results.values() if each["result"] is not True] == []
         pods = {"10.244.0.0/16": ["172.30.20.2", "172.30.22.2"]}
         assert until(lambda: routes(host) == pods, "both routers", patience=60)

@@ -7,12 +7,9 @@ real    on machines of their own (systemd, Salt, a compiled Kubernetes): see the
 
 from __future__ import annotations
 
-import hashlib
-import io
 import json
 import re
 import subprocess
-import tarfile
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -21,12 +18,13 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
-from tests import knobs, programs
+from tests import compile, knobs, nodes, programs
 from tests.controlplane import control_plane, free_port
 from tests.formulas.test_hosts import ROOT, as_root, compiled, compiled_states, complaints, schema
-from tests.machines import Machine, machines
+from tests.machines import machines
 from tests.manifests.reach import End, asking, reaches, soon
 from tests.manifests.test_manifest_properties import OneNode
+from tests.nodes import IMAGE, Cluster, image, made
 
 from pillarbox import pki
 from pillarbox.manifests import render
@@ -143,20 +141,8 @@ def test_states_of_nodes_and_masters(inventory: Inventory, tmp_path: Path) -> No
 
 # On machines of their own.
 
-#: What hosts have besides what this machine has.
-PACKAGES = (
-    "clang-19",
-    "conntrack",
-    "containernetworking-plugins",
-    "ebtables",
-    "ethtool",
-    "iptables",
-    "nftables",
-    "socat",
-)
 #: What pods run: each answers at two ports, of which policies know one as that of its Service.
 APPS, OPEN, CLOSED = ("db", "api", "other"), 8080, 9090
-IMAGE = "localhost/web:test"
 SERVE = f"httpd -p {CLOSED} -h /www; exec httpd -f -p {OPEN} -h /www"
 #: What asks for a page, in pods and outside of the cluster.
 WGET, CURL = asking('wget -q -O - "http://$each"'), asking('curl --silent --fail "http://$each"')
@@ -187,123 +173,45 @@ SETTINGS = {
 }
 
 
-def made(name: str, command: str) -> dict[str, str]:
-    """What program:source:program says of a program that was compiled on this machine."""
-    found = programs.compiled(name, command)
-    if found is None:
-        pytest.skip(f"no {name} here: python -m tests.compile makes it, and PILLARBOX_PROGRAMS says where")
-    return {"version": programs.version(found), "path": str(found.parent)}
+def connect(cluster: Cluster) -> None:
+    """One network, at the master's bridge."""
+    cluster.master.run("ip link add eth0 up type bridge; ip address add 172.30.20.11/24 dev eth0")
+    for number, name in enumerate(NODES, 1):
+        cluster.master.link(f"port{number}", cluster.machines[name], "eth0")
+        cluster.master.run(f"ip link set port{number} master eth0")
+        cluster.machines[name].run(f"ip address add 172.30.20.2{number}/24 dev eth0")
+        cluster.machines[name].run("ip route add default via 172.30.20.11")
+    # Who is no host of the cluster, but has a route to pods.
+    cluster.master.run(
+        "ip netns add outside; ip link add port0 up master eth0 type veth peer name eth0 netns outside;"
+        "ip -n outside link set eth0 up; ip -n outside address add 172.30.20.99/24 dev eth0;"
+        "ip -n outside route add 10.244.1.0/24 via 172.30.20.21"
+    )
 
 
-def image() -> bytes:
-    """An archive with an image that holds busybox and a page."""
-    busybox = programs.debian_root("busybox-static")
-    if busybox is None:
-        pytest.skip("Debian's busybox-static cannot be fetched here")
-    layer, archive = io.BytesIO(), io.BytesIO()
-    with tarfile.open(fileobj=layer, mode="w") as tar:
-        tar.add(next(busybox.glob("**/bin/busybox")), "bin/busybox")
-        for name in ("sh", "httpd", "wget", "nslookup", "timeout"):
-            link = tarfile.TarInfo(f"bin/{name}")
-            link.type, link.linkname = tarfile.SYMTYPE, "busybox"
-            tar.addfile(link)
-        page = tarfile.TarInfo("www/index.html")
-        page.size = 3
-        tar.addfile(page, io.BytesIO(b"ok\n"))
-    digest = f"sha256:{hashlib.sha256(layer.getvalue()).hexdigest()}"
-    config = {"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": [digest]}}
-    manifest = [{"Config": "config.json", "RepoTags": [IMAGE], "Layers": ["layer.tar"]}]
-    with tarfile.open(fileobj=archive, mode="w") as tar:
-        for name, content in (
-            ("layer.tar", layer.getvalue()),
-            ("config.json", json.dumps(config).encode()),
-            ("manifest.json", json.dumps(manifest).encode()),
-        ):
-            member = tarfile.TarInfo(name)
-            member.size = len(content)
-            tar.addfile(member, io.BytesIO(content))
-    return archive.getvalue()
+def gets(cluster: Cluster, client: str, targets: dict[str, bool]) -> None:
+    """A pod, or somebody outside of the cluster, gets a page from targets that are true, and from no other."""
+    names = " ".join(targets)
 
+    def asked() -> str:
+        if client == "outside":
+            return cluster.master.run(f"ip netns exec outside sh -s {names}", text=CURL)
+        return cluster.kubectl(f"exec --stdin {client} -- sh -s {names}", text=WGET, check=False)
 
-class Cluster:
-    """A master and two nodes, each with the highstate of its roles."""
-
-    def __init__(self, found: list[Machine], inventory: Inventory, scratch: Path) -> None:
-        self.machines = {machine.name: machine for machine in found}
-        self.master = self.machines[MASTER]
-        self._inventory, self._scratch = inventory, scratch
-        self._programs = {
-            name: made(name, command)
-            for name, command in {
-                "etcd": "etcd",
-                "containerd": "containerd",
-                "runc": "runc",
-                "coredns": "coredns",
-                "kubernetes": "kubelet",
-                "cilium": "cilium-agent",
-            }.items()
-        }
-
-    def connect(self) -> None:
-        """One network, at the master's bridge."""
-        self.master.run("ip link add eth0 up type bridge; ip address add 172.30.20.11/24 dev eth0")
-        for number, name in enumerate(NODES, 1):
-            self.master.link(f"port{number}", self.machines[name], "eth0")
-            self.master.run(f"ip link set port{number} master eth0")
-            self.machines[name].run(f"ip address add 172.30.20.2{number}/24 dev eth0")
-            self.machines[name].run("ip route add default via 172.30.20.11")
-        # Who is no host of the cluster, but has a route to pods.
-        self.master.run(
-            "ip netns add outside; ip link add port0 up master eth0 type veth peer name eth0 netns outside;"
-            "ip -n outside link set eth0 up; ip -n outside address add 172.30.20.99/24 dev eth0;"
-            "ip -n outside route add 10.244.1.0/24 via 172.30.20.21"
-        )
-
-    def highstate(self, name: str, *states: str) -> dict[str, dict[str, Any]]:
-        """Apply these states; nothing of them fails. What Salt says of each."""
-        node = self._inventory.node(name)
-        pillar = json.loads(json.dumps(dict(node.parameters)))
-        pillar["pki"] = pki.issue(node.parameters, self._scratch / "pki")["pki"]
-        pillar["program"]["source"] = {"link": True, "program": self._programs}
-        results = self.machines[name].apply(states, pillar, ROOT / "formulas")
-        failed = {key: (each["comment"], each["changes"]) for key, each in results.items() if not each["result"]}
-        assert not failed, (name, failed)
-        return results
-
-    def kubectl(self, command: str, *, text: str = "", check: bool = True) -> str:
-        return self.master.run(f"kubectl --kubeconfig /etc/kubernetes/admin.conf {command}", text=text, check=check)
-
-    def apply(self, *objects: dict[str, Any]) -> None:
-        self.kubectl("apply --filename -", text=yaml.safe_dump_all(objects))
-
-    def reaches(self, client: str, targets: dict[str, bool]) -> None:
-        """A pod, or somebody outside of the cluster, gets a page from targets that are true, and from no other."""
-        names = " ".join(targets)
-
-        def asked() -> str:
-            if client == "outside":
-                return self.master.run(f"ip netns exec outside sh -s {names}", text=CURL)
-            return self.kubectl(f"exec --stdin {client} -- sh -s {names}", text=WGET, check=False)
-
-        soon(client, targets, asked, patience=180)
-
-    def addresses(self) -> dict[str, str]:
-        """The pods' addresses by name."""
-        listed = json.loads(self.kubectl("get pods --output json"))["items"]
-        return {each["metadata"]["name"]: each["status"]["podIP"] for each in listed}
+    soon(client, targets, asked, patience=180)
 
 
 @pytest.fixture(scope="module")
 def cluster(inventory: Inventory, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     scratch = tmp_path_factory.mktemp("cluster")
-    made("cilium", "cilium-agent")
-    archive, layer = image(), programs.debian_layer("cilium-hosts", scratch, *PACKAGES)
+    compile.kept("cilium", "cilium-agent")
+    archive, layer = image(), programs.debian_layer("cilium-hosts", scratch, "clang-19", *nodes.PACKAGES)
     if layer is None:
         pytest.skip("Debian's packages for hosts cannot be fetched here")
     (layer / "image.tar").write_bytes(archive)
     with machines(scratch, MASTER, *NODES, layer=layer) as found:
-        cluster = Cluster(found, inventory, scratch)
-        cluster.connect()
+        cluster = Cluster(found, inventory, scratch, {**nodes.PROGRAMS, "cilium": "cilium-agent"})
+        connect(cluster)
         for machine in found:
             for name, value in SETTINGS.items():
                 machine.write(f"/run/settings/{name}", value + "\n")
@@ -369,7 +277,7 @@ def test_two_nodes_enforce_what_the_pillar_says(cluster: Cluster) -> None:
                 for port in (OPEN, CLOSED)
                 if address != own
             }
-            cluster.reaches(client, pods)
+            gets(cluster, client, pods)
 
     check()
     # By name: every pod asks its node, and the policy for the Service's pods decides. Hosts are not for pods.
@@ -379,11 +287,11 @@ def test_two_nodes_enforce_what_the_pillar_says(cluster: Cluster) -> None:
         services = {
             f"{name}.default": client.startswith("api") for name in ("db", "api") if not client.startswith(name)
         }
-        cluster.reaches(client, services | dict.fromkeys(hosts, False))
+        gets(cluster, client, services | dict.fromkeys(hosts, False))
     # Who is no host of the cluster: through ports of every node, and not at a pod's own address.
     public = [f"172.30.20.2{number}:{port}" for number, _ in enumerate(NODES, 1) for port in (30080, 8088)]
     own = f"{addresses['api-ctl01']}:{OPEN}"
-    cluster.reaches("outside", {**dict.fromkeys([*public, *hosts], True), own: False})
+    gets(cluster, "outside", {**dict.fromkeys([*public, *hosts], True), own: False})
 
     # What holds while an agent is away, and once it is back.
     for name in NODES:

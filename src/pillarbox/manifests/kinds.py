@@ -16,7 +16,7 @@ KEEP = "pillarbox.io/keep"
 
 _ALWAYS: Version = (0, 0)
 #: What a model that names no Kubernetes version gets: the oldest that is in support.
-CURRENT: Version = (1, 34)
+CURRENT: Version = (1, 35)
 
 
 def group(api_version: str) -> str:
