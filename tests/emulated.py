@@ -19,30 +19,32 @@ from tests.machines import Machine, up
 from tests.servers import debian
 
 from pillarbox.lab import digest, wheels
-from pillarbox.system import files
+from pillarbox.lab import settings as lab_settings
+from pillarbox.system import files, locks
 
 ROOT = Path(__file__).resolve().parent.parent
 KERNEL = ("linux-image-cloud-amd64", "initramfs-tools", "kmod", "procps")
 _NETWORK = "[Match]\nName=eth0\n\n[Network]\nAddress={address}/24\nGateway={gateway}\n"
 
-# In a new system's directory: its packages, and Salt as every server gets it.
-_INSTALL = """
+# In a system's directory, with this checkout and directories of wheels: by name, what there is to do.
+_INSIDE = """
 set -eu
-cd "$1"; shift
-mount -t proc proc proc
-mount --bind /dev dev
-mount -t tmpfs none run
-mkdir -p mnt/ci
-mount --bind "$CHECKOUT/ci" mnt/ci
-cp /etc/resolv.conf etc/resolv.conf
-chroot . apt-get -qq update
-chroot . apt-get -qq install --no-install-recommends -y $PACKAGES
-chroot . /mnt/ci/bootstrap install "$@"
-umount mnt/ci
-rmdir mnt/ci
-chroot . apt-get clean
-chroot . systemctl --quiet enable systemd-networkd ssh
+mount -t proc proc "$1/proc"
+mount --bind /dev "$1/dev"
+mount -t tmpfs none "$1/mnt"
+mkdir "$1/mnt/ci" "$1/mnt/wheels"
+mount --bind "$CHECKOUT/ci" "$1/mnt/ci"
+mount --bind "$WHEELS" "$1/mnt/wheels"
+exec chroot "$1" sh -euc "$2"
 """
+_INSTALL = """
+apt-get -qq update
+apt-get -qq install --no-install-recommends -y {packages}
+apt-get clean
+systemctl --quiet enable systemd-networkd ssh
+/mnt/ci/bootstrap install --no-index --find-links /mnt/wheels {required}
+"""
+_PILLARBOX = "/mnt/ci/bootstrap install --no-index --no-deps /mnt/wheels/*.whl"
 
 
 class Server(Machine):
@@ -58,7 +60,8 @@ class Server(Machine):
 
 
 def installed(suite: str, *packages: str) -> Path:
-    """The tree of a release with a kernel, packages and Salt; made on first use, which takes minutes."""
+    """The tree of a release with a kernel, packages, and Salt as every server gets it; made on first use, which takes
+    minutes."""
     required = wheels.requirements(ROOT)
     key = digest.of_text(suite, *packages, *required, (ROOT / "ci" / "bootstrap").read_text())
     tree = programs.CACHE / f"emulated-{suite}-{key}"
@@ -67,21 +70,41 @@ def installed(suite: str, *packages: str) -> Path:
             shutil.rmtree(old)
         with files.making(tree) as made:
             subprocess.run(["cp", "-a", "--reflink=auto", f"{debian(suite)}/.", made], check=True)
-            alone = ["unshare", "--mount", "--pid", "--fork", "--kill-child"]
-            done = subprocess.run(
-                [*alone, "sh", "-c", _INSTALL, "sh", made, *required],
-                env={
-                    "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
-                    "DEBIAN_FRONTEND": "noninteractive",
-                    "CHECKOUT": str(ROOT),
-                    "PACKAGES": " ".join([*KERNEL, *packages]),
-                },
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-            )
-            assert done.returncode == 0, done.stdout[-5000:]
+            shutil.copy("/etc/resolv.conf", made / "etc" / "resolv.conf")
+            script = _INSTALL.format(packages=" ".join([*KERNEL, *packages]), required=shlex.join(required))
+            inside(made, script, _wheelhouse())
     return tree
+
+
+def inside(root: Path, script: str, directory: Path) -> None:
+    """Run a shell script in a system's directory, with wheels; it must succeed."""
+    done = subprocess.run(
+        ["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", _INSIDE, "sh", root, script],
+        env={
+            "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            "DEBIAN_FRONTEND": "noninteractive",
+            "CHECKOUT": str(ROOT),
+            "WHEELS": str(directory),
+        },
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout[-5000:]
+
+
+def _wheelhouse() -> Path:
+    """Wheels of everything that Pillarbox needs, as a lab makes them."""
+    settings = lab_settings.load()
+    with locks.held(settings.cache / "lock"):
+        return wheels.dependencies(settings, print)
+
+
+def _wheel() -> Path:
+    """The directory with this checkout's own wheel."""
+    settings = lab_settings.load()
+    with locks.held(settings.cache / "lock"):
+        return wheels.project(settings, wheels.dependencies(settings, print)).parent
 
 
 @contextmanager
@@ -110,17 +133,18 @@ def server(
         target = root / path.relative_to("/")
         target.parent.mkdir(parents=True, exist_ok=True)
         subprocess.run(["cp", "-a", path, target], check=True)
+    inside(root, _PILLARBOX, _wheel())
     shutil.copytree(ROOT / "formulas", root / "srv" / "formulas")
     (root / "root" / ".ssh").mkdir(mode=0o700, exist_ok=True)
     shutil.copy(key.with_suffix(".pub"), root / "root" / ".ssh" / "authorized_keys")
     (root / "etc" / "hostname").write_text(f"{name}\n")
     (root / "etc" / "hosts").write_text(f"127.0.0.1 localhost\n{address} {name}\n")
     (root / "etc" / "systemd" / "network" / "lan.network").write_text(_NETWORK.format(address=address, gateway=gateway))
-    subprocess.run(["mke2fs", "-q", "-t", "ext4", "-d", root, image, disk], check=True)
+    subprocess.run(["mke2fs", "-q", "-F", "-t", "ext4", "-d", root, image, disk], check=True)
     kernel, initrd = (next((root / "boot").glob(f"{each}-*")) for each in ("vmlinuz", "initrd.img"))
-    inside = ["nsenter", f"--net=/proc/{at.pid}/ns/net"]
+    network = ["nsenter", f"--net=/proc/{at.pid}/ns/net"]
     for command in (f"tuntap add {name} mode tap", f"link set {name} up master {bridge}"):
-        subprocess.run([*inside, "ip", *command.split()], check=True)
+        subprocess.run([*network, "ip", *command.split()], check=True)
     qemu = [
         *("qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", str(memory)),
         *("-kernel", str(kernel), "-initrd", str(initrd)),
@@ -130,8 +154,9 @@ def server(
         *("-display", "none", "-monitor", "none", "-serial", f"file:{scratch / 'console'}"),
     ]
     options = ("StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "LogLevel=ERROR", "BatchMode=yes")
-    ssh = [*inside, "ssh", "-i", str(key), *(f"-o{each}" for each in (*options, "ConnectTimeout=5")), f"root@{address}"]
-    running = subprocess.Popen(["setpriv", "--pdeathsig", "KILL", *inside, *qemu], start_new_session=True)
+    how = [f"-o{each}" for each in (*options, "ConnectTimeout=5")]
+    ssh = [*network, "ssh", "-i", str(key), *how, f"root@{address}"]
+    running = subprocess.Popen(["setpriv", "--pdeathsig", "KILL", *network, *qemu], start_new_session=True)
     try:
         found = Server(name, ssh)
         up(found, patience=600)

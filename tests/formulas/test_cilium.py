@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -173,6 +173,18 @@ SETTINGS = {
 }
 
 
+class WithCilium(Cluster):
+    """Its agents and operators get further arguments."""
+
+    arguments: Mapping[str, str] = {}
+
+    def pillar(self, name: str) -> dict[str, Any]:
+        pillar = super().pillar(name)
+        for role in pillar["cilium"].values():
+            role["arguments"] = {**role.get("arguments", {}), **self.arguments}
+        return pillar
+
+
 def connect(cluster: Cluster) -> None:
     """One network, at the master's bridge."""
     cluster.master.run("ip link add eth0 up type bridge; ip address add 172.30.20.11/24 dev eth0")
@@ -202,15 +214,15 @@ def gets(cluster: Cluster, client: str, targets: dict[str, bool]) -> None:
 
 
 @pytest.fixture(scope="module")
-def cluster(inventory: Inventory, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def cluster(inventory: Inventory, tmp_path_factory: pytest.TempPathFactory) -> Iterator[WithCilium]:
     scratch = tmp_path_factory.mktemp("cluster")
     compile.kept("cilium", "cilium-agent")
-    archive, layer = image(), programs.debian_layer("cilium-hosts", scratch, "clang-19", *nodes.PACKAGES)
+    archive, layer = image(), programs.debian_layer("cilium-hosts", scratch, "bird2", "clang-19", *nodes.PACKAGES)
     if layer is None:
         pytest.skip("Debian's packages for hosts cannot be fetched here")
     (layer / "image.tar").write_bytes(archive)
     with machines(scratch, MASTER, *NODES, layer=layer) as found:
-        cluster = Cluster(found, inventory, scratch, {**nodes.PROGRAMS, "cilium": "cilium-agent"})
+        cluster = WithCilium(found, inventory, scratch, {**nodes.PROGRAMS, "cilium": "cilium-agent"})
         connect(cluster)
         for machine in found:
             for name, value in SETTINGS.items():
@@ -226,7 +238,7 @@ def cluster(inventory: Inventory, tmp_path_factory: pytest.TempPathFactory) -> I
         yield cluster
 
 
-def deployed(cluster: Cluster) -> list[dict[str, Any]]:
+def deployed(cluster: WithCilium) -> list[dict[str, Any]]:
     """Apply what the model's control pillar is rendered to, and a pod of each app on each node; the policies."""
     reads = yaml.safe_load((ROOT / "classes/system/kubernetes/control/coredns.yml").read_text())
     control = CONTROL | reads["parameters"]["kubernetes"]["control"]
@@ -265,7 +277,7 @@ def deployed(cluster: Cluster) -> list[dict[str, Any]]:
 
 @as_root
 @pytest.mark.long
-def test_two_nodes_enforce_what_the_pillar_says(cluster: Cluster) -> None:
+def test_two_nodes_enforce_what_the_pillar_says(cluster: WithCilium) -> None:
     found = deployed(cluster)
     addresses = cluster.addresses()
 
@@ -308,6 +320,96 @@ def test_two_nodes_enforce_what_the_pillar_says(cluster: Cluster) -> None:
         assert "forbidden" not in machine.run("journalctl --unit cilium-agent --output cat")
         assert {key: machine.run(f"cat /run/settings/{key}").strip() for key in SETTINGS} == SETTINGS
     assert "forbidden" not in cluster.master.run("journalctl --unit cilium-operator --output cat")
+
+
+#: The router's AS number, and that of all nodes: by it routes of the one node would not be taken by the other.
+ROUTER, OWN = 65001, 65100
+#: A router by the definition of Debian's bird2, which keeps routes of a node whose agent starts again.
+BIRD = f"""
+router id 172.30.20.11;
+protocol device {{}}
+template bgp node {{
+  local 172.30.20.11 as {ROUTER};
+  graceful restart on;
+  ipv4 {{ import all; export none; }};
+}}
+""" + "".join(
+    f"protocol bgp {name} from node {{ neighbor 172.30.20.2{number} as {OWN}; }}\n"
+    for number, name in enumerate(NODES, 1)
+)
+#: What Cilium is told by objects of its own kinds.
+BGP: tuple[dict[str, Any], ...] = (
+    {
+        "kind": "CiliumBGPClusterConfig",
+        "metadata": {"name": "rack"},
+        "spec": {
+            "bgpInstances": [
+                {
+                    "name": "rack",
+                    "localASN": OWN,
+                    "peers": [
+                        {
+                            "name": "router",
+                            "peerASN": ROUTER,
+                            "peerAddress": "172.30.20.11",
+                            "peerConfigRef": {"name": "router"},
+                        }
+                    ],
+                }
+            ]
+        },
+    },
+    {
+        "kind": "CiliumBGPPeerConfig",
+        "metadata": {"name": "router"},
+        "spec": {
+            "gracefulRestart": {"enabled": True, "restartTimeSeconds": 120},
+            "families": [{"afi": "ipv4", "safi": "unicast", "advertisements": {"matchLabels": {"announce": "pods"}}}],
+        },
+    },
+    {
+        "kind": "CiliumBGPAdvertisement",
+        "metadata": {"name": "pods", "labels": {"announce": "pods"}},
+        "spec": {"advertisements": [{"advertisementType": "PodCIDR"}]},
+    },
+)
+
+
+@as_root
+@pytest.mark.long
+def test_its_own_bgp_announces_pods_to_a_router(cluster: WithCilium) -> None:
+    wanted = {f"10.244.{number}.0/24": f"172.30.20.2{number}" for number, _ in enumerate(NODES, 1)}
+
+    def routes() -> dict[str, str]:
+        printed = cluster.master.run("birdc -s /run/rack.ctl show route", check=False)
+        return dict(re.findall(r"^(10\.\S+) +unicast[^\n]*\n\tvia (\S+)", printed, re.MULTILINE))
+
+    cluster.master.write("/etc/bird/rack.conf", BIRD)
+    cluster.master.start("rack", "exec bird -f -c /etc/bird/rack.conf -s /run/rack.ctl")
+    cluster.arguments = {"enable-bgp-control-plane": "true"}
+    try:
+        cluster.highstate(MASTER, "cilium")
+        for name in NODES:
+            cluster.highstate(name, *NODE_STATES)
+        cluster.apply(*({"apiVersion": "cilium.io/v2", **each} for each in BGP))
+        assert until(lambda: routes() == wanted, "the routes to pods", patience=180), cluster.master.run(
+            "birdc -s /run/rack.ctl show protocols all"
+        )
+        # While an agent starts again, the router keeps them.
+        node = cluster.machines[NODES[0]]
+
+        def back() -> bool:
+            return routes() != wanted or node.succeeds("cilium-dbg bgp peers | grep -q established")
+
+        for how in ("restart", "kill --signal=KILL"):
+            node.run(f"systemctl {how} cilium-agent")
+            assert until(back, "its agent", patience=180)
+            assert routes() == wanted, how
+        for name in NODES:
+            assert "forbidden" not in cluster.machines[name].run("journalctl --unit cilium-agent --output cat")
+        assert "forbidden" not in cluster.master.run("journalctl --unit cilium-operator --output cat")
+    finally:
+        cluster.arguments = {}
 
 
 # On a control plane of their own.
