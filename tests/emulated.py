@@ -9,7 +9,7 @@ from __future__ import annotations
 import shlex
 import shutil
 import subprocess
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -114,23 +114,23 @@ def server(
     address: str,
     *,
     tree: Path,
-    given: Iterable[Path] = (),
+    given: Mapping[str, Path],
     at: Machine,
     bridge: str,
     gateway: str,
     disk: str = "8G",
-    memory: int = 2048,
+    memory: int = 3072,
 ) -> Iterator[Server]:
-    """A server that boots ``tree``, at a bridge of the machine ``at``; ``given`` are files and directories of this
-    machine that it has copies of. Needs root."""
+    """A server that boots ``tree``, at a bridge of the machine ``at``; ``given`` has, by its paths, the files and
+    directories of this machine that it has copies of. Needs root."""
     if shutil.which("qemu-system-x86_64") is None or shutil.which("mke2fs") is None:
         pytest.skip("needs QEMU: apt-get install --no-install-recommends qemu-system-x86")
     scratch.mkdir()
     root, image, key = scratch / "root", scratch / "disk", scratch / "key"
     subprocess.run(["cp", "-a", "--reflink=auto", tree, root], check=True)
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
-    for path in given:
-        target = root / path.relative_to("/")
+    for place, path in given.items():
+        target = root / place.lstrip("/")
         target.parent.mkdir(parents=True, exist_ok=True)
         subprocess.run(["cp", "-a", path, target], check=True)
     inside(root, _PILLARBOX, _wheel())
@@ -148,7 +148,7 @@ def server(
     qemu = [
         *("qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", str(memory)),
         *("-kernel", str(kernel), "-initrd", str(initrd)),
-        *("-append", "root=/dev/vda rw console=ttyS0 net.ifnames=0 quiet"),
+        *("-append", "root=/dev/vda rw console=ttyS0 net.ifnames=0 panic=10"),
         *("-drive", f"file={image},format=raw,if=virtio,cache=unsafe"),
         *("-netdev", f"tap,id=lan,ifname={name},script=no,downscript=no", "-device", "virtio-net-pci,netdev=lan"),
         *("-display", "none", "-monitor", "none", "-serial", f"file:{scratch / 'console'}"),

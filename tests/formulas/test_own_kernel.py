@@ -60,7 +60,7 @@ class OwnKernel(Cluster):
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnKernel]:
     scratch = tmp_path_factory.mktemp("cluster")
-    programs = [Path(each["path"]) for name in nodes.PROGRAMS for each in [nodes.made(name, nodes.PROGRAMS[name])]]
+    programs = [nodes.made(name, command)["path"] for name, command in nodes.PROGRAMS.items()]
     (scratch / "image.tar").write_bytes(image())
     with machines(scratch, MASTER) as [master]:
         master.run("ip link add eth0 up type bridge; ip address add 172.30.20.11/24 dev eth0")
@@ -69,7 +69,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnKernel]:
             NODE,
             "172.30.20.21",
             tree=emulated.installed("bookworm", *nodes.PACKAGES),
-            given=[*programs, scratch / "image.tar"],
+            given={**{path: Path(path) for path in programs}, "/srv/image.tar": scratch / "image.tar"},
             at=master,
             bridge="eth0",
             gateway="172.30.20.11",
@@ -77,7 +77,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnKernel]:
             cluster = OwnKernel([master, node], Inventory(ROOT), scratch)
             cluster.highstate(MASTER, "linux.network", "etcd", "kubernetes")
             cluster.highstate(NODE, *STATES)
-            node.run(f"ctr --namespace k8s.io images import {scratch / 'image.tar'}")
+            node.run("ctr --namespace k8s.io images import /srv/image.tar")
             yield cluster
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import resource
 import signal
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -30,7 +31,7 @@ class Outcome:
     error: BaseException | None = None
 
 
-class Hangs(Exception):
+class Hangs(BaseException):
     """The reference does not end."""
 
 
@@ -46,17 +47,27 @@ def write(root: Path, files: Mapping[str, Any]) -> Path:
 
 
 @contextlib.contextmanager
-def _time_limit(seconds: float) -> Iterator[None]:
+def _bounded(seconds: float, memory: int = 1 << 30) -> Iterator[None]:
+    """Raise in what takes longer or more bytes. What Python does without looking up, such as printing a large tree,
+    ends by the memory alone."""
+
     def stop(*_: Any) -> None:
         raise Hangs
 
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    limits = resource.getrlimit(resource.RLIMIT_AS)
     previous = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    # Again and again: something may go on after an exception.
+    timer = signal.setitimer(signal.ITIMER_REAL, seconds, 1)
+    resource.setrlimit(resource.RLIMIT_AS, (used + memory, limits[1]))
     try:
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
+        resource.setrlimit(resource.RLIMIT_AS, limits)
         signal.signal(signal.SIGALRM, previous)
+        # That of the test itself.
+        signal.setitimer(signal.ITIMER_REAL, *timer)
 
 
 def reference(root: Path, node: str) -> Outcome:
@@ -66,7 +77,7 @@ def reference(root: Path, node: str) -> Outcome:
         options = yaml.safe_load((root / "reclass-config.yml").read_text()) or {}
     mappings = options.pop("class_mappings", None)
     try:
-        with _time_limit(3), contextlib.redirect_stderr(io.StringIO()):
+        with _bounded(3), contextlib.redirect_stderr(io.StringIO()):
             compose = options.get("compose_node_name", False)
             storage = get_storage("yaml_fs", str(root / "nodes"), str(root / "classes"), compose)
             names = sorted(storage.enumerate_nodes())
