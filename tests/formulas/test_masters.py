@@ -40,7 +40,7 @@ from pillarbox.model import Inventory, Node
 from pillarbox.pipeline.errors import PipelineError
 from pillarbox.pipeline.updates import groups
 from pillarbox.pipeline.versions import refuse_skips
-from pillarbox.revision import is_host
+from pillarbox.revision import Revision, is_host
 from pillarbox.rollout import Cluster
 from pillarbox.system.waiting import until
 
@@ -126,12 +126,12 @@ def test_who_runs_a_program_is_updated_by_itself(three: Inventory, changed: str,
 
 def test_etcd_and_kubernetes_go_back_to_no_older_minor_version(tmp_path: Path) -> None:
     for program, older in (("etcd", "3.6.16"), ("kubernetes", "1.36.3")):
-        root = knobs.copy(tmp_path / program, "nodes", "classes")
+        root = knobs.copy(tmp_path / program, "nodes", "classes", "formulas", "images")
         now = Inventory(ROOT).node("kmst01").parameters["program"]["source"]["program"][program]["version"]
         knobs.turn(root, f"{program}_version: {now}", f"{program}_version: {older}")
         with pytest.raises(PipelineError, match=f"program:source:program:{program}:version goes from {now}"):
-            refuse_skips(hosts_of(Inventory(ROOT)), hosts_of(Inventory(root)))
-        refuse_skips(hosts_of(Inventory(root)), hosts_of(Inventory(ROOT)))
+            refuse_skips(hosts_of(Inventory(ROOT)), Revision.read(root))
+        refuse_skips(hosts_of(Inventory(root)), Revision.read(ROOT))
 
 
 def test_a_master_may_have_another_name_and_its_own_proxy(three: Inventory, tmp_path: Path) -> None:
