@@ -82,10 +82,8 @@ class Kubeadm:
         """Make the images of a release, from which a registry would serve them elsewhere."""
         packer.put("/srv/benchmark/kubeadm.yml", yaml.safe_dump_all(self._configuration(release)))
         command = [release.command("kubeadm"), "config", "images", "list", "--config", "/srv/benchmark/kubeadm.yml"]
-        # What kube-proxy calls is Debian's.
-        packer.run(
-            "command -v nft || { apt-get -qq update; apt-get -qq install --no-install-recommends --yes nftables; }"
-        )
+        # What kube-proxy calls and reads is Debian's.
+        packer.run("apt-get -qq update; apt-get -qq install --no-install-recommends --yes nftables netbase")
         release.pack(packer, [*packer.run(shlex.join(command)).split(), PAUSE, web.IMAGE])
 
     def make(self, release: Release) -> None:
