@@ -76,8 +76,8 @@ def measured(
     """Upgrade a cluster while the web service answers at those addresses."""
     web.deploy(admin)
     before = kubernetes.containers(cluster)
-    start = time.monotonic()
     with web.load(addresses) as load:
+        start = time.monotonic()
         upgrade()
         seconds = time.monotonic() - start
     again = kubernetes.started_again(before, kubernetes.containers(cluster))

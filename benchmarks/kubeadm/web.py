@@ -13,6 +13,8 @@ import requests
 from benchmarks.kubeadm.hosts import Host
 from tests.story.load import Requests
 
+from pillarbox.system.waiting import until
+
 NAME, IMAGE, PORT = "web", "localhost/web:1", 30080
 REPLICAS, MAY_BE_AWAY = 6, 2
 PAUSE_SECONDS = 0.05
@@ -62,10 +64,20 @@ def deploy(host: Host) -> None:
 
 
 def load(addresses: list[str]) -> Requests:
-    """Requests on the service's node port of each address, each on a connection of its own."""
+    """Requests on the service's node port of each address, each on a connection of its own; from when it has answered
+    at all of them, for a node learns of a new Service a moment later than of its pods."""
 
     def ask(address: str) -> None:
         answer = requests.get(f"http://{address}:{PORT}/health", timeout=TIMEOUT_SECONDS)
         assert (answer.status_code, answer.text) == (200, "OK"), f"{answer.status_code} {answer.text[:200]}"
 
+    def answers() -> bool:
+        try:
+            for address in addresses:
+                ask(address)
+        except (requests.RequestException, AssertionError):
+            return False
+        return True
+
+    assert until(answers, "the web service", patience=60), addresses
     return Requests(addresses, {NAME: ask}, PAUSE_SECONDS)
