@@ -14,6 +14,8 @@ from typing import Any, Self
 import requests
 from tests import turns
 
+from pillarbox.system.waiting import until
+
 KEYSTONE_PORT = 30500
 #: What is asked of each other service, with a token: its node port, a path, and what the answer to it has.
 APIS = {
@@ -77,6 +79,10 @@ class Requests:
         for thread in self._threads:
             thread.join()
         self._turn.close()
+
+    def asked(self, times: int = 30) -> None:
+        """Wait until each service was asked that often, in something that may be over sooner."""
+        assert until(lambda: all(tally.sent >= times for tally in self.tallies.values()), "requests", patience=300)
 
     def none_failed(self) -> None:
         """Assert that each service was asked for some time, and answered every time."""

@@ -115,7 +115,7 @@ def test_kubernetes_comes_from_a_url(lab: Lab, archive: dict[str, str]) -> None:
     assert "KUBE-SERVICES" in lab.on("ctl03", "iptables-save", "--table", "nat").stdout
     assert "KUBE-SERVICES" not in lab.on("ctl01", "iptables-save", "--table", "nat", check=False).stdout
     with lab.load() as load:
-        lab.deploy()
+        load.asked()
     load.none_failed()
     assert routes(lab, "ctl01", PLAIN) == others("ctl01")
 
@@ -163,7 +163,7 @@ def test_a_router_is_gone(lab: Lab, routers: list[Machine]) -> None:
     routers[0].run("systemctl stop bird")
     try:
         with lab.load() as load:
-            lab.deploy()
+            load.asked()
         load.none_failed()
     finally:
         routers[0].run("systemctl start bird")
