@@ -29,7 +29,7 @@ test: ## The whole test suite, the real cluster included (as root); says what it
 	@$(VENV)/bin/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder $(ARGS)
 
 long-test: ## The whole test suite, with those that take minutes each (as root)
-	@ci/bootstrap-machine lab
+	@ci/bootstrap-machine long
 	@$(VENV)/bin/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder --long $(ARGS)
 
 fast-test: ## The tests that need neither an engine nor a cluster

@@ -37,6 +37,16 @@ cilium_operator_roles_applied:
     - file: cilium_operator_roles
     - cmd: kubernetes_master_ready
 
+# What agents are told by an argument, operators are told by a file alone.
+cilium_operator_config:
+  file.managed:
+  - name: /etc/cilium/operator/config.yml
+  - contents: |
+      # This file is managed by Salt.
+      enable-bgp-control-plane: {{ operator.get('bgp', false) | lower }}
+  - require:
+    - file: cilium_operator_directory
+
 cilium_operator_service:
   service.running:
   - name: cilium-operator
@@ -45,9 +55,14 @@ cilium_operator_service:
     - cmd: cilium_operator_roles_applied
   - watch:
     - file: program_binary_cilium-operator-generic
+    - file: cilium_operator_config
 
 # A highstate that ends well means an API server that knows what the agents ask it for.
-{%- set known = kubectl ~ ' get ciliumnodes,ciliumendpoints,ciliumidentities,ciliumnetworkpolicies' %}
+{%- set kinds = ['ciliumnodes', 'ciliumendpoints', 'ciliumidentities', 'ciliumnetworkpolicies'] %}
+{%- if operator.get('bgp') %}
+{%- do kinds.extend(['ciliumbgpclusterconfigs', 'ciliumbgppeerconfigs', 'ciliumbgpadvertisements', 'ciliumbgpnodeconfigs', 'ciliumbgpnodeconfigoverrides']) %}
+{%- endif %}
+{%- set known = kubectl ~ ' get ' ~ kinds | join(',') %}
 cilium_operator_ready:
   cmd.run:
   - name: >-
