@@ -86,3 +86,19 @@ cilium_agent_ready:
   - require:
     - service: cilium_agent_service
     - file: program_binary_cilium-dbg
+
+# Those that another engine had given a network, and that stayed here.
+cilium_agent_without_network_script:
+  file.managed:
+  - name: /usr/local/lib/cilium/without-network
+  - source: salt://cilium/files/without-network
+  - mode: '0755'
+  - makedirs: true
+
+cilium_agent_without_network:
+  cmd.run:
+  - name: /usr/local/lib/cilium/without-network end
+  - onlyif: test -n "$(/usr/local/lib/cilium/without-network list)"
+  - require:
+    - file: cilium_agent_without_network_script
+    - cmd: cilium_agent_ready

@@ -85,11 +85,18 @@ def prepared(archive: dict[str, str], model: Path) -> None:
         file.write("  kubernetes:\n    pool:\n      proxy:\n        mode: iptables\n")
 
 
-def changed(lab: Lab, clone: Path, message: str) -> None:
-    """Push and deploy what was changed, while requests go on that are all answered."""
-    with lab.load() as load:
+def changed(lab: Lab, clone: Path, message: str, *, away: bool = False) -> None:
+    """Push and deploy what was changed, while requests go on that are all answered; where something may be ``away``
+    meanwhile, requests come afterwards."""
+
+    def change() -> None:
         push(clone, message)
         lab.deploy()
+
+    if away:
+        change()
+    with lab.load() as load:
+        load.asked() if away else change()
     load.none_failed()
     assert lab.on("cfg01", "salt-run", "pillarbox.status", check=False).returncode == 0
 
@@ -177,12 +184,12 @@ def test_back_to_plain_routes(lab: Lab, clone: Path) -> None:
 
 
 def test_from_plain_routes_to_cilium(lab: Lab, clone: Path) -> None:
-    """Policies are off while nodes change, and then on."""
+    """Policies are off while nodes change, and then on. The database stays on its node, and is started again there."""
     before = {each: Path("/proc/sys", each).read_text() for each in SETTINGS}
     turn(clone, "kubernetes_network: bridge", "kubernetes_network: cilium")
     pool = clone / "classes/cluster/lab/kubernetes/network/cilium/pool.yml"
     change(pool, "shared_kernel: true", "shared_kernel: true\n      arguments: {enable-policy: never}")
-    changed(lab, clone, "Cilium, without policies")
+    changed(lab, clone, "Cilium, without policies", away=True)
     change(pool, r"\n +arguments: \{enable-policy: never\}", "")
     changed(lab, clone, "Policies")
     assert {each: Path("/proc/sys", each).read_text() for each in SETTINGS} == before
