@@ -37,7 +37,7 @@ cilium_operator_roles_applied:
     - file: cilium_operator_roles
     - cmd: kubernetes_master_ready
 
-# What agents are told by an argument, operators are told by a file alone.
+# An agent has an argument for it; an operator reads it in a file alone.
 cilium_operator_config:
   file.managed:
   - name: /etc/cilium/operator/config.yml
