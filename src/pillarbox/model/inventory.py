@@ -6,6 +6,7 @@ import posixpath
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from pillarbox.model.ask.diff import Difference
     from pillarbox.model.ask.explanation import Explanation
     from pillarbox.model.ask.lint import Finding
+    from pillarbox.model.ask.schemas import Schemas
     from pillarbox.model.ask.usage import Usage
     from pillarbox.model.ask.where import Occurrence
 
@@ -163,18 +165,20 @@ class Inventory:
 
         Raises :class:`ModelError` for a schema that does not read.
         """
-        from pillarbox.model.ask.schemas import Schemas
-
-        return self._findings(nodes, Schemas(self.tree).unknown)
+        return self._findings(nodes, self._schemas.unknown)
 
     def refused(self, nodes: Iterable[Node]) -> tuple[Finding, ...]:
         """The values of ``nodes`` that a schema of their formula refuses, as ``lint`` finds them, and nothing else.
 
         Raises :class:`ModelError` for a schema that is none.
         """
+        return self._findings(nodes, self._schemas.refused)
+
+    @cached_property
+    def _schemas(self) -> Schemas:
         from pillarbox.model.ask.schemas import Schemas
 
-        return self._findings(nodes, Schemas(self.tree).refused)
+        return Schemas(self.tree)
 
     def _findings(
         self, nodes: Iterable[Node], ask: Callable[[Mapping[str, Any]], Iterable[tuple[tuple[str, ...], str]]]

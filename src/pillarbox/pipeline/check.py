@@ -19,7 +19,8 @@ def check(model: Path) -> tuple[tuple[PillarboxError, ...], tuple[PillarboxError
         revision = Revision.read(model)
     except PillarboxError as error:
         return each(error), ()
-    return wrong(revision), doubts(revision)
+    errors = wrong(revision)
+    return errors, () if errors else doubts(revision)
 
 
 def wrong(revision: Revision) -> tuple[PillarboxError, ...]:
