@@ -26,11 +26,9 @@ def kept(name: str, command: str, version: str = "") -> Path:
     """A command of a program, of the version that the reference deployment names or another one; where neither a lab
     nor an earlier test compiled that, this does, which takes minutes."""
     wanted = version or named(name)
-    found = [file for file in programs.versions(name, command) if programs.version(file) == wanted]
-    if not found:
+    if wanted not in map(programs.version, programs.versions(name, command)):
         make(programs.MADE, {name: wanted})
-        found = [file for file in programs.versions(name, command) if programs.version(file) == wanted]
-    return found[0]
+    return next(file for file in programs.versions(name, command) if programs.version(file) == wanted)
 
 
 def named(name: str) -> str:

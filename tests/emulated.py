@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from tests import programs
 from tests.machines import Machine, up
-from tests.servers import debian
+from tests.servers import NETWORK, debian
 
 from pillarbox.lab import digest, wheels
 from pillarbox.lab import settings as lab_settings
@@ -24,7 +24,6 @@ from pillarbox.system import files, locks
 
 ROOT = Path(__file__).resolve().parent.parent
 KERNEL = ("linux-image-cloud-amd64", "initramfs-tools", "kmod", "procps")
-_NETWORK = "[Match]\nName=eth0\n\n[Network]\nAddress={address}/24\nGateway={gateway}\n"
 
 # In a system's directory, with this checkout and directories of wheels: by name, what there is to do.
 _INSIDE = """
@@ -124,7 +123,7 @@ def server(
     """A server that boots ``tree``, at a bridge of the machine ``at``; ``given`` has, by its paths, the files and
     directories of this machine that it has copies of. Needs root."""
     if shutil.which("qemu-system-x86_64") is None or shutil.which("mke2fs") is None:
-        pytest.skip("needs QEMU: apt-get install --no-install-recommends qemu-system-x86")
+        pytest.skip("needs QEMU and mke2fs: make long-test installs them")
     scratch.mkdir()
     root, image, key = scratch / "root", scratch / "disk", scratch / "key"
     subprocess.run(["cp", "-a", "--reflink=auto", tree, root], check=True)
@@ -139,7 +138,7 @@ def server(
     shutil.copy(key.with_suffix(".pub"), root / "root" / ".ssh" / "authorized_keys")
     (root / "etc" / "hostname").write_text(f"{name}\n")
     (root / "etc" / "hosts").write_text(f"127.0.0.1 localhost\n{address} {name}\n")
-    (root / "etc" / "systemd" / "network" / "lan.network").write_text(_NETWORK.format(address=address, gateway=gateway))
+    (root / "etc" / "systemd" / "network" / "lan.network").write_text(NETWORK.format(address=address, gateway=gateway))
     subprocess.run(["mke2fs", "-q", "-F", "-t", "ext4", "-d", root, image, disk], check=True)
     kernel, initrd = (next((root / "boot").glob(f"{each}-*")) for each in ("vmlinuz", "initrd.img"))
     network = ["nsenter", f"--net=/proc/{at.pid}/ns/net"]

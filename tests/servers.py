@@ -23,7 +23,7 @@ from pillarbox.system import apt, debootstrap, files
 
 #: What an installation has besides the smallest set of packages, before somebody can use it over a network.
 PACKAGES = ("systemd", "systemd-sysv", "dbus", "iproute2", "openssh-server", "git", "ca-certificates")
-_NETWORK = "[Match]\nName=eth0\n\n[Network]\nAddress={address}/24\nGateway={gateway}\n"
+NETWORK = "[Match]\nName=eth0\n\n[Network]\nAddress={address}/24\nGateway={gateway}\n"
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def servers(scratch: Path, lan: Lan, given: Mapping[str, tuple[str, str]]) -> It
         etc = trees[name] / "etc"
         (etc / "hosts").write_text(hosts)
         (etc / "resolv.conf").write_text(Path("/etc/resolv.conf").read_text())
-        (etc / "systemd" / "network" / "lan.network").write_text(_NETWORK.format(address=address, gateway=lan.router))
+        (etc / "systemd" / "network" / "lan.network").write_text(NETWORK.format(address=address, gateway=lan.router))
         subprocess.run(["chroot", trees[name], "systemctl", "--quiet", "enable", "systemd-networkd"], check=True)
     with _routed(scratch, lan), machines(scratch, *given, trees=trees) as found:
         for number, machine in enumerate(found):

@@ -231,8 +231,9 @@ def test_of_the_reference_deployment_no_master_is_left_behind(tmp_path: Path) ->
     (model / "nodes/hosts/kmst02.yml").write_text(file.read_text() + knob)
     kubernetes, etcd = (f"program:source:program:{each}:version is" for each in ("kubernetes", "etcd"))
     errors, _ = check(model)
-    # That nothing is pinned for a version as old is said besides.
-    assert {error.message for error in errors if error.message.startswith("host ")} == {
+    assert {error.message for error in errors} == {
+        "program:source:program:etcd: the model has no formulas/program/files/etcd/3.5.1/program.yml: "
+        "`ci/pin-go-modules etcd 3.5.1` makes it; or name where its binaries are, by url and hash, or by path",
         f"host ctl01 and 2 more: {kubernetes} 1.37.2, newer than 1.35.4 of host kmst02",
         f"host kmst02: {kubernetes} 1.35.4, more than 1 minor version behind 1.37.2 of host kmst01",
         f"host kmst02: {etcd} 3.5.1, more than 1 minor version behind 3.7.3 of host kmst01",

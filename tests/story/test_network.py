@@ -88,15 +88,15 @@ def prepared(archive: dict[str, str], model: Path) -> None:
 def changed(lab: Lab, clone: Path, message: str, *, away: bool = False) -> None:
     """Push and deploy what was changed, while requests go on that are all answered; where something may be ``away``
     meanwhile, requests come afterwards."""
-
-    def change() -> None:
+    if away:
         push(clone, message)
         lab.deploy()
-
-    if away:
-        change()
     with lab.load() as load:
-        load.asked() if away else change()
+        if away:
+            load.asked()
+        else:
+            push(clone, message)
+            lab.deploy()
     load.none_failed()
     assert lab.on("cfg01", "salt-run", "pillarbox.status", check=False).returncode == 0
 
