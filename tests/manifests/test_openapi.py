@@ -161,6 +161,7 @@ def test_what_comes_with_a_later_version(model: Any, version: str, lifecycle: An
     ("api_version", "kind", "version", "hint"),
     [
         ("policy/v1beta1", "PodDisruptionBudget", "1.25", "It serves it as policy/v1."),
+        ("policy/v1", "PodDisruptionBudget", "1.20", "It serves it as policy/v1beta1."),
         ("batch/v1beta1", "CronJob", "1.37", "It serves it as batch/v1."),
         ("extensions/v1beta1", "Ingress", "1.37", "It serves it as networking.k8s.io/v1."),
         ("autoscaling/v2beta2", "HorizontalPodAutoscaler", "1.26", "It serves it as autoscaling/v2."),
@@ -225,7 +226,7 @@ def test_a_version_whose_api_is_not_known_is_told_once(model: Any, version: str,
     control = service(disruption_budget={"min_available": 1}) | {"version": version}
     control["object"] = any_object("extensions/v1beta1", "Ingress")["object"]
     (doubt,) = doubts(render(model(control)))
-    assert f"fields are checked against {nearest}, and API versions are not" in doubt.message
+    assert f"fields are checked against {nearest}, and API versions only of kinds" in doubt.message
     assert "nodes/cfg01.yml" in str(doubt)
     # A newer package knows newer versions, and no older ones.
     assert ("newer" in (doubt.hint or "")) == (version == "1.99")

@@ -16,7 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from pillarbox.manifests import names
+from pillarbox.manifests import kinds, names
 from pillarbox.manifests.kinds import Version
 from pillarbox.system.names import did_you_mean
 
@@ -91,19 +91,22 @@ class Api:
     def judge(self, obj: Mapping[str, Any]) -> Iterator[Mistake]:
         """What the API server would refuse in an object. Kinds that are not Kubernetes' own are no business of it.
 
-        Where the schemas are another release's, which API versions are served is not known, and not judged.
+        Where the schemas are another release's, API versions are judged by the table of kinds alone.
         """
         api_version, kind = str(obj["apiVersion"]), str(obj["kind"])
+        unserved = f"Kubernetes {_dotted(self.version)} does not serve {kind} of {api_version}"
         group, _, version = api_version.rpartition("/")
         versions = self._kinds.get((group, kind), {})
+        known = kinds.find(api_version, kind)
+        if any(since > self.version and each == api_version for since, each in known.apis):
+            yield Mistake(("apiVersion",), unserved, f"It serves it as {known.api(self.version)}.")
         if version in versions:
             yield from self.mistakes(versions[version], obj)
         elif not self.exact:
             for schema in list(versions.values())[-1:]:
                 yield from self.mistakes(schema, {**obj, "apiVersion": None})
         elif group in self._groups or group in api(list(_folders())[-1])._groups:
-            text = f"Kubernetes {_dotted(self.version)} does not serve {kind} of {api_version}"
-            yield Mistake(("apiVersion",), text, self._instead(group, kind, version))
+            yield Mistake(("apiVersion",), unserved, self._instead(group, kind, version))
 
     def mistakes(self, schema: Schema, value: Any, path: tuple[str, ...] = ()) -> Iterator[Mistake]:
         """Where ``value`` is not as ``schema`` has it."""
@@ -208,7 +211,7 @@ def approximate(version: Version) -> str | None:
     return (
         f"the API of Kubernetes {_dotted(version)} is not among those that are known here,"
         f" {_dotted(known[0])} to {_dotted(known[-1])}: fields are checked against {_dotted(found.release)},"
-        " and API versions are not"
+        " and API versions only of kinds that have a section of their own"
     )
 
 
