@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from benchmarks.lab import phases, push
+from tests.compile import pinned
 from tests.knobs import three_masters
 from tests.programs import numbers
 from tests.story.lab import COMMAND, KNOBS, Lab, change, own_model, run
@@ -99,11 +100,10 @@ def name_versions(model: Path, given: Mapping[str, str]) -> None:
 
 def older(program: str, new: str) -> str:
     """The newest version before that one that has pins. Exits where there is none."""
-    folder = REPOSITORY / "formulas" / "program" / "files" / program
-    found = [each.parent.name for each in folder.glob("*/program.yml") if numbers(each.parent.name) < numbers(new)]
+    found = [each for each in pinned(program) if numbers(each) < numbers(new)]
     if not found:
-        sys.exit(f"{folder} has no version before {new}: ci/pin-go-modules {program} VERSION makes one")
-    return max(found, key=numbers)
+        sys.exit(f"no version of {program} before {new} has pins: ci/pin-go-modules {program} VERSION makes one")
+    return found[-1]
 
 
 def versions(cluster: Cluster) -> dict[str, str]:

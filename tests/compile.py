@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tarfile
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,20 +21,46 @@ from tests.formulas.test_hosts import ROOT, compiled_states
 from tests.formulas.test_program import PROGRAMS, SCRIPT
 
 from pillarbox.model import Inventory
+from pillarbox.system import files
 
 
 def kept(name: str, command: str, version: str = "") -> Path:
     """A command of a program, of the version that the reference deployment names or another one; where neither a lab
-    nor an earlier test compiled that, this does, which takes minutes."""
+    nor an earlier test compiled that, this does, which takes minutes, and keeps it for labs, too."""
     wanted = version or named(name)
-    if wanted not in map(programs.version, programs.versions(name, command)):
-        make(programs.MADE, {name: wanted})
-    return next(file for file in programs.versions(name, command) if programs.version(file) == wanted)
+
+    def found() -> Path | None:
+        those = (each for each in programs.versions(name, command) if programs.version(each.parent) == wanted)
+        return next(those, None)
+
+    if found() is None:
+        with tempfile.TemporaryDirectory() as scratch:
+            make(Path(scratch), {name: wanted})
+            (made,) = Path(scratch).glob(f"{name}-*")
+            _keep(made)
+    file = found()
+    assert file is not None, f"{name} {wanted} has no {command}"
+    return file
+
+
+def _keep(made: Path) -> None:
+    """Keep a compiled program where this machine's labs keep theirs."""
+    programs.kept().mkdir(parents=True, exist_ok=True)
+    with (
+        files.replacing(programs.kept() / f"{made.name}.tar", mode=0o600) as stream,
+        tarfile.open(fileobj=stream, mode="w") as archive,
+    ):
+        archive.add(made, made.name)
 
 
 def named(name: str) -> str:
     """The version of a program that the reference deployment names."""
     return str(Inventory(ROOT).node("cfg01").parameters["_param"][f"{name}_version"])
+
+
+def pinned(name: str) -> list[str]:
+    """The versions of a program that the formula can compile, the newest last."""
+    return sorted((each.name for each in (PROGRAMS / name).iterdir()), key=programs.numbers)
 
 
 def make(directory: Path, versions: Mapping[str, str]) -> None:

@@ -12,12 +12,10 @@ from pathlib import Path
 
 from tests import turns
 
+from pillarbox.lab import settings as lab_settings
 from pillarbox.system import files
 
 CACHE = Path(os.environ.get("PILLARBOX_TEST_CACHE") or "/var/cache/pillarbox-lab/programs")
-
-#: What tests compiled themselves.
-MADE = CACHE / "made"
 
 
 def debian(package: str, name: str) -> Path | None:
@@ -109,31 +107,37 @@ def debian_layer(name: str, scratch: Path, *packages: str) -> Path | None:
 
 
 def compiled(name: str, command: str) -> Path | None:
-    """A command of a program that a lab compiled, the newest version: beside it lie the program's others. Nothing where
-    there is none; from where, and what a test needs for it, as below."""
+    """A command of a compiled program, of the newest version that there is: beside it lie the program's others. Nothing
+    where there is none; from where, and what a test needs for it, as below."""
     return next(reversed(versions(name, command)), None)
 
 
 def versions(name: str, command: str) -> list[Path]:
-    """That command of each version that there is, the newest last: those that tests compiled, and those in
-    $PILLARBOX_PROGRAMS, which is like a host's `program:source:directory`, else in the cache of labs; where another
-    process of the tests makes a lab, once that is up. A test that calls this has the fixture ``apiserver`` or the
-    marker ``compiled``, and so comes late."""
+    """That command of each version that there is, the newest last."""
+    found = [each / command for each in directories(name) if (each / command).is_file()]
+    return sorted(found, key=lambda file: numbers(version(file.parent)))
+
+
+def directories(name: str) -> list[Path]:
+    """The directories of a program that labs or tests compiled, and those in $PILLARBOX_PROGRAMS, which is like a
+    host's `program:source:directory`; where another process of the tests makes a lab, once that is up. A test that
+    calls this has the fixture ``apiserver`` or the marker ``compiled``, and so comes late."""
     with turns.held("programs", shared=True):
         pass
-    directories = [*MADE.glob(f"{name}-*")]
-    if "PILLARBOX_PROGRAMS" in os.environ:
-        directories += Path(os.environ["PILLARBOX_PROGRAMS"]).glob(f"{name}-*")
-    else:
-        cache = Path(os.environ.get("PILLARBOX_LAB_CACHE") or "/var/cache/pillarbox-lab")
-        directories += [_unpacked(file) for file in (cache / "volumes" / "programs").glob(f"{name}-*.tar")]
-    found = [each / command for each in directories if (each / "SHA256SUMS").is_file() and (each / command).is_file()]
-    return sorted(found, key=lambda file: numbers(version(file)))
+    found = [_unpacked(file) for file in sorted(kept().glob(f"{name}-*.tar"))]
+    if given := os.environ.get("PILLARBOX_PROGRAMS"):
+        found += Path(given).glob(f"{name}-*")
+    return [each for each in found if (each / "SHA256SUMS").is_file()]
 
 
-def version(file: Path) -> str:
-    """The version of a compiled program, of which this is a command."""
-    return file.parent.name.split("-")[-2]
+def kept() -> Path:
+    """Where this machine keeps the programs that were compiled, as archives: labs look there, too."""
+    return lab_settings.load().cache / "volumes" / "programs"
+
+
+def version(directory: Path) -> str:
+    """The version of the compiled program whose directory this is."""
+    return directory.name.split("-")[-2]
 
 
 def numbers(version: str) -> list[int]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from benchmarks.kubeadm import web
 from benchmarks.kubeadm.hosts import Host, LabHost
 
-from pillarbox.lab import kept, shell, status
+from pillarbox.lab import kept, shell
 from pillarbox.lab.settings import LabSettings
 from pillarbox.model import Inventory
 
@@ -104,9 +104,8 @@ def provide(settings: LabSettings, hosts: Mapping[str, LabHost], maker: str, ver
 
     The host ``maker`` makes what the machine's cache has not, by the formula `program` as in any lab, and alone.
     """
-    _, layout = status.connect(settings)
-    containers, host = {name: each.container for name, each in hosts.items()}, hosts[maker]
-    kept.restore(settings, layout, containers, print)
+    containers, host = [each.container for each in hosts.values()], hosts[maker]
+    kept.restore(settings, containers, print)
     formulas, here = settings.source / "formulas", "/srv/benchmark/formulas"
     shell.put_tree(host.container, here, formulas, [file for file in formulas.rglob("*") if file.is_file()])
     source = Inventory(settings.source).node(maker).parameters["program"]["source"]
@@ -114,5 +113,5 @@ def provide(settings: LabSettings, hosts: Mapping[str, LabHost], maker: str, ver
     pillar = json.dumps({"program": {"source": {**source, "enabled": True, "program": wanted}}})
     command = ["salt-call", "--local", f"--file-root={here}", "--retcode-passthrough", "--state-output=changes"]
     shell.run(host.container, [*command, "state.apply", "program.complete", f"pillar={pillar}"])
-    kept.save(settings, layout, containers, print)
+    kept.save(settings, containers, print)
     return Release.read(host)

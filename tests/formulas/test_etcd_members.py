@@ -21,7 +21,6 @@ import pytest
 from tests import compile, programs
 from tests.controlplane import free_port
 from tests.formulas.test_hosts import compiled_states
-from tests.formulas.test_program import PROGRAMS
 
 from pillarbox.system.waiting import until
 
@@ -221,11 +220,10 @@ def test_members_go_to_a_newer_version_one_after_another_and_not_back(
 ) -> None:
     model, new = hosts[:3], programs.compiled("etcd", "etcd")
     assert new
-    minor = minor_of(programs.version(new))
-    # The newest of those before it that the formula can compile.
-    pinned = sorted((each.name for each in (PROGRAMS / "etcd").iterdir()), key=programs.numbers)
-    older = [each for each in pinned[: pinned.index(programs.version(new))] if minor_of(each) != minor][-1]
-    there = map(programs.version, programs.versions("etcd", "etcd"))
+    minor = minor_of(programs.version(new.parent))
+    pinned = compile.pinned("etcd")
+    older = [each for each in pinned[: pinned.index(programs.version(new.parent))] if minor_of(each) != minor][-1]
+    there = map(programs.version, programs.directories("etcd"))
     if older not in there and not request.config.getoption("--long"):
         pytest.skip(f"no etcd {older} here: make long-test compiles it")
     old = compile.kept("etcd", "etcd", older)

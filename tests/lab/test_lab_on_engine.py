@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pillarbox.lab import clean, engine, hosts, machine, settings, shell, up
+from pillarbox.lab import clean, engine, hosts, kept, machine, settings, shell, up
 from pillarbox.lab.errors import LabError
 from pillarbox.lab.settings import LabSettings
 from pillarbox.secrets import generate
@@ -135,6 +135,28 @@ def test_a_subnet_that_is_taken_is_refused(lab: LabSettings, tmp_path: Path) -> 
     (other.source / "nodes" / "x.yml").write_text(yaml.safe_dump(node))
     with pytest.raises(LabError, match=rf"{SUBNET}\.0/25 collides"):
         up.up(other, SILENT, unrendered, generate, until="hosts")
+
+
+def test_what_hosts_compiled_is_there_in_the_next_lab(lab: LabSettings) -> None:
+    name, cached = "kept-1.0.0-0123456789ab", lab.cache / "volumes" / "all"
+    run = up.up(lab, SILENT, unrendered, generate, until="hosts")
+    script = """
+        cd /all; mkdir "$1" unfinished damaged; echo program | tee "$1/one" unfinished/one damaged/one
+        for each in "$1" damaged; do (cd $each; sha256sum one > SHA256SUMS); done; echo >> damaged/one
+    """
+    shell.run(run.containers["two"], ["sh", "-ec", script, "sh", name])
+    try:
+        clean.clean(lab, SILENT, keep_cache=True)
+        assert [file.name for file in cached.iterdir()] == [f"{name}.tar"]
+        (cached / "nothing-1.0.0-0123456789ab.tar").write_bytes((cached / f"{name}.tar").read_bytes())
+        again = up.up(lab, SILENT, unrendered, generate, until="hosts")
+        kept.restore(lab, again.containers.values(), print)
+        assert shell.run(again.containers["one"], ["ls", "/all"]).out.split() == [name]
+        assert shell.run(again.containers["two"], ["cat", f"/all/{name}/one"]).out == "program\n"
+        # An archive that is not what its name says goes.
+        assert [file.name for file in cached.iterdir()] == [f"{name}.tar"]
+    finally:
+        shutil.rmtree(cached)
 
 
 def test_clean_leaves_nothing(lab: LabSettings) -> None:

@@ -16,3 +16,18 @@ def test_committed_manifests_validate(repository: Path, newest_kubernetes: Valid
     assert files
     for file in files:
         newest_kubernetes(yaml.safe_load(file.read_text()))
+
+
+def test_pods_with_data_request_all_the_memory_that_they_may_have(repository: Path) -> None:
+    """A pod that uses more than it requests is the first that a node evicts, whatever its priority."""
+    objects = [yaml.safe_load(file.read_text()) for file in sorted((repository / "manifests").rglob("*.yml"))]
+    pods = [each["spec"]["template"]["spec"] for each in objects if "template" in each.get("spec", {})]
+    resources = [
+        container["resources"]
+        for pod in pods
+        if pod.get("priorityClassName") == "data"
+        for container in pod["containers"]
+    ]
+    assert resources
+    for each in resources:
+        assert each["requests"]["memory"] == each["limits"]["memory"]

@@ -299,7 +299,7 @@ CASES: dict[str, tuple[Any, str, str | None]] = {
         "the definition of Backup does not serve version example.org/v2",
         "It serves v1.",
     ),
-    "a version that is a number": (service() | {"version": 1.2}, "found the number 1.2", 'Quote it: "1.20".'),
+    "a version that is a number": (service() | {"version": 1.2}, "found the number 1.2", 'Quote it: "1.37".'),
     "a configmap of other formulas": ({"configmap": {"a": {"pillar": {}}}}, "files of other Salt formulas", "Bake"),
     "a control that is no mapping": ([], "kubernetes:control: expected a mapping, found a list", None),
 }  # fmt: skip

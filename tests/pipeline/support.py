@@ -133,7 +133,7 @@ MODEL: dict[str, Any] = {
                 "control": {
                     "enabled": True,
                     "deploy_name": "t",
-                    "version": "1.20.2",
+                    "version": "1.37.2",
                     "configmap": {"greeting": {"data": {"text": "${_param:greeting}"}}},
                 }
             }

@@ -111,7 +111,7 @@ def model(group: str, namespace: str, cluster: Cluster) -> Iterator[Callable[...
             | more,
         }
         web = {"container": {"web": {"image": "good:1"}}, "depends_on": ["object/nightly"]}
-        control = {"namespace": namespace, "version": "1.20.2", "object": objects, "service": {"web": web}}
+        control = {"namespace": namespace, "version": "1.37.2", "object": objects, "service": {"web": web}}
         found = render(OneNode(control))
         return tuple(each for each in found if not only or each.kind in only)
 
@@ -305,7 +305,7 @@ def test_an_extension_that_is_down_does_not_fail_a_rollout(
 
 def test_a_scope_that_the_cluster_does_not_have_is_refused(roll: Any, namespace: str) -> None:
     node = {"api_version": "node.k8s.io/v1", "kind": "RuntimeClass", "body": {"handler": "runc"}}
-    control = {"namespace": namespace, "version": "1.20.2", "object": {f"{namespace}-runc": node}}
+    control = {"namespace": namespace, "version": "1.37.2", "object": {f"{namespace}-runc": node}}
     with pytest.raises(RolloutError, match="a RuntimeClass has the scope Cluster") as error:
         roll(*render(OneNode(control)))
     assert error.value.hint == "Write scope: Cluster."

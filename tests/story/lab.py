@@ -29,6 +29,8 @@ PREFIX = "172.30.21"
 PARTS = ("classes", "nodes", "formulas", "images", "manifests", "setup.cfg", "README.md")
 KNOBS = "classes/cluster/lab/init.yml"
 PATIENCE = 600.0
+#: What a deploy says of a host.
+APPLYING, APPLIED = "states being applied", "states applied"
 COMMAND = [sys.executable, "-c", "from pillarbox.cli import main; main()"]
 
 
@@ -174,6 +176,16 @@ class Lab:
         for name in [mount["Name"] for mount in gone.attrs["Mounts"] if mount.get("Type") == "volume"]:
             if name.startswith(prefix):
                 gone.client.volumes.get(name).remove(force=True)
+
+    def wait_for(self, deploy: Deploying, host: str, state: str) -> None:
+        """Until a deploy that goes on says this of a host."""
+
+        def so_far() -> bool:
+            assert deploy.process.poll() is None, deploy.said
+            report = self.report()
+            return (report["kind"], report["state"]) == ("deploy", "running") and report["hosts"].get(host) == state
+
+        assert until(so_far, f"{host}: {state}", patience=PATIENCE, every=0.5)
 
     def secrets(self) -> dict[str, str]:
         """Every secret of the deployment in the clear, straight from the key on the master; for assertions only."""

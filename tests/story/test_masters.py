@@ -1,7 +1,8 @@
 """One Kubernetes master becomes three by three lines, each of them may be lost, and three become one again.
 
-A lab of its own, since masters of a lab that others use must not come and go. Requests to the services go on all the
-time; so do those to the API server, but for the seconds in which its address moves.
+A lab of its own, since masters of a lab that others use must not come and go. It begins with the oldest Kubernetes that
+can be compiled, and goes to the next with one master, while a node dies, and to the newest with three. Requests to the
+services go on all the time; so do those to the API server, but for the seconds in which its address moves.
 """
 
 from __future__ import annotations
@@ -13,11 +14,14 @@ from pathlib import Path
 
 import pytest
 import requests
+from tests import compile
 from tests.knobs import three_masters
 from tests.story.conftest import LabOf
-from tests.story.lab import COMMAND, Lab, run
+from tests.story.lab import APPLIED, APPLYING, COMMAND, KNOBS, Lab, change, run
+from tests.story.load import Load
 from tests.story.test_story import clone, git, push
-from tests.story.test_underlay import ETCDCTL
+from tests.story.test_underlay import ETCDCTL, NODES
+from tests.story.test_upgrade_faults import none_started_again, restarts
 
 from pillarbox.system.waiting import until
 
@@ -31,11 +35,38 @@ MASTERS = ["kmst01", "kmst02", "kmst03"]
 PATIENCE = 600.0
 
 
+VERSIONS = compile.pinned("kubernetes")
+LINE = r"kubernetes_version: \S+"
+
+
 @pytest.fixture(scope="module")
 def lab(lab_of: LabOf) -> Iterator[Lab]:
-    """A lab with one master, to begin with."""
-    with lab_of(NAME, PREFIX) as lab:
+    """A lab with one master and the oldest version, to begin with."""
+    for each in VERSIONS:
+        compile.kept("kubernetes", "kubelet", each)
+    with lab_of(NAME, PREFIX, lambda model: change(model / KNOBS, LINE, f"kubernetes_version: {VERSIONS[0]}")) as lab:
         yield lab
+
+
+def kubelets(lab: Lab) -> dict[str, str]:
+    """The version of each node's kubelet."""
+    return {
+        each["metadata"]["name"]: each["status"]["nodeInfo"]["kubeletVersion"].removeprefix("v")
+        for each in lab.objects("nodes")
+    }
+
+
+def apiservers(lab: Lab, *masters: str) -> set[str]:
+    """The versions of the API servers that run."""
+    program = "/proc/$(systemctl show --property=MainPID --value kube-apiserver)/exe"
+    return {lab.on(name, "sh", "-c", f'"{program}" --version').stdout.split()[-1].strip("v") for name in masters}
+
+
+def name_version(clone: Path, version: str) -> str:
+    """Change the one line and push it; what the push said."""
+    git(clone, "pull", "--quiet")
+    change(clone / KNOBS, LINE, f"kubernetes_version: {version}")
+    return push(clone, f"Kubernetes {version}")
 
 
 def repaired(lab: Lab) -> None:
@@ -100,6 +131,28 @@ def writes(lab: Lab) -> None:
     lab.kubectl("rollout", "status", "deployment/placement-server", "--timeout=300s")
 
 
+def test_a_node_dies_while_the_next_version_comes(lab: Lab, clone: Path) -> None:
+    """Until it is back, there are nodes of both versions; the deploy after that goes on where it was stopped."""
+    old, new = VERSIONS[:2]
+    assert {*kubelets(lab).values()} == apiservers(lab, "kmst01") == {old}
+    said = name_version(clone, new)
+    assert "kmst01: by itself" in said and "ctl02: by itself, pods move off node ctl02 first" in said
+    others = [at for node, at in zip(NODES, lab.addresses, strict=True) if node != "ctl02"]
+    with Load(others, lab.secrets()["keystone_admin_password"]) as load:
+        with lab.deploying() as deploy:
+            lab.wait_for(deploy, "ctl02", APPLYING)
+            with lab.off("ctl02"):
+                assert deploy.end() != 0
+                assert "ctl02: failed: it gave no answer" in deploy.said
+                found = kubelets(lab)
+                assert (found["ctl01"], found["ctl03"]) == (new, old) and apiservers(lab, "kmst01") == {new}
+                load.asked()
+        lab.deploy()
+    assert lab.report()["hosts"] == dict.fromkeys(("ctl02", "ctl03", "cfg01"), APPLIED)
+    assert {*kubelets(lab).values()} == {new}
+    load.none_failed()
+
+
 def test_one_master_becomes_three_by_three_lines(lab: Lab, clone: Path) -> None:
     first = settled(lab, "kmst01")
     three_masters(clone)
@@ -115,6 +168,19 @@ def test_one_master_becomes_three_by_three_lines(lab: Lab, clone: Path) -> None:
         used = lab.on(host["metadata"]["name"], "grep", "server:", "/etc/kubernetes/kubelet.conf").stdout
         assert f"https://{ADDRESS}:6443" in used
     assert lab.on("cfg01", "salt-run", "pillarbox.status", check=False).returncode == 0
+    load.none_failed()
+
+
+def test_three_masters_go_to_the_newest_version(lab: Lab, clone: Path) -> None:
+    """Masters one by one, each a member of etcd that is waited for, then nodes."""
+    before = restarts(lab)
+    with lab.load() as load:
+        said = name_version(clone, VERSIONS[-1])
+        lab.deploy()
+    assert all(f"{name}: by itself" in said for name in (*MASTERS, *NODES))
+    assert {*kubelets(lab).values()} == apiservers(lab, *MASTERS) == {VERSIONS[-1]}
+    none_started_again(lab, before)
+    settled(lab, *MASTERS)
     load.none_failed()
 
 
@@ -154,18 +220,40 @@ def test_a_member_of_etcd_without_its_data_joins_again(lab: Lab) -> None:
     load.none_failed()
 
 
+def test_another_host_takes_a_masters_place(lab: Lab, clone: Path) -> None:
+    """The model has one for the other, at the same address."""
+    before = settled(lab, *MASTERS)
+    git(clone, "pull", "--quiet")
+    text = (clone / "nodes/hosts/kmst03.yml").read_text()
+    (clone / "nodes/hosts/kmst03.yml").unlink()
+    address = "parameters:\n  _param:\n    single_address: ${_param:kmst03_address}\n"
+    (clone / "nodes/hosts/kmst04.yml").write_text(text + address)
+    with lab.load() as load:
+        lab.lose("kmst03")
+        assert until(answered, "the other masters", patience=60)
+        push(clone, "Another master")
+        repaired(lab)
+        lab.deploy()
+        after = settled(lab, "kmst01", "kmst02", "kmst04")
+        writes(lab)
+    assert {before[name] == after[name] for name in MASTERS[:2]} == {True}
+    assert apiservers(lab, "kmst04") == {VERSIONS[-1]}
+    load.none_failed()
+
+
 def test_three_masters_become_one(lab: Lab, clone: Path) -> None:
     git(clone, "pull", "--quiet")
-    for name in MASTERS[1:]:
+    first, *others = sorted(file.stem for file in (clone / "nodes/hosts").glob("kmst*.yml"))
+    for name in others:
         (clone / f"nodes/hosts/{name}.yml").unlink()
     with lab.load() as load:
-        for name in MASTERS[1:]:
+        for name in others:
             lab.on("cfg01", "salt", name, "service.stop", "keepalived")
         push(clone, "One master")
         lab.deploy()
-        settled(lab, "kmst01")
+        settled(lab, first)
         repaired(lab)
-        for name in MASTERS[1:]:
+        for name in others:
             lab.command("remove", name)
         assert until(answered, "the one that is left has the address", patience=60)
         writes(lab)

@@ -62,7 +62,7 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]
     with ThreadingHTTPServer(("", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield {
-            "version": programs.version(kubelet),
+            "version": programs.version(kubelet.parent),
             "url": f"http://{PREFIX}.1:{server.server_port}/kubernetes.tar",
             "hash": f"sha256={digest}",
         }

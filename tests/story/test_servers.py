@@ -1,8 +1,7 @@
 """Three bare Debian machines become a cluster by the files and commands of ``docs/how-to/own-servers.md``.
 
-What a test gives besides: addresses and names, a copy of this checkout, a key to push with, and, where
-``PILLARBOX_PROGRAMS`` names a directory like `program:source:directory`, programs that were compiled from the same
-pins. Without it the master compiles them, which takes a quarter of an hour more.
+What a test gives besides: addresses and names, a copy of this checkout, a key to push with, and what this machine has
+of the programs, compiled from the same pins. What it has not, the master compiles, which takes up to half an hour.
 """
 
 from __future__ import annotations
@@ -18,8 +17,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tests import programs
+from tests.compile import named
 from tests.docs.pages import DOCS, Command, File, matches, steps
 from tests.machines import Machine
+from tests.nodes import PROGRAMS
 from tests.servers import Lan, servers, shell
 
 from pillarbox.system.waiting import until
@@ -137,9 +139,11 @@ def prepare(machine: Machine, repository: Path) -> None:
         return
     shell(machine, "ssh-keygen -q -t ed25519 -N '' -C alice@example.com -f .ssh/id_ed25519", check=True)
     machine.write("/root/.ssh/config", "StrictHostKeyChecking accept-new\n")
-    if programs := os.environ.get("PILLARBOX_PROGRAMS"):
-        archive = subprocess.run(["tar", "-C", programs, "-c", "."], check=True, capture_output=True).stdout
-        shell(machine, "mkdir -p /srv/programs && tar -C /srv/programs -x", data=archive, check=True)
+    for name in PROGRAMS:
+        for made in programs.directories(name):
+            if programs.version(made) == named(name):
+                archive = subprocess.run(["tar", "-C", made.parent, "-c", made.name], check=True, capture_output=True)
+                shell(machine, "mkdir -p /srv/programs && tar -C /srv/programs -x", data=archive.stdout, check=True)
 
 
 # Not while another process makes or removes a lab: both change settings of this machine's kernel.

@@ -300,25 +300,35 @@ while True:
 """
 
 
-@pytest.mark.parametrize(("host", "command"), [("cfg01", ["docker", "pull"]), ("ctl01", ["ctr", "pull"])])
-def test_a_neighbour_is_not_taken_for_the_registry(
-    lab: Lab, stranger: Neighbour, hosts: dict[str, str], host: str, command: list[str]
-) -> None:
-    """In the middle between the registry and a builder, or a node, as who answers for its address: another authority's
-    certificate is refused before any account is sent."""
-    image = f"{REGISTRY}:5000/lab/memcached-server:bookworm"
-    if command[0] == "ctr":
-        command = ["ctr", "--namespace", "k8s.io", "images", "pull", "--hosts-dir", "/etc/containerd/certs.d"]
-    assert lab.on(host, *command, image).returncode == 0
-    rule = ["OUTPUT", "-p", "tcp", "-d", hosts[REGISTRY], "--dport", "5000"]
+def refused(lab: Lab, stranger: Neighbour, host: str, where: tuple[str, int], command: list[str]) -> None:
+    """What asks a service at that address and port works, and sends nothing to who is in the middle and answers for it
+    with another authority's certificate."""
+    assert lab.on(host, *command).returncode == 0
+    address, port = where
+    rule = ["OUTPUT", "-p", "tcp", "-d", address, "--dport", str(port)]
     rule += ["-j", "DNAT", "--to-destination", f"{stranger.address}:5000"]
     with background(stranger.container, PYTHON, "-c", IMPOSTOR) as impostor:
         impostor.until("listening")
         lab.on(host, "iptables", "-w", "-t", "nat", "-I", *rule)
         try:
-            done = lab.on(host, *command, image, check=False)
+            done = lab.on(host, *command, check=False)
         finally:
             lab.on(host, "iptables", "-w", "-t", "nat", "-D", *rule)
         assert done.returncode != 0 and "x509" in done.stderr + done.stdout
         came = impostor.until("refused")
     assert "trusted" not in came and "Authorization" not in came
+
+
+@pytest.mark.parametrize(("host", "command"), [("cfg01", ["docker", "pull"]), ("ctl01", ["ctr", "pull"])])
+def test_a_neighbour_is_not_taken_for_the_registry(
+    lab: Lab, stranger: Neighbour, hosts: dict[str, str], host: str, command: list[str]
+) -> None:
+    if command[0] == "ctr":
+        command = ["ctr", "--namespace", "k8s.io", "images", "pull", "--hosts-dir", "/etc/containerd/certs.d"]
+    image = f"{REGISTRY}:5000/lab/memcached-server:bookworm"
+    refused(lab, stranger, host, (hosts[REGISTRY], 5000), [*command, image])
+
+
+def test_a_neighbour_is_not_taken_for_the_api_server(lab: Lab, stranger: Neighbour, hosts: dict[str, str]) -> None:
+    command = ["kubectl", "--kubeconfig", "/etc/kubernetes/admin.conf", "get", "--raw", "/version"]
+    refused(lab, stranger, "cfg01", (hosts["kmst01"], 6443), command)

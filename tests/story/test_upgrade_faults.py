@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from tests.story.campaign import DISK
 from tests.story.fault import SCRIPTS, SERVICES
-from tests.story.lab import Deploying, Lab
+from tests.story.lab import APPLIED, APPLYING, Lab
 from tests.story.load import Load
 from tests.story.neighbour import PYTHON
 from tests.story.test_story import clone, push
@@ -30,7 +30,6 @@ pytestmark = [pytest.mark.lab, pytest.mark.long]
 
 PROGRAMS = "classes/cluster/lab/kubernetes/init.yml"
 VERSION, OTHER = "${_param:kubernetes_version}", "/srv/programs/other/kubernetes"
-APPLYING, APPLIED = "states being applied", "states applied"
 PATIENCE = 600.0
 #: Issues a certificate of a host again, for one day, as if the host had not come for a new one since; prints it.
 LAST_DAY = """\
@@ -78,16 +77,6 @@ class Upgrade:
         file.write_text(text.replace(f"{old}}}", f"{new}}}"))
         self.directories.reverse()
         return push(self.clone, "Upgrade Kubernetes")
-
-    def wait_for(self, deploy: Deploying, host: str, state: str) -> None:
-        """Until a deploy has come so far with a host."""
-
-        def so_far() -> bool:
-            assert deploy.process.poll() is None, deploy.said
-            report = self.lab.report()
-            return (report["kind"], report["state"]) == ("deploy", "running") and report["hosts"].get(host) == state
-
-        assert until(so_far, f"{host}: {state}", patience=PATIENCE, every=0.5)
 
     def done(self, *cordoned: str) -> None:
         """Everything runs from the new directory and is as the model says; only these nodes take no new pods."""
@@ -141,7 +130,7 @@ def test_a_deploy_that_is_cut_off_is_carried_on(lab: Lab, upgrade: Upgrade, what
     assert "kmst01: by itself" in said and "ctl02: by itself, pods move off node ctl02 first" in said
     with lab.load() as load:
         with lab.deploying() as deploy:
-            upgrade.wait_for(deploy, "ctl02", APPLYING)
+            lab.wait_for(deploy, "ctl02", APPLYING)
             if what == "deploy":
                 lab.on("cfg01", "pkill", "--signal", "KILL", "--full", "[s]alt-run.*orch.deploy")
                 assert deploy.end() != 0
@@ -194,7 +183,7 @@ def test_a_host_that_dies_meanwhile_is_told_and_made_well(lab: Lab, upgrade: Upg
     others = [at for node, at in address.items() if node != "ctl03"]
     with Load(others, lab.secrets()["keystone_admin_password"]) as load:
         with lab.deploying() as deploy:
-            upgrade.wait_for(deploy, "ctl03", APPLYING)
+            lab.wait_for(deploy, "ctl03", APPLYING)
             with lab.off("ctl03"):
                 assert deploy.end() != 0
                 with lab.deploying() as again:
@@ -206,6 +195,31 @@ def test_a_host_that_dies_meanwhile_is_told_and_made_well(lab: Lab, upgrade: Upg
     assert lab.report()["hosts"] == {"ctl03": APPLIED, "cfg01": APPLIED}
     upgrade.done()
     load.none_failed()
+
+
+def test_a_version_that_does_not_start_stops_at_the_first_node(lab: Lab, upgrade: Upgrade) -> None:
+    """Its kubelet ends at once. The way out is the line as it was."""
+    there = upgrade.directories[1]
+    script = 'cd "$1"; mv kubelet kubelet.good; cp /bin/false kubelet'
+    lab.on("cfg01", "sh", "-ec", script, "sh", there)
+    upgrade.push()
+    try:
+        with lab.load() as load:
+            with lab.deploying() as deploy:
+                assert deploy.end() != 0
+            assert "ctl01: failed" in deploy.said and "kubelet" in deploy.said
+            assert "node ctl01: takes no new pods until a deploy finds its host well" in deploy.said
+            assert upgrade.unschedulable() == ["ctl01"]
+            hosts = lab.report()["hosts"]
+            assert hosts["kmst01"] == APPLIED and not {"ctl02", "ctl03"} & {
+                name for name, state in hosts.items() if state == APPLIED
+            }
+            upgrade.push()
+            lab.deploy()
+        upgrade.done()
+        load.none_failed()
+    finally:
+        lab.on("cfg01", "sh", "-ec", 'cd "$1"; mv -f kubelet.good kubelet', "sh", there)
 
 
 @pytest.mark.parametrize(("host", "directory"), [("ctl02", "/var/cache/salt"), ("kmst01", "/var/lib/etcd")])
@@ -220,7 +234,7 @@ def test_a_full_disk_stops_it_until_there_is_room(lab: Lab, upgrade: Upgrade, ho
                 lab.on(host, "sh", "-ec", fill, "sh", directory)
             with lab.deploying() as deploy:
                 if host == "kmst01":
-                    upgrade.wait_for(deploy, host, APPLYING)
+                    lab.wait_for(deploy, host, APPLYING)
                     lab.on(host, "sh", "-ec", fill, "sh", directory)
                 code = deploy.end()
         finally:
@@ -256,7 +270,7 @@ def test_pods_that_no_registry_gives_images_to_hold_it_until_one_does(lab: Lab, 
 
     upgrade.push()
     with lab.load() as load, lab.deploying() as deploy:
-        upgrade.wait_for(deploy, "kmst01", APPLYING)
+        lab.wait_for(deploy, "kmst01", APPLYING)
         try:
             lab.on("cfg01", "systemctl", "stop", "docker-registry")
             for node in NODES:
@@ -273,14 +287,39 @@ def test_pods_that_no_registry_gives_images_to_hold_it_until_one_does(lab: Lab, 
     load.none_failed()
 
 
+def last_day(lab: Lab, host: str, name: str) -> None:
+    """A certificate of a host has a day left."""
+    both = lab.quietly("cfg01", PYTHON, "-c", LAST_DAY, host, name)
+    key, _, certificate = both.partition("-----BEGIN CERTIFICATE")
+    for part, text in (("key", key.strip()), ("crt", f"-----BEGIN CERTIFICATE{certificate}")):
+        lab.quietly(host, "sh", "-ec", f'printf "%s\\n" "$1" >/etc/kubernetes/pki/{name}.{part}', "sh", text)
+
+
+def days_left(lab: Lab, host: str, name: str) -> float:
+    ends = lab.on(host, PYTHON, "-c", ENDS, f"/etc/kubernetes/pki/{name}.crt").stdout
+    return (datetime.fromisoformat(ends.strip()) - datetime.now(UTC)) / timedelta(days=1)
+
+
+def test_a_kubelet_gets_its_next_certificate_without_a_deploy(lab: Lab) -> None:
+    """By what every host does each day."""
+    before, name = restarts(lab), "kubernetes-kubelet"
+    last_day(lab, "ctl03", name)
+    assert days_left(lab, "ctl03", name) < 2
+    with lab.load() as load:
+        lab.on("cfg01", "salt", "ctl03", "pillarbox.renew_certificates")
+        assert days_left(lab, "ctl03", name) > 80
+        ready = ("wait", "node/ctl03", "--for=condition=Ready", "--timeout=120s")
+        assert until(lambda: lab.kubectl(*ready, check=False).returncode == 0, "ctl03 is ready", patience=PATIENCE)
+        load.asked()
+    load.none_failed()
+    none_started_again(lab, before)
+
+
 def test_certificates_at_their_last_day_are_told_and_renewed(lab: Lab, upgrade: Upgrade) -> None:
     files = {"kmst01": "kubernetes-apiserver", "ctl02": "kubernetes-kubelet"}
     upgrade.push()
     for host, name in files.items():
-        both = lab.quietly("cfg01", PYTHON, "-c", LAST_DAY, host, name)
-        key, _, certificate = both.partition("-----BEGIN CERTIFICATE")
-        for part, text in (("key", key.strip()), ("crt", f"-----BEGIN CERTIFICATE{certificate}")):
-            lab.quietly(host, "sh", "-ec", f'printf "%s\\n" "$1" >/etc/kubernetes/pki/{name}.{part}', "sh", text)
+        last_day(lab, host, name)
         lab.on(host, "systemctl", "restart", name.removeprefix("kubernetes-").replace("apiserver", "kube-apiserver"))
     ready = ("wait", "node/ctl02", "--for=condition=Ready", "--timeout=120s")
     assert until(lambda: lab.kubectl(*ready, check=False).returncode == 0, "ctl02 is ready", patience=PATIENCE)
@@ -288,7 +327,6 @@ def test_certificates_at_their_last_day_are_told_and_renewed(lab: Lab, upgrade: 
         assert deploy.end() == 0
     for host, name in files.items():
         assert f"certificate {name} of host {host}: until " in deploy.said
-        ends = lab.on(host, PYTHON, "-c", ENDS, f"/etc/kubernetes/pki/{name}.crt").stdout
-        assert datetime.fromisoformat(ends.strip()) - datetime.now(UTC) > timedelta(days=80)
+        assert days_left(lab, host, name) > 80
     upgrade.done()
     load.none_failed()

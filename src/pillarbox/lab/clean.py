@@ -8,7 +8,7 @@ import docker
 import docker.errors
 
 from pillarbox.lab import engine as engines
-from pillarbox.lab import firewall, hosts, image, machine, parallel
+from pillarbox.lab import firewall, hosts, image, kept, machine, parallel
 from pillarbox.lab.engine import LabEngine
 from pillarbox.lab.settings import LabSettings
 from pillarbox.system import locks, waiting
@@ -31,6 +31,8 @@ def clean(settings: LabSettings, progress: Progress, *, keep_cache: bool = False
     with locks.held(settings.root / "locks" / settings.name, wait=False, what=f"lab {settings.name}"):
         engine = _engine(settings, progress)
         if engine is not None:
+            if keep_cache or _others(settings, engine):
+                _keep(settings, engine, progress)
             with progress.phase("Removing hosts"):
                 _hosts(settings, engine, progress)
             with progress.phase("Removing volumes and networks"):
@@ -39,9 +41,8 @@ def clean(settings: LabSettings, progress: Progress, *, keep_cache: bool = False
         firewall.close(settings)
         if settings.state.exists():
             shutil.rmtree(settings.state)
-        others = sorted({path.name for path in settings.root.glob("labs/*")} | _elsewhere(settings, engine))
-        if others:
-            progress.step(f"other labs use this machine, so its engine and settings stay: {', '.join(others)}")
+        if others := _others(settings, engine):
+            progress.step(f"other labs use this machine, so its engine and settings stay: {', '.join(sorted(others))}")
             return
         if engine is not None:
             with progress.phase("Removing host images"):
@@ -69,6 +70,14 @@ def _engine(settings: LabSettings, progress: Progress) -> LabEngine | None:
     return engine
 
 
+def _keep(settings: LabSettings, engine: LabEngine, progress: Progress) -> None:
+    """Keep what a deploy of the lab has compiled since it came up. Hosts that do not answer have nothing to give."""
+    try:
+        kept.save(settings, hosts.of_lab(settings, engine), progress.step)
+    except (PillarboxError, docker.errors.APIError) as error:
+        progress.step(f"what the hosts compiled is not kept: {error}")
+
+
 def _hosts(settings: LabSettings, engine: LabEngine, progress: Progress) -> None:
     def one(container: docker.models.containers.Container) -> None:
         # Not stopped first: what the hosts have is going to be deleted, and systemd would take its time.
@@ -79,12 +88,13 @@ def _hosts(settings: LabSettings, engine: LabEngine, progress: Progress) -> None
     parallel.each(one, hosts.of_lab(settings, engine))
 
 
-def _elsewhere(settings: LabSettings, engine: LabEngine | None) -> set[str]:
-    """Other labs that have hosts in this engine, also of another state directory."""
-    if engine is None:
-        return set()
-    found = engine.client.containers.list(all=True, filters={"label": "pillarbox.lab"})
-    return {each.labels["pillarbox.lab"] for each in found} - {settings.name}
+def _others(settings: LabSettings, engine: LabEngine | None) -> set[str]:
+    """Other labs of this machine, also those of another state directory that have hosts in this engine."""
+    found = {path.name for path in settings.root.glob("labs/*")}
+    if engine is not None:
+        containers = engine.client.containers.list(all=True, filters={"label": "pillarbox.lab"})
+        found |= {each.labels["pillarbox.lab"] for each in containers}
+    return found - {settings.name}
 
 
 def _volumes(settings: LabSettings, engine: LabEngine, progress: Progress) -> None:

@@ -19,6 +19,8 @@ from pillarbox.system import waiting
 
 _SHAPE = "pillarbox.lab.shape"
 _HOST = "pillarbox.lab.host"
+#: In the names of volumes that several hosts have, where otherwise a host's name stands.
+SHARED = "shared"
 _BOOT_SECONDS = 90
 # What systemd says of itself when its first jobs are done.
 _BOOTED = ("running", "degraded")
@@ -115,7 +117,7 @@ def host_of(container: Container) -> str:
 
 def volume_name(settings: LabSettings, host: LabHost | None, volume: str) -> str:
     """The engine's name of a volume: of one host, or of all that share it."""
-    return f"{volume_prefix(settings, host.name if host else 'shared')}{volume}"
+    return f"{volume_prefix(settings, host.name if host else SHARED)}{volume}"
 
 
 def volume_prefix(settings: LabSettings, host: str) -> str:

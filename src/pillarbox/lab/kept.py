@@ -7,54 +7,62 @@ kept under its volume's and its own name, and a new lab's volume gets it back.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 from docker.models.containers import Container
 
-from pillarbox.lab import shell
-from pillarbox.lab.layout import Layout
+from pillarbox.lab import hosts, shell
 from pillarbox.lab.settings import LabSettings
 from pillarbox.system import files
 
 _SUMS = "SHA256SUMS"
 
 
-def restore(settings: LabSettings, layout: Layout, hosts: dict[str, Container], say: Callable[[str], None]) -> None:
-    """Fill shared volumes with what the cache has of them and they lack."""
-    for volume, (host, path) in _shared(layout).items():
+def restore(settings: LabSettings, containers: Collection[Container], say: Callable[[str], None]) -> None:
+    """Fill the volumes that hosts share with what the cache has of them and they lack."""
+    for volume, (host, path) in _shared(settings, containers).items():
         for archive in sorted((settings.cache / "volumes" / volume).glob("*.tar")):
             name = archive.name.removesuffix(".tar")
-            if _complete(hosts[host], f"{path}/{name}"):
+            if _complete(host, f"{path}/{name}"):
                 continue
             say(f"{volume}: {name} from the cache")
             with archive.open("rb") as data:
-                hosts[host].put_archive(path, data)
-            if not _complete(hosts[host], f"{path}/{name}"):
+                host.put_archive(path, data)
+            if not _complete(host, f"{path}/{name}"):
                 # Damaged, or not what it says: the hosts make it again.
-                shell.run(hosts[host], ["rm", "-rf", f"{path}/{name}"])
+                shell.run(host, ["rm", "-rf", f"{path}/{name}"])
                 archive.unlink()
 
 
-def save(settings: LabSettings, layout: Layout, hosts: dict[str, Container], say: Callable[[str], None]) -> None:
-    """Keep what is finished in shared volumes and not in the cache yet."""
-    for volume, (host, path) in _shared(layout).items():
+def save(settings: LabSettings, containers: Collection[Container], say: Callable[[str], None]) -> None:
+    """Keep what is finished in the volumes that hosts share and not in the cache yet."""
+    for volume, (host, path) in _shared(settings, containers).items():
         find = ["find", path, "-mindepth", "2", "-maxdepth", "2", "-name", _SUMS, "-printf", "%h\\n"]
-        for directory in shell.run(hosts[host], find).out.split():
+        for directory in shell.run(host, find).out.split():
             target = settings.cache / "volumes" / volume / f"{Path(directory).name}.tar"
-            if target.is_file() or not _complete(hosts[host], directory):
+            if target.is_file() or not _complete(host, directory):
                 continue
             say(f"{volume}: keeping {Path(directory).name} in the cache")
             target.parent.mkdir(parents=True, exist_ok=True)
-            data, _ = hosts[host].get_archive(directory)
+            data, _ = host.get_archive(directory)
             with files.replacing(target, mode=0o600) as stream:
                 for chunk in data:
                     stream.write(chunk)
 
 
-def _shared(layout: Layout) -> dict[str, tuple[str, str]]:
-    """Each shared volume with one host that has it and where."""
-    return {name: (host.name, path) for host in reversed(layout.hosts) for name, path in host.shared}
+def _shared(settings: LabSettings, containers: Collection[Container]) -> Mapping[str, tuple[Container, str]]:
+    """Each volume that running hosts share, by its name in the model, with one of them and where it has it."""
+    prefix = hosts.volume_prefix(settings, hosts.SHARED)
+    for container in containers:
+        container.reload()
+    return {
+        mount["Name"].removeprefix(prefix): (container, mount["Destination"])
+        for container in containers
+        if container.status == "running"
+        for mount in container.attrs["Mounts"]
+        if mount.get("Name", "").startswith(prefix)
+    }
 
 
 def _complete(container: Container, directory: str) -> bool:

@@ -153,7 +153,7 @@ def install_software(run: LabRun) -> None:
 def make_master(run: LabRun) -> None:
     settings, master, name = run.settings, run.master, run.layout.master
     run.repository = repository.read(Inventory(copy.place(settings)), run.layout)
-    kept.restore(settings, run.layout, run.containers, run.say)
+    kept.restore(settings, run.containers.values(), run.say)
     serves = master_of.answers(master)
     run.pushed = repository.head(master, run.repository)
     if run.pushed is None:
@@ -215,7 +215,7 @@ def push_and_apply(run: LabRun) -> None:
         others = {name: each for name, each in run.containers.items() if name in known - {run.layout.master}}
         states.highstate(run.master, others, run.say)
         states.highstate(run.master, {run.layout.master: run.master}, run.say)
-        kept.save(run.settings, run.layout, run.containers, run.say)
+        kept.save(run.settings, run.containers.values(), run.say)
 
     def loudly(work: Callable[[], None]) -> None:
         # The other one may go on for minutes; whoever watches should know at once.

@@ -95,14 +95,14 @@ def parse_version(control: PillarSection, parameters: Mapping[str, Any]) -> Vers
     value = control.value("version")
     if isinstance(value, float):
         control.problem(
-            f"expected a Kubernetes version as text, found the number {value}", 'Quote it: "1.20".', key="version"
+            f"expected a Kubernetes version as text, found the number {value}", 'Quote it: "1.37".', key="version"
         )
         return CURRENT
     given = value if value is not None else _param(parameters, "kubernetes_version")
     match = re.match(r"v?(\d+)\.(\d+)", str(given)) if given is not None else None
     if match is None:
         if value is not None:
-            control.problem(f"expected a Kubernetes version such as 1.20.2, found {value}", key="version")
+            control.problem(f"expected a Kubernetes version such as 1.37.2, found {value}", key="version")
         return CURRENT
     return int(match[1]), int(match[2])
 

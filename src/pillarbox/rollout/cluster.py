@@ -92,7 +92,7 @@ class Cluster:
         return str(self._api.configuration.host)
 
     def version(self) -> str:
-        """The server's version, as ``v1.20.2``."""
+        """The server's version, as ``v1.37.2``."""
         return str(self._request("GET", "/version")["gitVersion"])
 
     def serves(self, api_version: str, kind: str) -> bool:
