@@ -66,3 +66,13 @@ containerd_server_service:
     - file: program_binary_containerd
     - file: containerd_server_unit
     - file: containerd_server_config
+
+# A highstate that ends well means a runtime that answers, not a process that was started.
+containerd_server_answers:
+  cmd.run:
+  - name: >-
+      timeout 60 sh -c 'until ctr version >/dev/null 2>&1; do sleep 1; done' ||
+      { journalctl --unit containerd --lines 15 --no-pager --output cat; exit 1; }
+  - unless: ctr version
+  - require:
+    - service: containerd_server_service

@@ -133,6 +133,23 @@ kubernetes_master_ready:
     - file: kubernetes_master_admin
     - file: program_binary_kubectl
 
+{%- for role, component, port in (('controller_manager', 'kube-controller-manager', 10257), ('scheduler', 'kube-scheduler', 10259)) %}
+{%- set given = master.get(role, {}).get('arguments', {}) %}
+{%- set server = 'https://' ~ given.get('bind-address', '127.0.0.1') ~ ':' ~ given.get('secure-port', port) %}
+{%- set own = pki ~ '/' ~ component | replace('kube-', 'kubernetes-') %}
+{%- set alive = 'kubectl --kubeconfig /dev/null --client-certificate ' ~ own ~ '.crt --client-key ' ~ own ~ '.key'
+    ~ ' --insecure-skip-tls-verify --server ' ~ server ~ ' --request-timeout 5s get --raw /healthz' %}
+
+kubernetes_master_{{ role }}_answers:
+  cmd.run:
+  - name: >-
+      timeout {{ master.get('timeout', 120) }} sh -c 'until {{ alive }} 2>/dev/null; do sleep 1; done' ||
+      { journalctl --unit {{ component }} --lines 15 --no-pager --output cat; exit 1; }
+  - unless: {{ alive }}
+  - require:
+    - service: kubernetes_service_{{ component }}
+{%- endfor %}
+
 {%- for role, component in (('controller_manager', 'kube-controller-manager'), ('scheduler', 'kube-scheduler')) if master.get(role, {}).get('leader_elect', true) %}
 
 # The one that was restarted may have led: until its lease ends, nobody else does its work, and a pod that goes is still

@@ -183,7 +183,20 @@ kubernetes_pool_range:
     - cmd: kubernetes_pool_ready
 {%- endif %}
 
-# A highstate that ends well means a node that takes pods, with the labels that the model gives it.
+# A highstate that ends well means a proxy that has written its rules, not a process that was started.
+{%- set address = pool.get('proxy', {}).get('config', {}).get('healthzBindAddress', pool.address ~ ':10256') %}
+{%- set alive = 'kubectl --kubeconfig /dev/null --server http://' ~ address ~ ' --request-timeout 5s get --raw /livez' %}
+kubernetes_pool_proxy_ready:
+  cmd.run:
+  - name: >-
+      timeout {{ pool.get('timeout', 300) }} sh -c 'until {{ alive }} 2>/dev/null; do sleep 1; done' ||
+      { journalctl --unit kube-proxy --lines 15 --no-pager --output cat; exit 1; }
+  - unless: {{ alive }}
+  - require:
+    - file: program_binary_kubectl
+    - service: kubernetes_service_kube-proxy
+
+# It means a node that takes pods, too, with the labels that the model gives it.
 kubernetes_pool_ready_script:
   file.managed:
   - name: /usr/local/lib/kubernetes/node-ready
