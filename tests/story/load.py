@@ -86,7 +86,8 @@ class Requests:
 
     def none_failed(self) -> None:
         """Assert that each service was asked for some time, and answered every time."""
-        assert {name: tally.failures for name, tally in self.tallies.items()} == {name: [] for name in self.tallies}
+        failures = [f"{name}: {each}" for name, tally in self.tallies.items() for each in tally.failures]
+        assert not failures, "\n".join(failures)
         assert all(tally.sent > 10 for tally in self.tallies.values())
 
 
