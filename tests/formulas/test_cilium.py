@@ -33,6 +33,9 @@ from pillarbox.pipeline.enforcement import unenforced
 from pillarbox.revision import Revision
 from pillarbox.system.waiting import until
 
+# The first of them may have to compile.
+pytestmark = pytest.mark.timeout(5400)
+
 MASTER, NODES = "kmst01", ("ctl01", "ctl02")
 NODE_STATES = ("linux.network", "containerd", "kubernetes", "coredns", "cilium")
 DNS = "169.254.20.10"

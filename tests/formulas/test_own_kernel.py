@@ -20,6 +20,9 @@ from tests.nodes import IMAGE, Cluster, image
 from pillarbox.model import Inventory
 from pillarbox.system.waiting import until
 
+# The first of them may have to compile.
+pytestmark = pytest.mark.timeout(5400)
+
 MASTER, NODE = "kmst01", "ctl01"
 STATES = ("linux.network", "containerd", "kubernetes", "coredns")
 #: Seconds; an emulated node is slow.

@@ -27,7 +27,8 @@ from pillarbox.system.waiting import until
 
 __all__ = ["clone"]
 
-pytestmark = [pytest.mark.lab, pytest.mark.long]
+# The first of them may have to compile.
+pytestmark = [pytest.mark.lab, pytest.mark.long, pytest.mark.timeout(5400)]
 
 NAME, PREFIX = "pillarbox-test-masters", "172.30.26"
 ADDRESS = f"{PREFIX}.250"

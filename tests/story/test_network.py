@@ -34,7 +34,8 @@ from tests.story.test_story import clone, push
 
 __all__ = ["clone"]
 
-pytestmark = [pytest.mark.lab, pytest.mark.long]
+# The first of them may have to compile.
+pytestmark = [pytest.mark.lab, pytest.mark.long, pytest.mark.timeout(5400)]
 
 NAME, PREFIX = "pillarbox-test-network", "172.30.28"
 NODES = ("ctl01", "ctl02", "ctl03")
