@@ -15,6 +15,7 @@ import tarfile
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from tests import programs
 from tests.formulas.test_hosts import ROOT, compiled_states
@@ -26,20 +27,20 @@ from pillarbox.system import files
 
 def kept(name: str, command: str, version: str = "") -> Path:
     """A command of a program, of the version that the reference deployment names or another one; where neither a lab
-    nor an earlier test compiled that, this does, which takes minutes, and keeps it for labs, too."""
-    wanted = version or named(name)
+    nor an earlier test compiled that from the same pins, this does, which takes minutes, and keeps it for labs, too."""
+    versions = {name: version or named(name)}
+    wanted = Path(plan(Path("/"), versions)["programs"][0]["directory"]).name
 
     def found() -> Path | None:
-        those = (each for each in programs.versions(name, command) if programs.version(each.parent) == wanted)
-        return next(those, None)
+        return next((each / command for each in programs.directories(name) if each.name == wanted), None)
 
     if found() is None:
-        with tempfile.TemporaryDirectory() as scratch:
-            make(Path(scratch), {name: wanted})
-            (made,) = Path(scratch).glob(f"{name}-*")
-            _keep(made)
+        programs.CACHE.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=programs.CACHE) as scratch:
+            make(Path(scratch), versions)
+            _keep(Path(scratch) / wanted)
     file = found()
-    assert file is not None, f"{name} {wanted} has no {command}"
+    assert file is not None and file.is_file(), f"{wanted} has no {command}"
     return file
 
 
@@ -63,21 +64,27 @@ def pinned(name: str) -> list[str]:
     return sorted((each.name for each in (PROGRAMS / name).iterdir()), key=programs.numbers)
 
 
-def make(directory: Path, versions: Mapping[str, str]) -> None:
-    """Compile each program, of its version, below a directory. Raises :class:`subprocess.CalledProcessError`."""
+def plan(directory: Path, versions: Mapping[str, str]) -> dict[str, Any]:
+    """What a host is told that compiles each program, of its version, below a directory."""
     given = {name: {"version": version} for name, version in versions.items()}
     source = {"enabled": True, "directory": str(directory), "work": str(directory), "program": given}
-    directory.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
         parameters = {"_reclass_": {"name": {"full": "host"}}, "program": {"source": source}}
         low, _ = compiled_states("host", parameters, ["program"], Path(scratch))
-        plan = next(chunk["dataset"] for chunk in low if chunk["__id__"] == "program_source_plan")
-        for program in plan["programs"]:
-            # Where Salt would have put it.
-            program["source"] = str(PROGRAMS / program["name"] / program["version"])
-        file = Path(scratch) / "plan.json"
-        file.write_text(json.dumps(plan))
-        subprocess.run([SCRIPT, file], check=True)
+    found: dict[str, Any] = next(chunk["dataset"] for chunk in low if chunk["__id__"] == "program_source_plan")
+    for program in found["programs"]:
+        # Where Salt would have put it.
+        program["source"] = str(PROGRAMS / program["name"] / program["version"])
+    return found
+
+
+def make(directory: Path, versions: Mapping[str, str]) -> None:
+    """Compile each program, of its version, below a directory. Raises :class:`subprocess.CalledProcessError`."""
+    directory.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+        json.dump(plan(directory, versions), file)
+        file.flush()
+        subprocess.run([SCRIPT, file.name], check=True)
 
 
 def main() -> None:

@@ -115,7 +115,8 @@ def compiled(name: str, command: str) -> Path | None:
 def versions(name: str, command: str) -> list[Path]:
     """That command of each version that there is, the newest last."""
     found = [each / command for each in directories(name) if (each / command).is_file()]
-    return sorted(found, key=lambda file: numbers(version(file.parent)))
+    # Of one version, what was compiled last.
+    return sorted(found, key=lambda file: (numbers(version(file.parent)), file.stat().st_mtime))
 
 
 def directories(name: str) -> list[Path]:

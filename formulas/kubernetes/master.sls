@@ -135,11 +135,13 @@ kubernetes_master_ready:
 
 {%- for role, component, port in (('controller_manager', 'kube-controller-manager', 10257), ('scheduler', 'kube-scheduler', 10259)) %}
 {%- set given = master.get(role, {}).get('arguments', {}) %}
-{%- set server = 'https://' ~ given.get('bind-address', '127.0.0.1') ~ ':' ~ given.get('secure-port', port) %}
+{%- set bound, port = given.get('bind-address', '127.0.0.1'), given.get('secure-port', port) %}
+{%- set server = 'https://' ~ ('[' ~ bound ~ ']' if ':' in bound else bound) ~ ':' ~ port %}
 {%- set own = pki ~ '/' ~ component | replace('kube-', 'kubernetes-') %}
 {%- set alive = 'kubectl --kubeconfig /dev/null --client-certificate ' ~ own ~ '.crt --client-key ' ~ own ~ '.key'
     ~ ' --insecure-skip-tls-verify --server ' ~ server ~ ' --request-timeout 5s get --raw /healthz' %}
 
+{%- if port | string != '0' %}
 kubernetes_master_{{ role }}_answers:
   cmd.run:
   - name: >-
@@ -148,6 +150,7 @@ kubernetes_master_{{ role }}_answers:
   - unless: {{ alive }}
   - require:
     - service: kubernetes_service_{{ component }}
+{%- endif %}
 {%- endfor %}
 
 {%- for role, component in (('controller_manager', 'kube-controller-manager'), ('scheduler', 'kube-scheduler')) if master.get(role, {}).get('leader_elect', true) %}

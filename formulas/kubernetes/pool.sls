@@ -184,14 +184,15 @@ kubernetes_pool_range:
 {%- endif %}
 
 # A highstate that ends well means a proxy that has written its rules, not a process that was started.
-{%- set address = pool.get('proxy', {}).get('config', {}).get('healthzBindAddress', pool.address ~ ':10256') %}
-{%- set alive = 'kubectl --kubeconfig /dev/null --server http://' ~ address ~ ' --request-timeout 5s get --raw /livez' %}
+{%- set address = pool.get('proxy', {}).get('config', {}).get('metricsBindAddress') or '127.0.0.1:10249' %}
+{%- set written = 'kubectl --kubeconfig /dev/null --server http://' ~ address ~ ' --request-timeout 5s get --raw /metrics 2>/dev/null'
+    ~ ' | grep -q ^kubeproxy_sync_proxy_rules_last_timestamp_seconds' %}
 kubernetes_pool_proxy_ready:
   cmd.run:
   - name: >-
-      timeout {{ pool.get('timeout', 300) }} sh -c 'until {{ alive }} 2>/dev/null; do sleep 1; done' ||
+      timeout {{ pool.get('timeout', 300) }} sh -c 'until {{ written }}; do sleep 1; done' ||
       { journalctl --unit kube-proxy --lines 15 --no-pager --output cat; exit 1; }
-  - unless: {{ alive }}
+  - unless: {{ written }}
   - require:
     - file: program_binary_kubectl
     - service: kubernetes_service_kube-proxy

@@ -358,10 +358,14 @@ def test_a_highstate_ends_well_on_a_node_that_takes_pods(
     text = (repository / "formulas/kubernetes/files/node-ready").read_text()
     script.write_text(text.replace("/etc/kubernetes/kubelet.conf", str(apiserver.kubeconfig)))
     environment = {**os.environ, "PATH": f"{tmp_path}:{kubectl.parent}:{os.environ['PATH']}"}
-    # It stands in for systemd, which says when the kubelet was started.
+    # It stands in for systemd, which says which process is the kubelet.
     systemctl = tmp_path / "systemctl"
-    systemctl.write_text('#!/bin/sh\n[ "$1" = is-active ] || echo 0\n')
-    systemctl.chmod(0o755)
+
+    def kubelet(process: int) -> None:
+        systemctl.write_text(f"#!/bin/sh\necho {process}\n")
+        systemctl.chmod(0o755)
+
+    kubelet(1)
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         command = ["sh", str(script), *arguments]
@@ -376,11 +380,15 @@ def test_a_highstate_ends_well_on_a_node_that_takes_pods(
     assert full.returncode == 1 and "DiskPressure=True so it says" in full.stderr
     nodes.beat(nodes.full, DiskPressure="False")
     assert run("--check", nodes.full, "0").returncode == 0
-    # Another kubelet has begun, and has said nothing yet; one that ends at once never does.
-    for script_of_systemd in (f"echo {time.monotonic_ns() // 1000 + 10**7}", "exit 3"):
-        systemctl.write_text(f"#!/bin/sh\n{script_of_systemd}\n")
+    # Another kubelet has begun, and has reported nothing yet; one that ended at once never does.
+    time.sleep(1.1)
+    with subprocess.Popen(["sleep", "infinity"]) as another:
+        kubelet(another.pid)
         assert run("--check", nodes.full, "0").returncode == 1
-    systemctl.write_text('#!/bin/sh\n[ "$1" = is-active ] || echo 0\n')
+        another.kill()
+    kubelet(0)
+    assert run("--check", nodes.full, "0").returncode == 1
+    kubelet(1)
     nodes.silent.add(nodes.full)
     wait(lambda: run("--check", nodes.full, "0").returncode == 1)
 

@@ -68,6 +68,8 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]
             "hash": f"sha256={digest}",
         }
         server.shutdown()
+    # What the lab fetched from here is nothing that others should have.
+    (programs.kept() / f"kubernetes-{programs.version(kubelet.parent)}-{digest[:12]}.tar").unlink(missing_ok=True)
 
 
 @pytest.fixture(scope="module")

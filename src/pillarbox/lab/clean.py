@@ -74,7 +74,8 @@ def _keep(settings: LabSettings, engine: LabEngine, progress: Progress) -> None:
     """Keep what a deploy of the lab has compiled since it came up. Hosts that do not answer have nothing to give."""
     try:
         kept.save(settings, hosts.of_lab(settings, engine), progress.step)
-    except (PillarboxError, docker.errors.APIError) as error:
+    except (PillarboxError, OSError) as error:
+        # Of a full disk, and whatever the engine says: all of its errors are of this kind.
         progress.step(f"what the hosts compiled is not kept: {error}")
 
 
@@ -92,7 +93,7 @@ def _others(settings: LabSettings, engine: LabEngine | None) -> set[str]:
     """Other labs of this machine, also those of another state directory that have hosts in this engine."""
     found = {path.name for path in settings.root.glob("labs/*")}
     if engine is not None:
-        containers = engine.client.containers.list(all=True, filters={"label": "pillarbox.lab"})
+        containers = engine.client.containers.list(all=True, filters={"label": "pillarbox.lab"}, ignore_removed=True)
         found |= {each.labels["pillarbox.lab"] for each in containers}
     return found - {settings.name}
 

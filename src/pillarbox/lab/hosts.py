@@ -108,7 +108,7 @@ def remove(engine: LabEngine, container: Container) -> None:
 
 def of_lab(settings: LabSettings, engine: LabEngine) -> list[Container]:
     """Every container of this lab, whatever the model says now."""
-    return list(engine.client.containers.list(all=True, filters={"label": settings.label}))
+    return list(engine.client.containers.list(all=True, filters={"label": settings.label}, ignore_removed=True))
 
 
 def host_of(container: Container) -> str:
