@@ -109,14 +109,9 @@ def debian_layer(name: str, scratch: Path, *packages: str) -> Path | None:
 def compiled(name: str, command: str) -> Path | None:
     """A command of a compiled program, of the newest version that there is: beside it lie the program's others. Nothing
     where there is none; from where, and what a test needs for it, as below."""
-    return next(reversed(versions(name, command)), None)
-
-
-def versions(name: str, command: str) -> list[Path]:
-    """That command of each version that there is, the newest last."""
     found = [each / command for each in directories(name) if (each / command).is_file()]
     # Of one version, what was compiled last.
-    return sorted(found, key=lambda file: (numbers(version(file.parent)), file.stat().st_mtime))
+    return max(found, key=lambda file: (numbers(version(file.parent)), file.stat().st_mtime), default=None)
 
 
 def directories(name: str) -> list[Path]:

@@ -1,4 +1,4 @@
-{%- from 'kubernetes/map.jinja' import pki, certificate, authority, kubeconfig, unit with context %}
+{%- from 'kubernetes/map.jinja' import answers, pki, certificate, authority, kubeconfig, unit with context %}
 {%- set master = pillar.kubernetes.master %}
 {%- set apiserver = master.apiserver %}
 {%- set etcd = [] %}
@@ -139,17 +139,9 @@ kubernetes_master_ready:
 {%- set server = 'https://' ~ ('[' ~ bound ~ ']' if ':' in bound else bound) ~ ':' ~ port %}
 {%- set own = pki ~ '/' ~ component | replace('kube-', 'kubernetes-') %}
 {%- set alive = 'kubectl --kubeconfig /dev/null --client-certificate ' ~ own ~ '.crt --client-key ' ~ own ~ '.key'
-    ~ ' --insecure-skip-tls-verify --server ' ~ server ~ ' --request-timeout 5s get --raw /healthz' %}
-
+    ~ ' --insecure-skip-tls-verify --server ' ~ server ~ ' --request-timeout 5s get --raw /healthz 2>/dev/null' %}
 {%- if port | string != '0' %}
-kubernetes_master_{{ role }}_answers:
-  cmd.run:
-  - name: >-
-      timeout {{ master.get('timeout', 120) }} sh -c 'until {{ alive }} 2>/dev/null; do sleep 1; done' ||
-      { journalctl --unit {{ component }} --lines 15 --no-pager --output cat; exit 1; }
-  - unless: {{ alive }}
-  - require:
-    - service: kubernetes_service_{{ component }}
+{{ answers('kubernetes_master_' ~ role ~ '_answers', component, alive, master.get('timeout', 120)) }}
 {%- endif %}
 {%- endfor %}
 

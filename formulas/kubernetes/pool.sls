@@ -1,7 +1,7 @@
 {%- from 'linux/map.jinja' import container, sys_resource with context %}
 {%- from 'containerd/map.jinja' import systemd_cgroup with context %}
 {%- from 'program/map.jinja' import path with context %}
-{%- from 'kubernetes/map.jinja' import pki, certificate, authority, kubeconfig, unit with context %}
+{%- from 'kubernetes/map.jinja' import answers, pki, certificate, authority, kubeconfig, unit with context %}
 {%- set pool = pillar.kubernetes.pool %}
 {%- set server = 'https://' ~ pool.master.host ~ ':' ~ pool.master.get('port', 6443) %}
 {%- set sandbox = salt['pillar.get']('containerd:server:sandbox_image') %}
@@ -183,19 +183,11 @@ kubernetes_pool_range:
     - cmd: kubernetes_pool_ready
 {%- endif %}
 
-# A highstate that ends well means a proxy that has written its rules, not a process that was started.
+# A highstate that ends well means a proxy that has written its rules.
 {%- set address = pool.get('proxy', {}).get('config', {}).get('metricsBindAddress') or '127.0.0.1:10249' %}
 {%- set written = 'kubectl --kubeconfig /dev/null --server http://' ~ address ~ ' --request-timeout 5s get --raw /metrics 2>/dev/null'
     ~ ' | grep -q ^kubeproxy_sync_proxy_rules_last_timestamp_seconds' %}
-kubernetes_pool_proxy_ready:
-  cmd.run:
-  - name: >-
-      timeout {{ pool.get('timeout', 300) }} sh -c 'until {{ written }}; do sleep 1; done' ||
-      { journalctl --unit kube-proxy --lines 15 --no-pager --output cat; exit 1; }
-  - unless: {{ written }}
-  - require:
-    - file: program_binary_kubectl
-    - service: kubernetes_service_kube-proxy
+{{ answers('kubernetes_pool_proxy_ready', 'kube-proxy', written, pool.get('timeout', 300)) }}
 
 # It means a node that takes pods, too, with the labels that the model gives it.
 kubernetes_pool_ready_script:

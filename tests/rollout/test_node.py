@@ -63,6 +63,12 @@ class Nodes(threading.Thread):
             path, kind = f"/api/v1/nodes/{name}/status", "application/strategic-merge-patch+json"
             self.cluster._request("PATCH", path, body={"status": {"conditions": listed}}, content_type=kind)
 
+    def quiet(self, name: str) -> timedelta:
+        """Since when the node has reported nothing."""
+        found = self.cluster.get(ObjectRef("v1", "Node", "", name)) or {}
+        (last,) = (each["lastHeartbeatTime"] for each in found["status"]["conditions"] if each["type"] == "Ready")
+        return datetime.now(UTC) - datetime.fromisoformat(last)
+
     def serve(self, pod: dict[str, Any], pods: list[dict[str, Any]]) -> None:
         name = pod["metadata"]["name"]
         path = f"/api/v1/namespaces/{self.namespace}/pods/{name}"
@@ -380,8 +386,9 @@ def test_a_highstate_ends_well_on_a_node_that_takes_pods(
     assert full.returncode == 1 and "DiskPressure=True so it says" in full.stderr
     nodes.beat(nodes.full, DiskPressure="False")
     assert run("--check", nodes.full, "0").returncode == 0
-    # Another kubelet has begun, and has reported nothing yet; one that ended at once never does.
-    time.sleep(1.1)
+    # Another kubelet has begun, and has reported nothing yet; one that ended at once never does. Ages are in whole
+    # seconds: the report must be older than any rounding.
+    wait(lambda: nodes.quiet(nodes.full) >= timedelta(seconds=2))
     with subprocess.Popen(["sleep", "infinity"]) as another:
         kubelet(another.pid)
         assert run("--check", nodes.full, "0").returncode == 1

@@ -205,12 +205,31 @@ class Lab:
         return run(line, capture_output=True, check=True).stdout
 
     @property
-    def addresses(self) -> list[str]:
-        """The hosts that run pods."""
+    def nodes(self) -> dict[str, str]:
+        """The addresses of the hosts that run pods."""
         inventory = Inventory(self.model)
-        nodes = [inventory.node(name).parameters for name in inventory.nodes]
-        return [node["lab"]["host"]["address"] for node in nodes if "pool" in node.get("kubernetes", {})]
+        hosts = {name: inventory.node(name).parameters for name in inventory.nodes}
+        return {
+            name: host["lab"]["host"]["address"] for name, host in hosts.items() if "pool" in host.get("kubernetes", {})
+        }
 
-    def load(self) -> Load:
-        """Requests on the cloud's services for as long as the ``with`` block lasts."""
-        return Load(self.addresses, self.secrets()["keystone_admin_password"])
+    @property
+    def addresses(self) -> list[str]:
+        return [*self.nodes.values()]
+
+    def kubelets(self) -> dict[str, str]:
+        """The version of each node's kubelet."""
+        return {
+            each["metadata"]["name"]: each["status"]["nodeInfo"]["kubeletVersion"].removeprefix("v")
+            for each in self.objects("nodes")
+        }
+
+    def ready(self, node: str) -> None:
+        """Wait until a node is Ready."""
+        command = ("wait", f"node/{node}", "--for=condition=Ready", "--timeout=120s")
+        assert until(lambda: self.kubectl(*command, check=False).returncode == 0, f"{node} is ready", patience=PATIENCE)
+
+    def load(self, away: str = "") -> Load:
+        """Requests on the cloud's services for as long as the ``with`` block lasts, at all nodes but one."""
+        asked = [address for name, address in self.nodes.items() if name != away]
+        return Load(asked, self.secrets()["keystone_admin_password"])

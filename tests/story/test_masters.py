@@ -18,7 +18,6 @@ from tests import compile
 from tests.knobs import three_masters
 from tests.story.conftest import LabOf
 from tests.story.lab import APPLIED, APPLYING, COMMAND, KNOBS, Lab, change, run
-from tests.story.load import Load
 from tests.story.test_story import clone, git, push
 from tests.story.test_underlay import ETCDCTL, NODES
 from tests.story.test_upgrade_faults import none_started_again, restarts
@@ -34,8 +33,6 @@ NAME, PREFIX = "pillarbox-test-masters", "172.30.26"
 ADDRESS = f"{PREFIX}.250"
 MASTERS = ["kmst01", "kmst02", "kmst03"]
 PATIENCE = 600.0
-
-
 VERSIONS = compile.pinned("kubernetes")
 LINE = r"kubernetes_version: \S+"
 
@@ -47,14 +44,6 @@ def lab(lab_of: LabOf) -> Iterator[Lab]:
         compile.kept("kubernetes", "kubelet", each)
     with lab_of(NAME, PREFIX, lambda model: change(model / KNOBS, LINE, f"kubernetes_version: {VERSIONS[0]}")) as lab:
         yield lab
-
-
-def kubelets(lab: Lab) -> dict[str, str]:
-    """The version of each node's kubelet."""
-    return {
-        each["metadata"]["name"]: each["status"]["nodeInfo"]["kubeletVersion"].removeprefix("v")
-        for each in lab.objects("nodes")
-    }
 
 
 def apiservers(lab: Lab, *masters: str) -> set[str]:
@@ -135,22 +124,21 @@ def writes(lab: Lab) -> None:
 def test_a_node_dies_while_the_next_version_comes(lab: Lab, clone: Path) -> None:
     """Until it is back, there are nodes of both versions; the deploy after that goes on where it was stopped."""
     old, new = VERSIONS[:2]
-    assert {*kubelets(lab).values()} == apiservers(lab, "kmst01") == {old}
+    assert {*lab.kubelets().values()} == apiservers(lab, "kmst01") == {old}
     said = name_version(clone, new)
     assert "kmst01: by itself" in said and "ctl02: by itself, pods move off node ctl02 first" in said
-    others = [at for node, at in zip(NODES, lab.addresses, strict=True) if node != "ctl02"]
-    with Load(others, lab.secrets()["keystone_admin_password"]) as load:
+    with lab.load(away="ctl02") as load:
         with lab.deploying() as deploy:
             lab.wait_for(deploy, "ctl02", APPLYING)
             with lab.off("ctl02"):
                 assert deploy.end() != 0
                 assert "ctl02: failed: it gave no answer" in deploy.said
-                found = kubelets(lab)
+                found = lab.kubelets()
                 assert (found["ctl01"], found["ctl03"]) == (new, old) and apiservers(lab, "kmst01") == {new}
                 load.asked()
         lab.deploy()
     assert lab.report()["hosts"] == dict.fromkeys(("ctl02", "ctl03", "cfg01"), APPLIED)
-    assert {*kubelets(lab).values()} == {new}
+    assert {*lab.kubelets().values()} == {new}
     load.none_failed()
 
 
@@ -180,7 +168,7 @@ def test_three_masters_go_to_the_newest_version(lab: Lab, clone: Path) -> None:
             said = name_version(clone, version)
             lab.deploy()
     assert all(f"{name}: by itself" in said for name in (*MASTERS, *NODES))
-    assert {*kubelets(lab).values()} == apiservers(lab, *MASTERS) == {VERSIONS[-1]}
+    assert {*lab.kubelets().values()} == apiservers(lab, *MASTERS) == {VERSIONS[-1]}
     none_started_again(lab, before)
     settled(lab, *MASTERS)
     load.none_failed()

@@ -17,7 +17,6 @@ import pytest
 from tests.story.campaign import DISK
 from tests.story.fault import SCRIPTS, SERVICES
 from tests.story.lab import APPLIED, APPLYING, Lab
-from tests.story.load import Load
 from tests.story.neighbour import PYTHON
 from tests.story.test_story import clone, push
 from tests.story.test_underlay import NODES
@@ -179,9 +178,7 @@ def test_it_is_cut_off_at_any_moment(lab: Lab, upgrade: Upgrade, seed: int) -> N
 
 def test_a_host_that_dies_meanwhile_is_told_and_made_well(lab: Lab, upgrade: Upgrade) -> None:
     upgrade.push()
-    address = {node: at for node, at in zip(NODES, lab.addresses, strict=True)}
-    others = [at for node, at in address.items() if node != "ctl03"]
-    with Load(others, lab.secrets()["keystone_admin_password"]) as load:
+    with lab.load(away="ctl03") as load:
         with lab.deploying() as deploy:
             lab.wait_for(deploy, "ctl03", APPLYING)
             with lab.off("ctl03"):
@@ -308,8 +305,7 @@ def test_a_kubelet_gets_its_next_certificate_without_a_deploy(lab: Lab) -> None:
     with lab.load() as load:
         lab.on("cfg01", "salt", "ctl03", "pillarbox.renew_certificates")
         assert days_left(lab, "ctl03", name) > 80
-        ready = ("wait", "node/ctl03", "--for=condition=Ready", "--timeout=120s")
-        assert until(lambda: lab.kubectl(*ready, check=False).returncode == 0, "ctl03 is ready", patience=PATIENCE)
+        lab.ready("ctl03")
         load.asked()
     load.none_failed()
     none_started_again(lab, before)
@@ -321,8 +317,7 @@ def test_certificates_at_their_last_day_are_told_and_renewed(lab: Lab, upgrade: 
     for host, name in files.items():
         last_day(lab, host, name)
         lab.on(host, "systemctl", "restart", name.removeprefix("kubernetes-").replace("apiserver", "kube-apiserver"))
-    ready = ("wait", "node/ctl02", "--for=condition=Ready", "--timeout=120s")
-    assert until(lambda: lab.kubectl(*ready, check=False).returncode == 0, "ctl02 is ready", patience=PATIENCE)
+    lab.ready("ctl02")
     with lab.load() as load, lab.deploying() as deploy:
         assert deploy.end() == 0
     for host, name in files.items():
