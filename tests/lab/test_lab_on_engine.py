@@ -125,6 +125,23 @@ def test_a_host_that_ends_as_it_starts_is_told_with_its_last_words(
         container.remove(force=True)
 
 
+def test_a_host_whose_address_another_still_has_is_told_which(lab: LabSettings) -> None:
+    node, other = lab.source / "nodes/two.yml", lab.source / "nodes/three.yml"
+    node.rename(other)
+    try:
+        with pytest.raises(LabError, match="host three does not start") as failed:
+            up.up(lab, SILENT, unrendered, generate, until="hosts")
+        assert failed.value.hint and f"{NAME}-two has its address, {SUBNET}.11" in failed.value.hint
+        assert f"`pillarbox lab --name {NAME} remove two`" in failed.value.hint
+    finally:
+        other.rename(node)
+        found = engine.find(lab)
+        assert found is not None
+        three = hosts.find(lab, found, "three")
+        assert three is not None
+        hosts.remove(found, three)
+
+
 def test_a_subnet_that_is_taken_is_refused(lab: LabSettings, tmp_path: Path) -> None:
     up.up(lab, SILENT, unrendered, generate, until="hosts")
     other = LabSettings(f"{NAME}-2", tmp_path, lab.cache, lab.checkout, tmp_path / "model", lab.engine)

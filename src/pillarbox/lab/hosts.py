@@ -75,7 +75,10 @@ def ensure(settings: LabSettings, engine: LabEngine, layout: Layout, host: LabHo
         try:
             container.start()
         except docker.errors.APIError as error:
-            raise LabError(f"host {host.name} does not start: {error.explanation or error}") from error
+            raise LabError(
+                f"host {host.name} does not start: {error.explanation or error}",
+                hint=_in_its_place(settings, engine, layout, host),
+            ) from error
     return Found(container, created, container.labels.get(_SHAPE) != shape(layout, host))
 
 
@@ -171,6 +174,19 @@ def _create(settings: LabSettings, engine: LabEngine, layout: Layout, host: LabH
             granted.remove(unknown)
             continue
         return engine.client.containers.get(created["Id"])
+
+
+def _in_its_place(settings: LabSettings, engine: LabEngine, layout: Layout, host: LabHost) -> str | None:
+    """What to do about another container that has the address of ``host``."""
+    network = engine.client.networks.get(layout.network.name)
+    for other in network.attrs["Containers"].values():
+        if other["IPv4Address"].partition("/")[0] == str(host.address):
+            name = other["Name"].removeprefix(f"{settings.name}-")
+            return (
+                f"{other['Name']} has its address, {host.address}. If the model no longer has that host, "
+                f"`pillarbox lab --name {settings.name} remove {name}` takes it away."
+            )
+    return None
 
 
 def _names(hosts: Iterable[LabHost]) -> dict[str, str]:

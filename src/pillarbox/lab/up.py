@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections.abc import Callable
@@ -108,6 +109,23 @@ def build_image(run: LabRun) -> None:
 
 
 def start_hosts(run: LabRun) -> None:
+    read_pushed(run)
+    make_hosts(run)
+
+
+def read_pushed(run: LabRun) -> None:
+    """Hosts are those of the model that was pushed last, where the master that has it runs."""
+    settings = run.settings
+    master = hosts.find(settings, run.engine, run.layout.master)
+    if copy.place(settings) != settings.model or master is None or master.status != "running":
+        return
+    # A master that does not answer yet is asked again as soon as it is repaired.
+    with contextlib.suppress(PillarboxError):
+        repository.follow(settings, repository.read(Inventory(settings.model), run.layout), settings.ssh / "config")
+        run.layout = layout.read(Inventory(settings.model))
+
+
+def make_hosts(run: LabRun) -> None:
     shared = network.ensure(run.settings, run.engine, run.layout.network)
     if run.engine.private:
         firewall.open_for(run.settings, f"br-{shared.id[:12]}", str(run.layout.network.subnet))
@@ -174,9 +192,9 @@ def follow_repository(run: LabRun) -> None:
     run.say(f"the repository is at {(run.pushed or '')[:12]}")
     now = layout.read(Inventory(run.settings.model))
     if now != run.layout:
-        # Pushed since this command read the lab's copy: the next phases are about the hosts as they are now.
+        # Pushed while the master was away: the next phases are about the hosts as they are now.
         run.layout = now
-        start_hosts(run)
+        make_hosts(run)
         install_software(run)
     different = repository.differs(run.settings)
     if different and run.push:
