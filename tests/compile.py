@@ -22,7 +22,7 @@ from tests.formulas.test_hosts import ROOT, compiled_states
 from tests.formulas.test_program import PROGRAMS, SCRIPT
 
 from pillarbox.model import Inventory
-from pillarbox.system import files
+from pillarbox.system import files, locks
 
 
 def kept(name: str, command: str, version: str = "") -> Path:
@@ -34,14 +34,19 @@ def kept(name: str, command: str, version: str = "") -> Path:
     def found() -> Path | None:
         return next((each / command for each in programs.directories(name) if each.name == wanted), None)
 
-    if found() is None:
-        programs.CACHE.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=programs.CACHE) as scratch:
-            make(Path(scratch), versions)
-            _keep(Path(scratch) / wanted)
+    # Another process that wants the same is waited for, and leaves nothing to do.
+    with locks.held(programs.CACHE / f"{wanted}.lock"):
+        if found() is None:
+            _compile(versions, wanted)
     file = found()
     assert file is not None and file.is_file(), f"{wanted} has no {command}"
     return file
+
+
+def _compile(versions: Mapping[str, str], wanted: str) -> None:
+    with tempfile.TemporaryDirectory(dir=programs.CACHE) as scratch:
+        make(Path(scratch), versions)
+        _keep(Path(scratch) / wanted)
 
 
 def _keep(made: Path) -> None:

@@ -93,6 +93,17 @@ def test_a_push_that_a_schema_refuses_does_not_go_in(tmp_path: Path) -> None:
     assert "nodes/n2.yml:" in done.stderr and "nodes/n3.yml:" in done.stderr and "lint: ignore[schema]" in done.stderr
 
 
+def test_a_push_of_a_kind_that_the_cluster_does_not_serve_does_not_go_in(tmp_path: Path) -> None:
+    deployment = Deployment(tmp_path)
+    gone = {"kind": "PodDisruptionBudget", "api_version": "policy/v1beta1", "name": "a", "body": {"spec": {}}}
+    model = files(policies=True, control={"object": {"a": gone}, "version": "1.37.2"})
+    deployment.commit({**model, "classes/none.yml": {}})
+    done = deployment.push(check=False)
+    assert done.returncode != 0
+    assert "nodes/admin.yml:11: node admin, kubernetes:control:object:a:api_version: Kubernetes 1.37" in done.stderr
+    assert "It serves it as policy/v1." in done.stderr
+
+
 def test_a_push_says_it_and_goes_in(tmp_path: Path) -> None:
     deployment = Deployment(tmp_path)
     deployment.commit({**files(policies=False), "classes/none.yml": {}})

@@ -1,4 +1,4 @@
-"""One Kubernetes master becomes three by three lines, each of them may be lost, and three become one again.
+"""One Kubernetes master becomes three, each of them may be lost, and three become one again.
 
 A lab of its own, since masters of a lab that others use must not come and go. It begins with the oldest Kubernetes that
 can be compiled, and goes to the next with one master, while a node dies, and to the newest with three. Requests to the
@@ -142,7 +142,7 @@ def test_a_node_dies_while_the_next_version_comes(lab: Lab, clone: Path) -> None
     load.none_failed()
 
 
-def test_one_master_becomes_three_by_three_lines(lab: Lab, clone: Path) -> None:
+def test_one_master_becomes_three(lab: Lab, clone: Path) -> None:
     first = settled(lab, "kmst01")
     three_masters(clone)
     with lab.load() as load:

@@ -186,6 +186,12 @@ def test_pods_find_services_by_name_on_every_node(lab: Lab, asking: dict[str, st
         assert json.loads(done.stdout) == wanted, pod
 
 
+def test_services_are_carried_by_nftables(lab: Lab) -> None:
+    for host in NODES:
+        rules = lab.on(host, "nft", "list", "table", "ip", "kube-proxy").stdout
+        assert all(f"default/{name}-server/" in rules for name in ("keystone", "glance", "mariadb")), host
+
+
 def test_every_nodes_name_server_knows_the_cluster(lab: Lab) -> None:
     for host in NODES:
         ready = lab.on(host, "curl", "--silent", "--max-time", "5", "http://127.0.0.1:8053/ready", check=False)
