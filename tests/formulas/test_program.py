@@ -18,8 +18,10 @@ import signal
 import subprocess
 import sys
 import tarfile
+import threading
 import time
 import zipfile
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from importlib.machinery import SourceFileLoader
 from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
@@ -535,14 +537,43 @@ def test_one_binary_need_not_be_in_an_archive(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("fault", "words"),
-    [("digest", "sha256=0000"), ("empty", "no file that can be executed"), ("absent", "cannot fetch")],
+    [
+        ("digest", "sha256=0000"),
+        ("empty", "no file that can be executed"),
+        ("absent", "cannot fetch"),
+        ("damaged", "is no whole archive"),
+    ],
 )
 def test_an_archive_that_is_wrong_is_never_complete(tmp_path: Path, fault: str, words: str) -> None:
     url, digest = archive(tmp_path, () if fault == "empty" else COMMANDS)
     digest = f"sha256={'0' * 64}" if fault == "digest" else digest
+    if fault == "damaged":
+        file = tmp_path / "server.tar.gz"
+        file.write_bytes(file.read_bytes()[:-20])
+        digest = f"sha256={hashlib.sha256(file.read_bytes()).hexdigest()}"
     done = fetch(tmp_path, url + (".gone" if fault == "absent" else ""), digest)
-    assert done.returncode != 0 and words in done.stdout
+    assert done.returncode != 0 and words in done.stdout and "Traceback" not in done.stderr
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"FAILED", "build.log"}
+
+
+def test_an_answer_that_ends_too_early_is_asked_for_again(tmp_path: Path) -> None:
+    _, digest = archive(tmp_path)
+    content = (tmp_path / "server.tar.gz").read_bytes()
+    answers = [content[: len(content) // 2], content]
+
+    class Server(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(answers.pop(0))
+
+    with HTTPServer(("127.0.0.1", 0), Server) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        done = fetch(tmp_path, f"http://127.0.0.1:{server.server_port}/server.tar.gz", digest)
+        server.shutdown()
+    assert done.returncode == 0, done.stdout
+    assert "bytes too early; fetching it, again" in done.stdout and not answers
 
 
 def test_a_disk_that_is_full_is_told_and_made_use_of_once_it_is_not(tmp_path: Path) -> None:

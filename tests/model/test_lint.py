@@ -86,6 +86,7 @@ KEYWORDS: dict[str, object] = {
         "properties:\n"
         "  word: {type: string, pattern: '^[a-z]+$', description: A word.}\n"
         "  secret: {type: string, pattern: '^x', writeOnly: true}\n"
+        "  range: {type: string, format: ipv4-network}\n"
         "  address: {type: string, format: ipv4}\n"
         "  program:\n"
         "    x-needs-file: {path: 'formulas/web/files/{name}/{version}.yml', unless: [url], hint: 'make {name}'}\n"
@@ -103,6 +104,10 @@ KEYWORDS: dict[str, object] = {
         ("word: 1a", "word: '1a' does not match '^[a-z]+$': A word."),
         ('word: "ab\\n"', "word: 'ab\\n' does not match '^[a-z]+$': A word."),
         ("secret: hidden", "secret: it does not match '^x'"),
+        ("secret: 918273645", "secret: it is not of type 'string'"),
+        ("range: 10.1.2.3/16", None),
+        ("range: 10.1.0.0/99", "range: '10.1.0.0/99' is not a 'ipv4-network'"),
+        ("range: 999.1.0.0/16", "range: '999.1.0.0/16' is not a 'ipv4-network'"),
         ("address: 192.0.2.300", "address: '192.0.2.300' is not a 'ipv4'"),
         ("program: {a: {version: '1'}, b: {version: '9', url: x}, c: {}, d: 1}", None),
         (

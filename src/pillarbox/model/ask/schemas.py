@@ -144,7 +144,11 @@ def _refused(validator: Any, value: Any) -> Iterator[tuple[Path, str, str]]:
             # A reason in words of our own says it all; a pattern, say, does not.
             own = str(error.validator).startswith("x-")
             meaning = None if own or not isinstance(error.schema, dict) else error.schema.get("description")
-            message = str(error.message)[:300] + (f": {meaning}" if meaning else "")
+            text = str(error.message)
+            if isinstance(error.schema, dict) and error.schema.get("writeOnly"):
+                # A secret must not be repeated in an error.
+                text = text.replace(repr(error.instance), "it")
+            message = text[:300] + (f": {meaning}" if meaning else "")
             yield tuple(map(str, error.absolute_path)), str(error.validator), message
     except (Unresolvable, RecursionError, OverflowError) as error:
         yield (), "", f"the schema cannot be applied: {type(error).__name__}: {error}"[:300]
@@ -152,7 +156,7 @@ def _refused(validator: Any, value: Any) -> Iterator[tuple[Path, str, str]]:
 
 def _validator(schema: Any, file: str, has: Callable[[str], bool]) -> Any:
     try:
-        from jsonschema import Draft202012Validator, ValidationError, validators  # type: ignore[import-untyped]
+        from jsonschema import Draft202012Validator, FormatChecker, ValidationError, validators  # type: ignore[import-untyped]
         from jsonschema.exceptions import SchemaError  # type: ignore[import-untyped]
     except ImportError:
         raise ModelError("cannot check schemas without the Python package jsonschema", hint="Install it.") from None
@@ -170,4 +174,9 @@ def _validator(schema: Any, file: str, has: Callable[[str], bool]) -> Any:
 
     known = {name: keyword(judge) for name, judge in keywords.every(has).items()}
     extended = validators.extend(Draft202012Validator, known)
-    return extended(schema, format_checker=Draft202012Validator.FORMAT_CHECKER)
+    formats = FormatChecker(())
+    formats.checkers = {
+        **Draft202012Validator.FORMAT_CHECKER.checkers,
+        "ipv4-network": (keywords.is_ipv4_network, ValueError),
+    }
+    return extended(schema, format_checker=formats)
