@@ -400,11 +400,16 @@ class Host:
 
 
 @pytest.fixture
-def host(tmp_path: Path) -> Host:
+def distributions_go() -> None:
+    """A Go of Debian's, which hosts fetch the toolchain with."""
     apt = shutil.which("apt-cache")
     found = apt and subprocess.run([apt, "depends", "golang-go"], capture_output=True, text=True, check=False).stdout
     if not found or os.uname().machine != "x86_64":
         pytest.skip("needs Debian's golang-go for amd64, which apt does not know here")
+
+
+@pytest.fixture
+def host(tmp_path: Path, distributions_go: None) -> Host:
     return Host(tmp_path)
 
 
@@ -632,10 +637,8 @@ def test_a_program_is_compiled_from_its_pins(host: Host, formulas: Path, tmp_pat
 
 
 @pytest.mark.long
-def test_pinning_again_gives_the_same_pins(tmp_path: Path) -> None:
+def test_pinning_again_gives_the_same_pins(tmp_path: Path, distributions_go: None) -> None:
     """With the toolchain that hosts have."""
-    if shutil.which("apt-cache") is None or os.uname().machine != "x86_64":
-        pytest.skip("needs Debian's golang-go for amd64")
     loader = SourceFileLoader("provide", str(SCRIPT))
     spec = spec_from_loader("provide", loader)
     assert spec is not None

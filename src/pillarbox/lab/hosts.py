@@ -77,7 +77,7 @@ def ensure(settings: LabSettings, engine: LabEngine, layout: Layout, host: LabHo
         except docker.errors.APIError as error:
             raise LabError(
                 f"host {host.name} does not start: {error.explanation or error}",
-                hint=_in_its_place(settings, engine, layout, host),
+                hint=_in_its_place(settings, engine, host),
             ) from error
     return Found(container, created, container.labels.get(_SHAPE) != shape(layout, host))
 
@@ -176,15 +176,14 @@ def _create(settings: LabSettings, engine: LabEngine, layout: Layout, host: LabH
         return engine.client.containers.get(created["Id"])
 
 
-def _in_its_place(settings: LabSettings, engine: LabEngine, layout: Layout, host: LabHost) -> str | None:
-    """What to do about another container that has the address of ``host``."""
-    network = engine.client.networks.get(layout.network.name)
-    for other in network.attrs["Containers"].values():
-        if other["IPv4Address"].partition("/")[0] == str(host.address):
-            name = other["Name"].removeprefix(f"{settings.name}-")
+def _in_its_place(settings: LabSettings, engine: LabEngine, host: LabHost) -> str | None:
+    """What to do about another host of the lab that has the address of ``host``."""
+    for other in of_lab(settings, engine):
+        addresses = {each["IPAddress"] for each in other.attrs["NetworkSettings"]["Networks"].values()}
+        if str(host.address) in addresses:
             return (
-                f"{other['Name']} has its address, {host.address}. If the model no longer has that host, "
-                f"`pillarbox lab --name {settings.name} remove {name}` takes it away."
+                f"{other.name} has its address, {host.address}. If the model no longer has that host, "
+                f"`pillarbox lab --name {settings.name} remove {host_of(other)}` takes it away."
             )
     return None
 

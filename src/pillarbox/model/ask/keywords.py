@@ -6,7 +6,7 @@ x-distinct    no two entries of a mapping have the same value of this key
 x-apart       networks and addresses of which none holds another: keys, ``*`` for all of a mapping
 x-within      networks that lie in another one, by their keys
 
-The format ``ipv4-network`` is an address and the length of a prefix, host bits allowed.
+The format ``ipv4-network`` is what the module ``ipaddress`` takes for one, host bits allowed.
 
 A value that is of another type than such a keyword is about is the other keywords' to judge.
 """
@@ -36,7 +36,7 @@ def every(has: Callable[[str], bool]) -> Mapping[str, Judge]:
 
 
 def is_ipv4_network(value: Any) -> bool:
-    """Whether a value is of the format; one that is no text is."""
+    """Whether a value is of the format; one that is no text is. Raises ValueError, with the reason, for what is not."""
     if isinstance(value, str):
         ipaddress.IPv4Network(value, strict=False)
     return True

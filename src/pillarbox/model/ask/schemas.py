@@ -156,7 +156,12 @@ def _refused(validator: Any, value: Any) -> Iterator[tuple[Path, str, str]]:
 
 def _validator(schema: Any, file: str, has: Callable[[str], bool]) -> Any:
     try:
-        from jsonschema import Draft202012Validator, FormatChecker, ValidationError, validators  # type: ignore[import-untyped]
+        from jsonschema import (  # type: ignore[import-untyped]
+            Draft202012Validator,
+            FormatChecker,
+            ValidationError,
+            validators,
+        )
         from jsonschema.exceptions import SchemaError  # type: ignore[import-untyped]
     except ImportError:
         raise ModelError("cannot check schemas without the Python package jsonschema", hint="Install it.") from None
@@ -174,9 +179,6 @@ def _validator(schema: Any, file: str, has: Callable[[str], bool]) -> Any:
 
     known = {name: keyword(judge) for name, judge in keywords.every(has).items()}
     extended = validators.extend(Draft202012Validator, known)
-    formats = FormatChecker(())
-    formats.checkers = {
-        **Draft202012Validator.FORMAT_CHECKER.checkers,
-        "ipv4-network": (keywords.is_ipv4_network, ValueError),
-    }
+    formats = FormatChecker(Draft202012Validator.FORMAT_CHECKER.checkers)
+    formats.checks("ipv4-network", ValueError)(keywords.is_ipv4_network)
     return extended(schema, format_checker=formats)
